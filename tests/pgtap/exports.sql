@@ -76,7 +76,7 @@ select tests.act_as('ben');
 select is(api.download_originals(pg_temp.p()), jsonb_build_object('contextId', pg_temp.pid(), 'version', 2, 'format', 'zip', 'fileName', 'shop---co-original.zip', 'contentType', 'application/zip'), 'a zip of the current version');
 select is(pg_temp.files(q::jsonb), w::jsonb, q) from (values ('{}', '{"a.txt": "one and a half", "c.bin": "\\000\u0001"}'), ('{"version": 1}', '{"a.txt": "one", "b.txt": "two"}'),
   ('{"format": "txt"}', '{"a.txt": "one and a half"}'), ('{"version": "2", "format": "txt"}', '{"a.txt": "one and a half"}')) v (q, w);
-select is(pg_temp.told(format('select api.download_originals(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"format": "tar"}', '400 VALIDATION_ERROR format'), ('{"version": 3}', '404 VERSION_NOT_FOUND version'),
+select is(pg_temp.told(format('select api.download_originals(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"format": "tar"}', '400 VALIDATION_ERROR format'), ('{"version": 3}', '404 VERSION_NOT_FOUND'),
   ('{"version": -1}', '400 VALIDATION_ERROR version'), ('{"version": "x"}', '400 VALIDATION_ERROR version'), ('{"version": 0}', '404 CONTEXT_EMPTY'), ('{"contextId": "x"}', '404 CONTEXT_NOT_FOUND')) v (q, w);
 select tests.act_as('otto');
 select is(pg_temp.told(format('select %s(%L)', f, pg_temp.p('{"version": 1}'))), '403 FORBIDDEN ' || w, f || ' is closed to auditors')
@@ -127,7 +127,7 @@ select is(pg_temp.read('a.txt', '{"version": 1}') ->> 'content', 'b25l', 'as a v
 select is(pg_temp.read('a.txt', '{"offset": 13}') ->> 'content', 'Zg==', 'from a place on');
 select is(pg_temp.read('c.bin') -> 'binary', 'true'::jsonb, 'a binary file is one');
 select is(pg_temp.told(format('select pg_temp.read(%L, %L)', f, q)), w, f || ' ' || q) from (values ('a.txt', '{"version": 0}', '404 FILE_NOT_FOUND'), ('c.bin', '{"version": 1}', '404 FILE_NOT_FOUND'),
-  ('a.txt', '{"version": 9}', '404 VERSION_NOT_FOUND version'), ('a.txt', '{"offset": -1}', '400 VALIDATION_ERROR offset'), ('a.txt', '{"fileId": "x"}', '404 FILE_NOT_FOUND')) v (f, q, w);
+  ('a.txt', '{"version": 9}', '404 VERSION_NOT_FOUND'), ('a.txt', '{"offset": -1}', '400 VALIDATION_ERROR offset'), ('a.txt', '{"fileId": "x"}', '404 FILE_NOT_FOUND')) v (f, q, w);
 select is(private.slug('Äpfel & Öl (2)'), '-pfel----l--2-', 'a slug has signs of file names only');
 
 select * from finish();

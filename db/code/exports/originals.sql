@@ -5,13 +5,13 @@ create or replace function private.version_of_path(p_project_id uuid, p_version 
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
-  v_current constant integer := coalesce((select max(i.number) from public.context_ingestions i where i.project_id = p_project_id and i.status = 'ready'), 0);
+  v_current constant integer := private.current_version(p_project_id);
   v_version constant integer := private.as_int(p_version, 'version');
 begin
   if v_version < 0 then
     perform private.refuse_field('version', 'version must be at least 0.');
   elsif v_version > v_current then
-    perform private.refuse(404, 'VERSION_NOT_FOUND', format('This context has no version %s.', v_version), 'version');
+    perform private.refuse_version(v_version, v_current);
   end if;
   return coalesce(v_version, v_current);
 end
@@ -145,6 +145,7 @@ declare
   f constant public.context_files := private.find_source(v_id, p ->> 'fileId');
   v_offset constant integer := coalesce(private.as_int(p -> 'offset', 'offset'), 0);
   v_hash bytea := f.hash;
+  v_text text;
   b record;
 begin
   if v_offset < 0 then
@@ -153,6 +154,14 @@ begin
     select o.hash into v_hash from public.context_file_ops o
     where o.project_id = v_id and o.path collate "C" = f.path and o.number <= private.version_of_path(v_id, p -> 'version')
     order by o.number desc limit 1;
+  end if;
+  -- Compressed text is made of the current version only; what has none is served as it is.
+  if coalesce(private.as_bool(p -> 'compressed', 'compressed'), false) and v_hash = f.hash then
+    v_text := private.compressed_text(v_id, f.id);
+    if v_text is not null then
+      return jsonb_build_object('path', f.path, 'binary', false, 'size', octet_length(v_text),
+        'content', encode(substring(convert_to(v_text, 'UTF8') from v_offset + 1 for c_page), 'base64'));
+    end if;
   end if;
   select c.is_binary, octet_length(c.content) as size, substring(c.content from v_offset + 1 for c_page) as content into b
   from public.content_blobs c where c.project_id = v_id and c.hash = v_hash;

@@ -1,14 +1,13 @@
 -- The sources of a context (contract 60, section 5). Policies would ask for each of 100,000 rows what the first line asks once.
 
--- Is the file served compressed? An entry is compressed with all that it brought.
-create or replace function private.compressed_numbers(p_project_id uuid) returns integer[]
+create or replace function private.is_compressed_source(p_project_id uuid, p_file_id uuid) returns boolean
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
-  return array(select i.number from public.context_ingestions i where i.project_id = p_project_id and i.compressed);
+  return private.compressed_text(p_project_id, p_file_id) is not null;
 end
 $$;
-comment on function private.compressed_numbers is 'The compressed entries of a context. Judges: callable by definer functions that have judged the caller.';
+comment on function private.is_compressed_source is 'Does chat read a compressed text? Judges: callable by definer functions that have judged the caller.';
 
 create or replace function api.list_sources(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -19,21 +18,22 @@ declare
   v_at record := private.page(p, 1000, 5000, p_clamps => false);
   v_selected constant boolean := private.as_bool(p -> 'selected', 'selected');
   v_search constant text := lower(private.trimmed(coalesce(p ->> 'search', '')));
-  v_numbers constant integer[] := private.compressed_numbers(v_id);
+  -- Most contexts have no compressed entry.
+  v_compressed constant boolean := exists (select from public.context_ingestions i where i.project_id = v_id and i.compressed);
   v_data jsonb;
   v_total bigint;
 begin
   with left_out as materialized (
     select s.file_id from public.context_source_selection s where s.project_id = v_id and s.user_id = v_user
   ), fitting as materialized (
-    select c.id, c.path, c.bytes, c.number, c.is_binary, c.id not in (select l.file_id from left_out l) as selected
+    select c.id, c.path, c.bytes, c.id not in (select l.file_id from left_out l) as selected
     from public.context_files c
     where c.project_id = v_id and not c.is_hidden and (v_search = '' or strpos(lower(c.path), v_search) > 0)
       and (v_selected is null or v_selected = (c.id not in (select l.file_id from left_out l)))
   ), shown as (
     select f.* from fitting f order by f.path collate "C" limit v_at.size offset v_at.skipped
   )
-  select coalesce(jsonb_agg(private.source_json(s.id, s.path, s.bytes, s.selected, s.number = any (v_numbers) and not s.is_binary)
+  select coalesce(jsonb_agg(private.source_json(s.id, s.path, s.bytes, s.selected, v_compressed and private.is_compressed_source(v_id, s.id))
     order by s.path collate "C"), '[]'), (select count(*) from fitting)
   into v_data, v_total from shown s;
   perform private.set_headers(jsonb_build_object('X-Total-Count', v_total::text,
@@ -51,7 +51,7 @@ as $$
 begin
   return private.source_json(f.id, f.path, f.bytes, not exists (select from public.context_source_selection s
       where s.user_id = private.user_id() and s.file_id = f.id),
-    f.number = any (private.compressed_numbers(p_project_id)) and not f.is_binary);
+    private.is_compressed_source(p_project_id, f.id));
 end
 $$;
 comment on function private.source_item is 'SourceItem with the caller''s selection. Judges: callable by definer functions that have judged the caller.';
@@ -212,3 +212,103 @@ $$;
 comment on function api.delete_context_file is
   'DELETE /contexts/{contextId}/files/{fileId}: 204. Errors: 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND.';
 grant execute on function api.list_context_files, api.create_context_folder, api.update_context_file, api.delete_context_file to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------- adding files
+
+create or replace function private.source_extensions() returns text[]
+language sql immutable parallel safe
+return array['ts', 'tsx', 'js', 'jsx', 'json', 'md', 'mdx', 'css', 'scss', 'sass', 'html', 'yml', 'yaml', 'py'];
+comment on function private.source_extensions is 'Extensions of the files that may be dropped on a context.';
+
+-- May the caller add files, and which? Asked before the first byte is stored.
+create or replace function api.admit_sources(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  perform private.path_context(p, 'developer', 'editFiles');
+  return to_jsonb(private.source_extensions());
+end
+$$;
+comment on function api.admit_sources is 'Part of POST /contexts/{contextId}/sources: extensions of accepted files. Errors: 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function private.source_extensions, api.admit_sources to authenticated;
+
+-- p: {contextId, stored: {files: [{name, path, type, size, checksum, storageKey, storageProvider}]}, rejected: [name]}, of files that the server
+-- has stored and of those that it refused before.
+create or replace function private.add_sources(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id constant uuid := private.path_context(p, 'developer', 'editFiles');
+  v_files constant jsonb := coalesce(private.as_array(p #> '{stored,files}', 'files'), '[]');
+  v_rejected text[] := array(select jsonb_array_elements_text(coalesce(private.as_array(p -> 'rejected', 'rejected'), '[]')));
+  v_refused jsonb;
+  v_wanted jsonb;
+  v_placed jsonb;
+  v_ids uuid[];
+  v_answer jsonb;
+  v_operation uuid;
+begin
+  if jsonb_array_length(v_files) + cardinality(v_rejected) = 0 then
+    perform private.refuse_field('files', 'The request carries no files.');
+  end if;
+  perform private.lock_tree(v_id);
+  with judged as (
+    select t.f, t.ord, t.f ->> 'path' as path,
+      lower(private.file_extension(regexp_replace(t.f ->> 'path', '^.*/', ''), false)) = any (private.source_extensions()) as accepted,
+      exists (select from public.context_files c where c.project_id = v_id and c.path collate "C" = t.f ->> 'path' and not c.is_hidden)
+        or exists (select from public.project_files s where s.project_id = v_id and s.path = t.f ->> 'path') as is_there
+    from jsonb_array_elements(v_files) with ordinality t (f, ord)
+  )
+  select coalesce(jsonb_agg(j.f order by j.ord) filter (where j.accepted and not j.is_there), '[]'),
+    coalesce(jsonb_agg(j.f -> 'storageKey' order by j.ord) filter (where not j.accepted or j.is_there), '[]'),
+    v_rejected || coalesce(array_agg(j.f ->> 'name' order by j.ord) filter (where not j.accepted), '{}')
+  into v_wanted, v_refused, v_rejected from judged j;
+  if jsonb_array_length(v_wanted) > 0 then
+    v_placed := private.place_files(v_id, v_wanted, 'upload');
+    v_refused := v_refused || (v_placed -> 'refused');
+    v_rejected := v_rejected || array(select e ->> 'name' from jsonb_array_elements(v_placed -> 'errors') e);
+  end if;
+  v_ids := array(select (f ->> 'id')::uuid from jsonb_array_elements(v_placed -> 'placed') f);
+  v_answer := jsonb_build_object('added', cardinality(v_ids), 'rejected', cardinality(v_rejected), 'rejectedFiles', to_jsonb(v_rejected),
+    'sources', (select coalesce(jsonb_agg(private.source_json(f.id, f.path, f.size, true, false) order by f.path collate "C"), '[]')
+      from public.project_files f where f.project_id = v_id and f.id = any (v_ids)), 'refused', v_refused);
+  if cardinality(v_ids) = 0 then
+    perform set_config('response.status', '200', true);
+    return v_answer;
+  end if;
+  v_operation := private.queue_operation(v_id, 'ingestion');
+  perform private.add_ingestion(v_id, jsonb_build_object('sourceType', 'file', 'sources', jsonb_build_object('fileIds', to_jsonb(v_ids)),
+    'operationId', v_operation, 'displayName', case cardinality(v_ids) when 1 then v_placed #>> '{placed,0,name}' else cardinality(v_ids) || ' files' end),
+    private.user_id());
+  return private.operation_answer(v_answer, v_operation);
+end
+$$;
+comment on function private.add_sources is
+  'Adds stored files to a context as one ingestion: {added, rejected, rejectedFiles, sources, refused}. Judges: developer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+grant execute on function private.add_sources to authenticated;
+
+create or replace function api.register_sources(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.refuse_strangers('Files are added through the API.');
+  return private.add_sources(p);
+end
+$$;
+comment on function api.register_sources is
+  'Part of POST /contexts/{contextId}/sources, with `stored` content; refused: its keys that no file has. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+grant execute on function api.register_sources to authenticated;
+
+-- The answer when the run has ended: the files are sources now.
+create or replace function api.added_sources(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  perform private.path_context(p, 'developer', 'editFiles');
+  perform private.finished_operation(p);
+  return (p -> 'started') - array['operationId', 'status'];
+end
+$$;
+comment on function api.added_sources is
+  'The answer to POST /contexts/{contextId}/sources when the files are ingested: {added, rejected, rejectedFiles, sources}. Errors: 403, 404 CONTEXT_NOT_FOUND, those of the run.';
+grant execute on function api.added_sources to authenticated;

@@ -1,7 +1,6 @@
 -- How the current set and the stored files of a project keep to each other; functions.sql says why.
 
--- A file that a run read from a stored one. The stored file may have a new path: then its row of the current set moves along and stays the
--- same file, unless another stored file has the old path by now.
+-- A file that a run read from a stored one, or from an archive.
 create or replace function private.tg_context_files__adopt() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -15,29 +14,19 @@ begin
     and f.path = any (array(select array_to_string(v_parts[:n], '/') from generate_series(1, cardinality(v_parts)) n))
   limit 1;
   new.upload_id := v_upload.id;
-  if tg_op = 'UPDATE' or v_upload.path is distinct from new.path then
-    return new;
-  end if;
-  if not exists (select from public.context_files c where c.project_id = new.project_id and c.id = v_upload.id) then
+  if tg_op = 'INSERT' and v_upload.path = new.path
+    and not exists (select from public.context_files c where c.project_id = new.project_id and c.id = v_upload.id) then
     new.id := v_upload.id;
-    return new;
   end if;
-  update public.context_files c
-  set path = new.path, number = new.number, hash = new.hash, origin = new.origin, repository_id = new.repository_id, language = new.language,
-    is_binary = new.is_binary, bytes = new.bytes, tokens = new.tokens, is_hidden = new.is_hidden, updated_at = new.updated_at
-  where c.project_id = new.project_id and c.id = v_upload.id and c.path collate "C" <> new.path
-    and not exists (select from public.project_files f where f.project_id = new.project_id and f.path = c.path)
-    and not exists (select from public.context_files o where o.project_id = new.project_id and o.path collate "C" = new.path);
-  -- The moved row is the inserted one.
-  return case when found then null else new end;
+  return new;
 end
 $$;
 comment on function private.tg_context_files__adopt is 'Trigger: a file of the current set names the stored file that it comes from, and has its id.';
 create or replace trigger _200_adopt before insert on public.context_files
   for each row when (new.origin in ('file', 'text')) execute function private.tg_context_files__adopt();
--- The same path from another source.
-create or replace trigger _200_adopt_change before update of number, origin on public.context_files
-  for each row when (new.origin in ('file', 'text') and (old.number, old.origin) is distinct from (new.number, new.origin) and old.path = new.path)
+-- The same path from another source, or after its file was deleted and stored again.
+create or replace trigger _200_adopt_change before update of number, origin, is_hidden on public.context_files
+  for each row when (new.origin in ('file', 'text') and ((old.number, old.origin) is distinct from (new.number, new.origin) or old.is_hidden and not new.is_hidden))
   execute function private.tg_context_files__adopt();
 create or replace function private.tg_context_files__disown() returns trigger
 language plpgsql volatile
@@ -104,3 +93,34 @@ $$;
 comment on function private.tg_memberships__forget_selection is 'Trigger: the selection of a person who left the organization goes along, except where they are a guest.';
 create or replace trigger _700_forget_selection after delete on public.memberships
   for each row execute function private.tg_memberships__forget_selection();
+
+-- A stored file got another name or folder, and a run read it there. Its former path leaves the versions that follow, and its row of the
+-- current set moves along, so that it stays the same file (contract 60, section 5).
+create or replace function private.has_moved(p_run_id uuid, p_upload_id uuid, p_path text) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_path constant text := (select f.path from public.project_files f where f.id = p_upload_id);
+begin
+  return p_path <> v_path and not starts_with(p_path, v_path || '/')
+    and exists (select from private.run_manifests m where m.run_id = p_run_id and (m.path = v_path or starts_with(m.path, v_path || '/')));
+end
+$$;
+comment on function private.has_moved is
+  'Did a run read the stored file of this path, or what is in it, under another path? Judges: callable by definer functions of ours only.';
+
+create or replace function private.follow_moves(e public.context_ingestions) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.context_files c set path = a.path
+  from public.context_file_ops g
+  join public.context_files f on f.project_id = g.project_id and f.path = g.path
+  join public.project_files s on s.id = f.upload_id
+  join public.context_file_ops a on a.ingestion_id = g.ingestion_id and a.operation = 'added' and a.path = s.path
+  where g.ingestion_id = e.id and g.operation = 'removed' and g.origin in ('file', 'text') and c.project_id = f.project_id and c.id = f.id
+    and c.id = s.id;
+end
+$$;
+comment on function private.follow_moves is
+  'Before an entry is applied: files whose stored file moved get the path that the entry adds. Judges: callable by definer functions of ours only.';
