@@ -229,8 +229,10 @@ comment on function api.create_ingestion is
 create or replace function api.create_context(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
+declare
+  v_made jsonb := private.ingest(private.as_object(p, '') - array['stored', 'contextId']);
 begin
-  return private.ingested_context(private.ingest(private.as_object(p, '') - array['stored', 'contextId']));
+  return private.ingested_context(v_made);
 end
 $$;
 comment on function api.create_context is
@@ -250,9 +252,12 @@ comment on function api.register_ingestion is
 create or replace function api.register_context(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
+declare
+  v_made jsonb;
 begin
   perform private.refuse_strangers('Content is ingested through the API.');
-  return private.ingested_context(private.ingest(private.as_object(p, '') - 'contextId'));
+  v_made := private.ingest(private.as_object(p, '') - 'contextId');
+  return private.ingested_context(v_made);
 end
 $$;
 comment on function api.register_context is
