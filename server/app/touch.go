@@ -43,7 +43,7 @@ func newPresence(exec *api.Executor, log *slog.Logger) *presence {
 
 // note is called with the answer of a successful operation on a project; file is the id that its path names, if any.
 func (p *presence) note(op *openapi.Operation, caller *api.Caller, project, file string) {
-	id := strings.TrimSuffix(op.ID, "AtAlias")
+	id := strings.TrimSuffix(op.ID, openapi.AtAlias)
 	viewed := id == "getProjectFull" || id == "getContext"
 	if id != "readContextFile" {
 		file = ""

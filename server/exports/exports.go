@@ -18,6 +18,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"kijko/server/api"
+	"kijko/server/openapi"
 )
 
 // Feature has the handlers of the operations.
@@ -32,7 +33,7 @@ func (f *Feature) Handlers() map[string]api.Handler {
 		"exportContextActivity": f.entries("activity_export_page"), "exportContextChangelog": f.entries("changelog_export_page"),
 		"downloadOriginals": f.originals, "readContextFile": f.content,
 	} {
-		handlers[id], handlers[id+"AtAlias"] = handler, handler
+		handlers[id], handlers[id+openapi.AtAlias] = handler, handler
 	}
 	return handlers
 }

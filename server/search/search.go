@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 
 	"kijko/server/api"
+	"kijko/server/openapi"
 	"kijko/worker/exactjson"
 	"kijko/worker/ingestion"
 )
@@ -15,7 +16,7 @@ const maxWords = 64
 
 // Handlers returns the handlers by operationId.
 func Handlers() map[string]api.Handler {
-	return map[string]api.Handler{"searchChunks": chunks, "searchChunksAtAlias": chunks}
+	return map[string]api.Handler{"searchChunks": chunks, "searchChunks" + openapi.AtAlias: chunks}
 }
 
 func chunks(c *api.Call) error {

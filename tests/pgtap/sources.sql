@@ -25,22 +25,40 @@ create function pg_temp.ingest(p_number integer, p_path text, p_origin text defa
 create function pg_temp.file(p_path text) returns public.context_files language sql as $$
   select f from public.context_files f where f.project_id = pg_temp.pid() and f.path = p_path $$;
 select is(jsonb_array_length(pg_temp.upload('docs/guide.md') -> 'placed') + jsonb_array_length(pg_temp.upload('code.zip') -> 'placed'), 2, 'two uploads are stored');
-insert into public.context_ingestions (organization_id, project_id, number, status, source_type, compressed, compressed_tokens, tokens)
-values (tests.org('anna'), pg_temp.pid(), 1, 'ready', 'file', false, null, 9), (tests.org('anna'), pg_temp.pid(), 2, 'ready', 'repo', true, 5, 9);
+insert into public.context_ingestions (organization_id, project_id, number, status, source_type, compressed, compressed_tokens, tokens, compression_key)
+values (tests.org('anna'), pg_temp.pid(), 1, 'ready', 'file', false, null, 9, null), (tests.org('anna'), pg_temp.pid(), 2, 'ready', 'repo', true, 5, 9, 'key');
+insert into private.context_counters (project_id, organization_id, last_number, current_number) values (pg_temp.pid(), tests.org('anna'), 2, 2)
+on conflict (project_id) do update set last_number = 2, current_number = 2;
 select pg_temp.ingest(1, 'docs/guide.md', 'file', 10), pg_temp.ingest(1, 'code.zip/a.py'), pg_temp.ingest(1, 'code.zip/b%.py');
 select pg_temp.ingest(2, 'src/app.TSX', 'repository', 100, :'repo'), pg_temp.ingest(2, 'src/lib/util.yml', 'repository', 7, :'repo'), pg_temp.ingest(2, 'README', 'repository', 1, :'repo');
+insert into public.content_blobs (organization_id, project_id, hash, content) select organization_id, project_id, hash, 'x' from public.context_files where path = 'src/app.TSX';
+insert into public.compressed_files (organization_id, project_id, hash, language, settings_key, content, tokens)
+select organization_id, project_id, hash, language, 'key', 'c', 1 from public.context_files where path = 'src/app.TSX';
+update public.context_files set tokens = 64 where path = 'src/app.TSX';
+
+-- Ends a run that read these files.
+create function pg_temp.run(p_files jsonb) returns void language plpgsql as $$
+declare
+  r public.ingestion_runs;
+begin
+  perform private.add_ingestion(pg_temp.pid(), '{"sourceType": "file", "sources": {"fileIds": []}}', tests.user('dora'));
+  select * into r from public.ingestion_runs x where x.project_id = pg_temp.pid() and x.outcome = 'open';
+  insert into private.run_manifests (run_id, path, hash, origin, language, bytes, tokens)
+  select r.id, key, sha256(convert_to(value, 'UTF8')), 'file', 'text', 8, 2 from jsonb_each_text(p_files);
+  perform private.write_completion(r.id, '{}');
+end $$;
 
 -- ------------------------------------------------------------------------------------------------------------------------ the list
 select is((pg_temp.file('docs/guide.md')).id, f.id, 'a file of the current set has the id of its upload') from public.project_files f where f.path = 'docs/guide.md';
 select is((pg_temp.file('code.zip/a.py')).upload_id, f.id, 'one of an archive names it') from public.project_files f where f.path = 'code.zip';
 select tests.act_as('ben');
 select is((select jsonb_agg(s - 'id') from jsonb_array_elements(api.list_sources(pg_temp.p())) s), '[
-  {"name": "README", "path": "README", "fileType": "other", "size": 1, "selected": true, "compressed": true},
+  {"name": "README", "path": "README", "fileType": "other", "size": 1, "selected": true, "compressed": false},
   {"name": "a.py", "path": "code.zip/a.py", "fileType": "python", "size": 8, "selected": true, "compressed": false},
   {"name": "b%.py", "path": "code.zip/b%.py", "fileType": "python", "size": 8, "selected": true, "compressed": false},
   {"name": "guide.md", "path": "docs/guide.md", "fileType": "markdown", "size": 10, "selected": true, "compressed": false},
   {"name": "app.TSX", "path": "src/app.TSX", "fileType": "typescript", "size": 100, "selected": true, "compressed": true},
-  {"name": "util.yml", "path": "src/lib/util.yml", "fileType": "yaml", "size": 7, "selected": true, "compressed": true}]', 'a viewer reads the sources, by path');
+  {"name": "util.yml", "path": "src/lib/util.yml", "fileType": "yaml", "size": 7, "selected": true, "compressed": false}]', 'a viewer reads the sources, by path');
 select is(current_setting('response.headers')::jsonb, '{"X-Total-Count": "6", "X-Has-More": "false"}', 'with their number');
 select is((select jsonb_agg(s -> 'path') from jsonb_array_elements(api.list_sources(pg_temp.p(q::jsonb))) s), w::jsonb, q) from (values
   ('{"limit": 2, "offset": 1}', '["code.zip/a.py", "code.zip/b%.py"]'), ('{"search": " SRC/"}', '["src/app.TSX", "src/lib/util.yml"]'), ('{"search": "%"}', '["code.zip/b%.py"]'),
@@ -122,10 +140,12 @@ select is(api.update_context_file(pg_temp.p(jsonb_build_object('fileId', :'guide
 select is((select string_agg(w, ' ' order by w) from string_to_table(pg_temp.tree(), ' ') w), 'README code.zip docs/ docs/manual.md lib/util.yml notes/ src/ src/app.TSX src/lib/', 'which the tree shows once');
 select is((select s ->> 'path' from jsonb_array_elements(api.list_sources(pg_temp.p())) s where s ->> 'id' = :'guide'), 'docs/guide.md', 'the sources have the path of the ingestion');
 select tests.reset();
-select pg_temp.ingest(3, 'docs/manual.md');
-delete from public.context_files where path = 'docs/guide.md';
+select pg_temp.run('{"docs/manual.md": "new"}');
 select is((pg_temp.file('docs/manual.md')).id, :'guide', 'after the next one the file has its new path and its id');
 select is((select count(*) from public.context_source_selection s where s.file_id = :'guide'), 1::bigint, 'and is still left out by Ben');
+
+select is((select jsonb_agg(o.path || ' ' || o.operation order by o.path) from public.context_file_ops o where o.project_id = pg_temp.pid() and o.number = 3),
+  '["docs/guide.md removed", "docs/manual.md added"]', 'versions have it under each of its paths');
 
 -- What is deleted is hidden with all that came from it; another upload of the path brings it back.
 select tests.act_as('dora');
@@ -135,7 +155,7 @@ select is(pg_temp.told(format('select api.update_source(%L)', pg_temp.p(jsonb_bu
 select tests.reset();
 select is((select count(*) from public.context_files f where f.is_hidden), 3::bigint, 'the rows stay, hidden');
 select is(pg_temp.upload('docs/manual.md') -> 'placed' -> 0 ->> 'id', :'guide', 'the same path uploaded again is the same file');
-select pg_temp.ingest(4, 'docs/manual.md');
+select pg_temp.run('{"docs/manual.md": "new"}');
 select is(((pg_temp.file('docs/manual.md')).id, (pg_temp.file('docs/manual.md')).upload_id, (pg_temp.file('docs/manual.md')).is_hidden), (:'guide'::uuid, :'guide'::uuid, false), 'after an ingestion it is back');
 select pg_temp.ingest(5, 'docs/manual.md', 'repository', 8, :'repo');
 select is(((pg_temp.file('docs/manual.md')).id, (pg_temp.file('docs/manual.md')).upload_id), (:'guide'::uuid, null::uuid), 'a repository with the path brings no other file, but it is not the upload any more');
@@ -144,15 +164,38 @@ select is((select count(*) from public.context_files f where not f.is_hidden), 0
 
 -- Two uploads that change names.
 select pg_temp.upload('one.txt') is not null, pg_temp.upload('two.txt') is not null;
-select pg_temp.ingest(6, 'one.txt'), pg_temp.ingest(6, 'two.txt');
+select pg_temp.run('{"one.txt": "1", "two.txt": "2"}');
 select (pg_temp.file('one.txt')).id as one, (pg_temp.file('two.txt')).id as two \gset
 select tests.act_as('dora');
 select api.update_context_file(pg_temp.p(jsonb_build_object('fileId', :'one', 'body', '{"name": "x.txt"}'::jsonb))) is not null,
   api.update_context_file(pg_temp.p(jsonb_build_object('fileId', :'two', 'body', '{"name": "one.txt"}'::jsonb))) is not null,
   api.update_context_file(pg_temp.p(jsonb_build_object('fileId', :'one', 'body', '{"name": "two.txt"}'::jsonb))) is not null;
 select tests.reset();
-select lives_ok($$ select pg_temp.ingest(7, 'one.txt'), pg_temp.ingest(7, 'two.txt') $$, 'an ingestion of exchanged names keeps both files');
+select lives_ok($$ select pg_temp.run('{"one.txt": "2", "two.txt": "1"}') $$, 'an ingestion of exchanged names keeps both files');
 select is((select array_agg(f.path order by f.path) from public.context_files f where not f.is_hidden), array['one.txt', 'two.txt'], 'each under its path');
+
+-- ------------------------------------------------------------------------------------------------------------------ dropped files
+select tests.act_as('anna');
+create function pg_temp.drop_files(p_names text[], p_rejected jsonb default '[]') returns jsonb language sql as $$
+  select api.register_sources(pg_temp.p(jsonb_build_object('rejected', p_rejected, 'stored', jsonb_build_object('files', (select coalesce(jsonb_agg(jsonb_build_object('name', regexp_replace(n, '^.*/', ''),
+    'path', n, 'type', 'text/plain', 'size', 9, 'checksum', encode(sha256('x'), 'hex'), 'storageKey', 'dropped ' || rpad(md5(n), 20)) order by o), '[]') from unnest(p_names) with ordinality t (n, o)))))) $$;
+select is(jsonb_array_length(api.admit_sources(pg_temp.p())), 14, 'the server asks which files are accepted');
+select is(x - array['sources', 'operationId', 'refused'], '{"added": 2, "rejected": 4, "rejectedFiles": ["a.exe", "b.bin", "one.txt", "c"], "status": "queued"}', 'accepted files are added, others are named')
+  from pg_temp.drop_files(array['new/One.TSX', 'b.bin', 'new/two.py', 'one.txt', 'c'], '["a.exe"]') x;
+select is((select jsonb_agg(f.path order by f.path) from public.project_files f where f.path like 'new/%'), '["new/One.TSX", "new/two.py"]', 'they are stored');
+select tests.reset();
+select is((select jsonb_build_object('name', e.display_name, 'type', e.source_type, 'files', jsonb_array_length(e.sources -> 'fileIds'), 'compress', e.wants_compression) from public.context_ingestions e
+  where e.project_id = pg_temp.pid() order by e.number desc limit 1), '{"name": "2 files", "type": "file", "files": 2, "compress": false}', 'and are one ingestion');
+select tests.act_as('anna');
+select is(pg_temp.drop_files(array['new/two.py', 'x.sh']) - 'refused', '{"added": 0, "rejected": 1, "rejectedFiles": ["x.sh"], "sources": []}', 'a path that is there counts in neither number, and nothing is ingested');
+select is(jsonb_array_length(pg_temp.drop_files(array['new/two.py', 'x.sh']) -> 'refused'), 2, 'the content of both is deleted again');
+select is(pg_temp.told('select pg_temp.drop_files(array[]::text[])'), '400 VALIDATION_ERROR files', 'a request without files is none');
+select tests.act_as('ben');
+select is(pg_temp.told($$ select pg_temp.drop_files(array['a.ts']) $$), '403 FORBIDDEN editFiles', 'a viewer adds nothing');
+select tests.act_as('stan');
+select is(pg_temp.told($$ select pg_temp.drop_files(array['a.ts']) $$), '404 CONTEXT_NOT_FOUND', 'nor does a stranger');
+select is(pg_temp.told(format('select api.admit_sources(%L)', pg_temp.p())), '404 CONTEXT_NOT_FOUND', 'who is not told what is accepted');
+select tests.reset();
 
 -- ------------------------------------------------------------------------------------------------------------------ views, and leaving
 select tests.act_as('ben');

@@ -273,7 +273,6 @@ begin
     'sources', (select coalesce(jsonb_agg(private.source_json(f.id, f.path, f.size, true, false) order by f.path collate "C"), '[]')
       from public.project_files f where f.project_id = v_id and f.id = any (v_ids)), 'refused', v_refused);
   if cardinality(v_ids) = 0 then
-    perform set_config('response.status', '200', true);
     return v_answer;
   end if;
   v_operation := private.queue_operation(v_id, 'ingestion');
@@ -305,7 +304,7 @@ language plpgsql stable
 as $$
 begin
   perform private.path_context(p, 'developer', 'editFiles');
-  perform private.finished_operation(p);
+  perform private.finished_operation(p), set_config('response.status', '201', true);
   return (p -> 'started') - array['operationId', 'status'];
 end
 $$;
