@@ -164,6 +164,16 @@
 {{ template "sharing/api.sql" . }}
 {{ template "sharing/screens.sql" . }}
 {{ template "sharing/activity.sql" . }}
+{{ template "sources/functions.sql" . }}
+{{ template "sources/api.sql" . }}
+{{ template "sources/triggers.sql" . }}
+{{ template "sources/access.sql" . }}
+{{ template "search/functions.sql" . }}
+{{ template "search/api.sql" . }}
+{{ template "search/chunks.sql" . }}
+{{ template "exports/functions.sql" . }}
+{{ template "exports/api.sql" . }}
+{{ template "exports/originals.sql" . }}
 {{ template "habits/functions.sql" . }}
 {{ template "habits/api.sql" . }}
 {{ template "habits/dispatch.sql" . }}

@@ -56,8 +56,8 @@ type Deps struct {
 	PerCaller int
 	// ServiceToken opens the operations with x-access service; empty closes them.
 	ServiceToken string
-	// Visited is called after the answer when a caller used a project.
-	Visited func(op *openapi.Operation, caller *Caller, project string)
+	// Visited is called after the answer when a caller used a project; file is the path's fileId.
+	Visited func(op *openapi.Operation, caller *Caller, project, file string)
 	// Called is called for each call of a caller, before an answer that is no refusal is sent. It must not block, and must copy what it
 	// keeps.
 	Called func(c *Call)
@@ -413,7 +413,7 @@ func (a *App) finish(call *Call, e *endpoint, began time.Time) {
 	if a.deps.Visited != nil && status < 300 && call.Caller != nil && call.Caller != Service {
 		// A context is a project.
 		if project := cmp.Or(call.Path("projectId"), call.Path("contextId")); project != "" {
-			a.deps.Visited(e.op, call.Caller, strings.Clone(project))
+			a.deps.Visited(e.op, call.Caller, strings.Clone(project), strings.Clone(call.Path("fileId")))
 		}
 	}
 	level, message := slog.LevelInfo, "request"

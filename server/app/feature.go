@@ -11,6 +11,7 @@ import (
 	"kijko/server/connections"
 	"kijko/server/contexts"
 	"kijko/server/executions"
+	"kijko/server/exports"
 	"kijko/server/ingestion"
 	"kijko/server/integrations"
 	"kijko/server/models"
@@ -18,6 +19,7 @@ import (
 	"kijko/server/profile"
 	"kijko/server/projects"
 	"kijko/server/reflexes"
+	"kijko/server/search"
 	"kijko/server/security"
 	"kijko/server/skills"
 	hosting "kijko/worker/connections"
@@ -74,6 +76,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
 		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},
+		&exports.Feature{Exec: exec}, handlersOnly(search.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
 		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,
 			Redirects: a.cfg.GitRedirects, Origins: a.cfg.Origins, Log: a.log}))

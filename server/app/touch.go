@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/expirable"
@@ -11,8 +12,8 @@ import (
 	"kijko/server/openapi"
 )
 
-// presence records after the answer that a user was in a project: `lastActiveAt`, and an opened project in its activity log. Reads stay
-// read-only, and no request waits for it. Best effort: entries that do not fit into the queue are dropped.
+// presence records after the answer that a user was in a project: `lastActiveAt`, and an opened project or a read file in its activity log.
+// Reads stay read-only, and no request waits for it. Best effort: entries that do not fit into the queue are dropped.
 type presence struct {
 	exec  *api.Executor
 	log   *slog.Logger
@@ -25,6 +26,8 @@ type visit struct {
 	caller  *api.Caller
 	project string
 	viewed  bool
+	// file is the id of the file whose content was read.
+	file string
 }
 
 const (
@@ -38,10 +41,14 @@ func newPresence(exec *api.Executor, log *slog.Logger) *presence {
 		seen: expirable.NewLRU[string, struct{}](visitsKept, nil, visitPeriod)}
 }
 
-// note is called with the answer of a successful operation on a project.
-func (p *presence) note(op *openapi.Operation, caller *api.Caller, project string) {
-	viewed := op.ID == "getProjectFull"
-	key := caller.UserID + project
+// note is called with the answer of a successful operation on a project; file is the id that its path names, if any.
+func (p *presence) note(op *openapi.Operation, caller *api.Caller, project, file string) {
+	id := strings.TrimSuffix(op.ID, openapi.AtAlias)
+	viewed := id == "getProjectFull" || id == "getContext"
+	if id != "readContextFile" {
+		file = ""
+	}
+	key := caller.UserID + project + file
 	if viewed {
 		key += "v"
 	}
@@ -49,7 +56,7 @@ func (p *presence) note(op *openapi.Operation, caller *api.Caller, project strin
 		return
 	}
 	select {
-	case p.queue <- visit{caller, project, viewed}:
+	case p.queue <- visit{caller, project, viewed, file}:
 		p.seen.Add(key, struct{}{})
 	default:
 	}
@@ -62,7 +69,11 @@ func (p *presence) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case v := <-p.queue:
-			_, err := p.exec.Run(ctx, &api.Request{Caller: v.caller, Needs: openapi.ScopeRead, SQL: api.ProcedureSQL("touch_project($1::uuid, $2)"), Args: []any{v.project, v.viewed}})
+			request := &api.Request{Caller: v.caller, Needs: openapi.ScopeRead, SQL: api.ProcedureSQL("touch_project($1::uuid, $2)"), Args: []any{v.project, v.viewed}}
+			if v.file != "" {
+				request.SQL, request.Args = api.ProcedureSQL("view_source($1::uuid, $2)"), []any{v.project, v.file}
+			}
+			_, err := p.exec.Run(ctx, request)
 			if err != nil && ctx.Err() == nil {
 				p.log.Debug("noting a visit", "error", err)
 			}

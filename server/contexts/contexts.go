@@ -61,7 +61,7 @@ func New(s Settings) (*Feature, error) {
 func (f *Feature) Handlers() map[string]api.Handler {
 	handlers := map[string]api.Handler{"createIngestion": f.ingest(intoContext), "createIngestionAtIngest": f.ingest(intoContext), "createContext": f.ingest(newContext),
 		"attachIngestionContent": f.ingest(intoEntry), "listChangelog": f.changelog, "getChangelogEntry": f.changelogEntry, "diffIngestion": f.diff,
-		"diffVersions": f.diff, "rollBackContext": f.rollBack}
+		"diffVersions": f.diff, "rollBackContext": f.rollBack, "addSources": f.addSources}
 	aliased := maps.Clone(handlers)
 	for id, handler := range handlers {
 		aliased[id+openapi.AtAlias] = handler

@@ -27,6 +27,7 @@ const (
 type Uploads interface {
 	ReceiveForm(c *api.Call, boundary string, field func(name, text string) error) (*projects.Content, error)
 	ReceiveText(c *api.Call, title, content string) (*projects.Content, error)
+	ReceiveSources(c *api.Call, boundary string, extensions []string) (*projects.Content, []string, error)
 }
 
 // entrance is an operation that ingests: plain answers a request without content, registers one whose content is stored.

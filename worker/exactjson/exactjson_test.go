@@ -109,6 +109,7 @@ var own = map[string]string{
 	"server/connections/consent.go":     "a state that this server sealed",
 	"server/executions/run.go":          "answers of the database",
 	"server/executions/wait.go":         "events of the database",
+	"server/exports/exports.go":         "answers of the database, and the parameters of the request",
 	"server/identity/answer.go":         "refusals of the database",
 	"server/identity/secondfactor.go":   "refusals of the database",
 	"server/integrations/connect.go":    "a state that this server sealed",

@@ -1,7 +1,6 @@
 package ingestion
 
 import (
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -70,7 +69,7 @@ func plainASCII(text string) bool {
 }
 
 // words calls found for each word of a text, in lower case. For a name made of several words (parseURL, max_size), it then calls
-// found for each of these words. A run of an unspaced script gives its overlapping pairs of letters and, at the end, its last
+// found for each of these words, and for the letters and the digits of a word that has both (sha256sum). A run of an unspaced script gives its overlapping pairs of letters and, at the end, its last
 // letter. So every letter is the beginning of some word.
 func words(text string, found func(word string)) {
 	runs(text, func(run string, paired bool) {
@@ -91,9 +90,15 @@ func words(text string, found func(word string)) {
 		}
 		found(lower)
 		parts(run, func(part string) {
-			if part = strings.ToLower(part); part != lower && utf8.RuneCountInString(part) >= minWord {
+			part = strings.ToLower(part)
+			if part != lower && utf8.RuneCountInString(part) >= minWord {
 				found(part)
 			}
+			segments(part, func(segment string) {
+				if segment != part && utf8.RuneCountInString(segment) >= minWord {
+					found(segment)
+				}
+			})
 		})
 	})
 }
@@ -149,6 +154,21 @@ func parts(name string, found func(string)) {
 	cut(len(name))
 }
 
+// segments calls found for each stretch of digits and of other letters.
+func segments(word string, found func(string)) {
+	start := 0
+	var digits bool
+	for i, c := range word {
+		if is := unicode.Is(unicode.Nd, c); i > 0 && is != digits && !unicode.Is(unicode.M, c) {
+			found(word[start:i])
+			start, digits = i, is
+		} else if i == 0 {
+			digits = is
+		}
+	}
+	found(word[start:])
+}
+
 // termsOf makes the search vector of a chunk: words of its path have weight A, of its declared identifiers B, of its content D.
 func termsOf(path string, names []string, content string) pgtype.TSVector {
 	places := make(map[string][]pgtype.TSVectorPosition, 256)
@@ -193,48 +213,4 @@ func termsOf(path string, names []string, content string) pgtype.TSVector {
 		lexemes = append(lexemes, pgtype.TSVectorLexeme{Word: word, Positions: positions})
 	}
 	return pgtype.TSVector{Lexemes: lexemes, Valid: true}
-}
-
-// Query makes a query from all words of a text, at most limit; "" if it has none. It splits words as the index does. A run of an
-// unspaced script is matched by its pairs or, as in older indexes, as a whole; a single letter is matched as a prefix.
-func Query(text string, limit int) string {
-	var terms, seen []string
-	fresh := func(word string) bool {
-		if len(seen) >= limit || slices.Contains(seen, word) {
-			return false
-		}
-		seen = append(seen, word)
-		return true
-	}
-	runs(text, func(run string, paired bool) {
-		if !paired {
-			words(run, func(word string) {
-				if fresh(word) {
-					terms = append(terms, quoted(word))
-				}
-			})
-			return
-		}
-		var group []string
-		letters := 0
-		pairs(run, func(pair, _ string) {
-			letters++
-			if pair != "" && fresh(pair) {
-				group = append(group, quoted(pair))
-			}
-		})
-		switch {
-		case letters == 1 && fresh(run):
-			terms = append(terms, quoted(run)+":*")
-		case len(group) > 0 && len(run) <= maxWord && letters > 2:
-			terms = append(terms, "("+strings.Join(group, " & ")+" | "+quoted(run)+")")
-		default:
-			terms = append(terms, group...)
-		}
-	})
-	return strings.Join(terms, " & ")
-}
-
-func quoted(term string) string {
-	return "'" + strings.ReplaceAll(strings.ReplaceAll(term, `\`, `\\`), "'", "''") + "'"
 }

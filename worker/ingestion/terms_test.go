@@ -17,12 +17,14 @@ import (
 
 func TestWords(t *testing.T) {
 	for text, want := range map[string]string{
-		"parseURLOf_file2 x": "parseurlof_file2 parse url of file2",
+		"parseURLOf_file2 x": "parseurlof_file2 parse url of file2 file",
 		"MAX_SIZE":           "max_size max size",
 		"grüße, welt":        "grüße welt",
 		"a b c":              "",
 		"__init__":           "__init__ init",
 		"HTTPServer":         "httpserver http server",
+		"sha256sum":          "sha256sum sha 256 sum",
+		"max-retry.v2":       "max retry v2",
 		"检查库存":               "检查 查库 库存 存",
 		"库":                  "库",
 		"注文テーブル":             "注文 文テ テー ーブ ブル ル",
@@ -48,13 +50,33 @@ func TestTermsAreWeighedAndBounded(t *testing.T) {
 			require.Equal(t, []byte("AB"), []byte{byte(l.Positions[0].Weight), byte(l.Positions[1].Weight)})
 		}
 	}
-	require.Equal(t, `'it' & 's' & 'load_user' & 'load'`, strings.ReplaceAll(Query("it ss load_user", 4), "'ss'", "'s'"))
-	require.Empty(t, Query("; - +", 4))
-	require.Equal(t, `('检查' & '查库' & '库存' | '检查库存') & 'café'`, Query("检查库存 cafe\u0301", 9), "older indexes have the run as a whole")
-	require.Equal(t, `'库':* & '库存'`, Query("库 库存", 9), "a letter alone begins some word wherever it stands")
 	long := strings.Repeat("漢字検索", 200)
 	require.Len(t, termsOf("", nil, long).Lexemes, 5, "a long run is indexed, each pair once, and its last letter")
+}
+
+func TestQueriesSplitWordsAsTheIndexDoes(t *testing.T) {
+	for text, want := range map[string]string{
+		"it ss load_user":      `'it' & 'ss' & ('load_user' | 'load' & 'user')`,
+		"parseURL url":         `('parseurl' | 'parse' & 'url')`,
+		"SHA256":               `('sha256' | 'sha' & '256')`,
+		"max-retry count":      `'max' & 'retry' & 'count'`,
+		"; - +":                "",
+		"检查库存 cafe\u0301":      `('检查' & '查库' & '库存' | '检查库存') & 'café'`,
+		"库 库存":                 `'库':* & '库存'`,
+		`"loads a getUser" x1`: `('loads' <-> 'getuser' <-> 'get' <-> 'user') & 'x1'`,
+		`"检查库存"`:               `('检查' <-> '查库' <-> '库存')`,
+		`"库" "`:                `('库':*)`,
+		`it "is open`:          `'it' & 'is' & 'open'`,
+		`it's "" \`:            `'it'`,
+		`<-> !a & (| :*`:       "",
+	} {
+		require.Equal(t, want, Query(text, 9), text)
+	}
+	long := strings.Repeat("漢字検索", 200)
 	require.NotContains(t, Query(long, 9), "|")
+	require.Equal(t, 8, strings.Count(Query(strings.Repeat("one two three four five six seven eight nine ten ", 1000), 9), "&"), "no query is longer than its limit")
+	require.LessOrEqual(t, strings.Count(Query(`"`+strings.Repeat("one twoThree ", 1000)+`"`, 9), "<->"), 9)
+	require.LessOrEqual(t, strings.Count(Query(strings.Repeat(`"one two" aB1c2 `, 1000), 9), "'"), 4*9*2)
 }
 
 func TestOrderedKeepsOrderAndStopsAtTheFirstError(t *testing.T) {

@@ -378,9 +378,9 @@ begin
     where o.organization_id = r.organization_id and o.project_id = r.project_id and o.number > e.number);
 
   with base as materialized (
-    select f.path, f.hash, f.origin, f.repository_id from public.context_files f where f.project_id = r.project_id and not v_late
+    select f.path, f.hash, f.origin, f.repository_id, f.upload_id from public.context_files f where f.project_id = r.project_id and not v_late
     union all
-    select s.path, s.hash, s.origin, s.repository_id from private.context_state(r.project_id, e.number - 1) s where v_late
+    select s.path, s.hash, s.origin, s.repository_id, null from private.context_state(r.project_id, e.number - 1) s where v_late
   ), brought as (
     insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, hash, origin, repository_id, language,
       is_binary, bytes, tokens)
@@ -393,8 +393,10 @@ begin
     insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, origin, repository_id)
     select r.organization_id, r.project_id, e.id, e.number, b.path, 'removed', b.origin, b.repository_id
     from base b
-    where b.origin = 'repository' and b.repository_id = any (v_repositories)
-      and exists (select from private.run_manifests m where m.run_id = p_run_id)
+    where (b.origin = 'repository' and b.repository_id = any (v_repositories)
+        and exists (select from private.run_manifests m where m.run_id = p_run_id)
+        -- A stored file that this run read under another name.
+        or b.upload_id is not null and private.has_moved(p_run_id, b.upload_id, b.path))
       and not exists (select from private.run_manifests m where m.run_id = p_run_id and m.path = b.path)
     returning path
   )
@@ -405,6 +407,7 @@ begin
   if v_late then
     perform private.refold(r.project_id, array(select o.path from public.context_file_ops o where o.ingestion_id = e.id));
   else
+    perform private.follow_moves(e);
     perform private.apply_operations(e);
   end if;
   update public.context_files f set is_hidden = false, updated_at = now()

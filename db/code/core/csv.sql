@@ -1,9 +1,21 @@
 -- Files for spreadsheets (contract 40, 7.4), and moments in readable form.
 
+create or replace function private.without_formula(p_text text) returns text
+language sql immutable parallel safe
+return case when p_text ~ '^([=+@\t\r]|-.)' then '''' || p_text else coalesce(p_text, '') end;
+comment on function private.without_formula is 'A text that a spreadsheet takes for no formula: one that begins like a formula begins with an apostrophe.';
+
 create or replace function private.csv_cell(p_text text) returns text
 language sql immutable parallel safe
-return '"' || replace(case when p_text ~ '^([=+@\t\r]|-.)' then '''' || p_text else coalesce(p_text, '') end, '"', '""') || '"';
+return '"' || replace(private.without_formula(p_text), '"', '""') || '"';
 comment on function private.csv_cell is 'A quoted cell; one that a spreadsheet would take for a formula begins with an apostrophe.';
+
+-- Some files quote only cells that need it (contract 60, 13).
+create or replace function private.csv_bare_line(variadic p_cells text[]) returns text
+language sql immutable parallel safe
+return (select string_agg(case when g.cell ~ '[",\r\n]' then '"' || replace(g.cell, '"', '""') || '"' else g.cell end, ',' order by c.n) || E'\n'
+  from unnest(p_cells) with ordinality c (cell, n), lateral (select private.without_formula(c.cell) as cell) g);
+comment on function private.csv_bare_line is 'A line of cells, quoted where they contain a comma, a quote or a line break, with its end.';
 
 create or replace function private.csv_line(variadic p_cells text[]) returns text
 language sql immutable parallel safe
@@ -21,4 +33,4 @@ create or replace function private.day_text(p_at timestamptz, p_zone text) retur
 language sql stable parallel safe
 return to_char(p_at at time zone coalesce(private.zone_used(p_zone), 'UTC'), 'YYYY-MM-DD');
 comment on function private.day_text is 'The day of a moment in a zone, for names of files.';
-grant execute on function private.csv_cell, private.csv_line, private.moment_text, private.day_text to authenticated;
+grant execute on function private.without_formula, private.csv_cell, private.csv_bare_line, private.csv_line, private.moment_text, private.day_text to authenticated;

@@ -44,7 +44,8 @@ begin
   a.user_email := coalesce(v.email, 'system@kijko.ai');
   a.description := left(p_description, 500);
   a.metadata := p_metadata;
-  a.once_key := case when p_type = 'view' then left(p_description, 400) || to_char(now() at time zone 'UTC', ' YYYY-MM-DD HH24') end;
+  a.once_key := case when p_type = 'view' then case when char_length(p_description) <= 400 then p_description
+    else encode(sha256(convert_to(p_description, 'UTF8')), 'hex') end || to_char(now() at time zone 'UTC', ' YYYY-MM-DD HH24') end;
   a.created_at := clock_timestamp();
   insert into public.project_activity (id, organization_id, project_id, type, user_id, user_name, user_email, description, metadata,
     once_key, created_at)

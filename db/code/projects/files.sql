@@ -94,8 +94,8 @@ begin
   v_free := 20000 - v_project.uploaded_files;
 
   for v in
-    select t.ord, coalesce(t.f ->> 'id', gen_random_uuid()::text)::uuid as id, t.f ->> 'name' as name, t.f ->> 'path' as path,
-      t.f ->> 'type' as type, (t.f ->> 'size')::bigint as size, t.f ->> 'checksum' as checksum, t.f ->> 'storageKey' as key,
+    select t.ord, t.f ->> 'id' as staged_id, coalesce(t.f ->> 'id', gen_random_uuid()::text)::uuid as id, t.f ->> 'name' as name,
+      t.f ->> 'path' as path, t.f ->> 'type' as type, (t.f ->> 'size')::bigint as size, t.f ->> 'checksum' as checksum, t.f ->> 'storageKey' as key,
       coalesce(t.f ->> 'storageProvider', 'local') as provider
     from jsonb_array_elements(p_files) with ordinality t (f, ord)
     order by t.ord
@@ -124,6 +124,11 @@ begin
           v_error := 'A project holds at most 20,000 files.';
         else
           v_free := v_free - 1;
+          -- One path is one file: what was ingested from there, and was perhaps removed since, is this file. A staged file has its id.
+          if v.staged_id is null then
+            v.id := coalesce((select c.id from public.context_files c where c.project_id = p_project_id and c.path collate "C" = v.path
+              and not exists (select from public.project_files f where f.id = c.id)), v.id);
+          end if;
           v_new := v_new || jsonb_build_object('id', v.id, 'ord', v.ord, 'parent_id', v_parent, 'path', v.path, 'type', v.type,
             'size', v.size, 'checksum', v.checksum, 'key', v.key, 'provider', v.provider);
         end if;
