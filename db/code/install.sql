@@ -86,6 +86,8 @@
 {{ template "ingestion/lifecycle.sql" . }}
 {{ template "ingestion/worker.sql" . }}
 {{ template "ingestion/storage.sql" . }}
+{{ template "ingestion/incremental.sql" . }}
+{{ template "ingestion/commit.sql" . }}
 {{ template "ingestion/recovery.sql" . }}
 {{ template "ingestion/schedules.sql" . }}
 {{ template "ingestion/api.sql" . }}

@@ -94,9 +94,11 @@ begin
 
   if new.outcome = 'completed' then
     select run_id into v_old_run from public.project_indexes where project_id = new.project_id for update;
-    insert into public.project_indexes (project_id, organization_id, run_id) values (new.project_id, new.organization_id, new.id)
-    on conflict (project_id) do update set run_id = excluded.run_id, updated_at = now();
-    if v_old_run is not null then
+    insert into public.project_indexes (project_id, organization_id, run_id, last_run_id, settings)
+    values (new.project_id, new.organization_id, coalesce(new.index_run_id, new.id), new.id, new.checkpoint ->> 'settings')
+    on conflict (project_id) do update set run_id = excluded.run_id, last_run_id = excluded.last_run_id, settings = excluded.settings,
+      updated_at = now();
+    if v_old_run <> coalesce(new.index_run_id, new.id) then
       perform private.enqueue('ingestion.drop', jsonb_build_object('runId', v_old_run), now(), 'ingestion.drop:' || v_old_run);
     end if;
     perform private.finish_project_run(new.project_id, new.total_files::integer, new.original_tokens, new.optimized_tokens, new.duration_seconds);

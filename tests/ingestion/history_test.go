@@ -1,0 +1,442 @@
+package ingestion
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"kijko/tests/stack/worker"
+	"kijko/worker/gitfetch/gittest"
+)
+
+// textsByPath is a set of files: what a version holds.
+type textsByPath map[string]string
+
+// versionModel is an entry as the model knows it.
+type versionModel struct {
+	number  int
+	failed  bool
+	deleted bool
+	puts    textsByPath
+	removes map[string]bool
+}
+
+// historyModel is the contract's version model in its plainest form: State(n) folds the operations of all live entries up to n.
+type historyModel struct{ versions []*versionModel }
+
+func (m *historyModel) state(n int) textsByPath {
+	set := textsByPath{}
+	for _, v := range m.versions {
+		if v.number > n || v.failed || v.deleted {
+			continue
+		}
+		maps.Copy(set, v.puts)
+		for path := range v.removes {
+			delete(set, path)
+		}
+	}
+	return set
+}
+
+func (m *historyModel) last() int {
+	if len(m.versions) == 0 {
+		return 0
+	}
+	return m.versions[len(m.versions)-1].number
+}
+
+// commit appends the entry whose run leaves this set.
+func (m *historyModel) commit(wanted textsByPath) *versionModel {
+	v := &versionModel{number: m.last() + 1, puts: textsByPath{}, removes: map[string]bool{}}
+	now := m.state(m.last())
+	for path, text := range wanted {
+		if old, ok := now[path]; !ok || old != text {
+			v.puts[path] = text
+		}
+	}
+	for path := range now {
+		if _, ok := wanted[path]; !ok {
+			v.removes[path] = true
+		}
+	}
+	m.versions = append(m.versions, v)
+	return v
+}
+
+// history is one context with its sources, its model, and a worker process that is killed now and then.
+type history struct {
+	*ingestLab
+	random  *rand.Rand
+	program string
+	process *exec.Cmd
+	project uuid.UUID
+	model   historyModel
+	// Which paths which source contributed last: a repository's run replaces only its own.
+	owners map[string]string
+	repos  map[string]textsByPath
+	kills  int
+	phases map[string]int
+	fresh  int
+}
+
+var historyWords = strings.Fields("parse token chunk index graph read write merge split cache store fetch scan join trace check walk fold plan mark")
+
+func (h *history) word() string { return historyWords[h.random.IntN(len(historyWords))] }
+
+// file makes a text of one of several languages. Parts of it come from a small stock, so that files share chunks, blocks and licenses.
+func (h *history) file(path string) string {
+	var b strings.Builder
+	shared := func() {
+		k := h.random.IntN(4)
+		for i := range 8 {
+			fmt.Fprintf(&b, "// shared line %d of block %d, which several files have word for word\n", i, k)
+		}
+	}
+	switch {
+	case strings.HasSuffix(path, ".go"):
+		if h.random.IntN(3) == 0 {
+			b.WriteString("// Copyright The Authors of this test. All rights reserved.\n// Use of this source is governed by a license that is in no file.\n\n")
+		}
+		fmt.Fprintf(&b, "package %s\n\nimport (\n\t\"fmt\"\n\t\"strings\"\n)\n", h.word())
+		for range 1 + h.random.IntN(4) {
+			if h.random.IntN(3) == 0 {
+				b.WriteString("\n")
+				shared()
+			}
+			name, k := h.word(), h.random.IntN(6)
+			fmt.Fprintf(&b, "\n// %s%d does what it says.\nfunc %s%d(a int) string {\n\tfmt.Println(a)\n\treturn strings.Repeat(%q, a*%d)\n}\n", name, k, name, k, h.word(), k)
+		}
+	case strings.HasSuffix(path, ".ts"):
+		fmt.Fprintf(&b, "import { %s } from './%s'\n\nexport class %s%d {\n  run(): number {\n    return %s(%d)\n  }\n}\n", h.word(), h.word(), h.word(), h.random.IntN(9), h.word(), h.random.IntN(99))
+	case strings.HasSuffix(path, ".md"):
+		fmt.Fprintf(&b, "# %s\n\nText about %s and %s.\n\n## %s\n\nMore of it: %d.\n", h.word(), h.word(), h.word(), h.word(), h.random.IntN(1000))
+	default:
+		fmt.Fprintf(&b, "%s %s %d\n", h.word(), h.word(), h.random.IntN(1000))
+	}
+	return b.String()
+}
+
+func (h *history) path() string {
+	return fmt.Sprintf("%s/%s%d.%s", h.word(), h.word(), h.random.IntN(5), []string{"go", "go", "ts", "md", "txt"}[h.random.IntN(5)])
+}
+
+// change edits a repository: adds, changes, deletes, renames and copies.
+func (h *history) change(files textsByPath) gittest.Commit {
+	commit := gittest.Commit{Files: gittest.Files{}}
+	paths := slices.Sorted(maps.Keys(files))
+	put := func(path, text string) {
+		files[path] = text
+		commit.Files[path] = gittest.Text(text)
+		commit.Delete = slices.DeleteFunc(commit.Delete, func(p string) bool { return p == path })
+	}
+	drop := func(path string) {
+		delete(files, path)
+		delete(commit.Files, path)
+		commit.Delete = append(commit.Delete, path)
+	}
+	for range 1 + h.random.IntN(4) {
+		some := ""
+		if len(paths) > 0 {
+			some = paths[h.random.IntN(len(paths))]
+		}
+		text, there := files[some]
+		switch action := h.random.IntN(8); {
+		case !there || action < 2:
+			path := h.path()
+			put(path, h.file(path))
+		case action < 4:
+			put(some, h.file(some))
+		case action == 4:
+			put(some, text+"\n// one line more\n")
+		case action == 5 && len(files) > 3:
+			drop(some)
+		case action == 6 && len(files) > 3: // a rename
+			path := h.path()
+			drop(some)
+			put(path, text)
+		default: // a copy
+			put(h.path(), text)
+		}
+	}
+	return commit
+}
+
+// begin opens a run of a scope, as an entry that is due would.
+func (h *history) begin(options string) uuid.UUID {
+	h.t.Helper()
+	return value[uuid.UUID](h.ingestLab, "insert into public.ingestion_runs (organization_id, project_id, started_by, options) values ($1, $2, $3, $4) returning id",
+		h.org, h.project, h.user, options)
+}
+
+// finish waits for the end of a run. Now and then the worker is killed meanwhile.
+func (h *history) finish(run uuid.UUID) string {
+	h.t.Helper()
+	for h.random.IntN(6) == 0 {
+		<-time.NewTimer(time.Duration(h.random.IntN(900)) * time.Millisecond).C
+		require.NoError(h.t, h.process.Process.Kill())
+		_ = h.process.Wait()
+		h.phases[value[string](h.ingestLab, "select case when outcome = 'open' then phase else outcome end from public.ingestion_runs where id = $1", run)]++
+		h.kills++
+		h.exec("update public.ingestion_runs set lease_expires_at = now(), restarts = 0 where id = $1 and outcome = 'open' and lease_owner is not null", run)
+		h.process = h.ingestLab.process(h.program)
+	}
+	return h.outcome(run)
+}
+
+// current reads the current set from the database.
+func (h *history) current() textsByPath {
+	return h.read(`select f.path, b.content from public.context_files f
+		join public.content_blobs b on b.project_id = f.project_id and b.hash = f.hash where f.project_id = $1 and not f.is_hidden`, h.project)
+}
+
+func (h *history) read(sql string, args ...any) textsByPath {
+	h.t.Helper()
+	rows, err := h.owner.Query(context.Background(), sql, args...)
+	require.NoError(h.t, err)
+	defer rows.Close()
+	set := textsByPath{}
+	for rows.Next() {
+		var path string
+		var content []byte
+		require.NoError(h.t, rows.Scan(&path, &content))
+		set[path] = string(content)
+	}
+	require.NoError(h.t, rows.Err())
+	return set
+}
+
+// state reads State(n) from the operations.
+func (h *history) state(n int) textsByPath {
+	return h.read(`select o.path, b.content from (select distinct on (o.path) o.path, o.operation, o.hash from public.context_file_ops o
+			join public.context_ingestions i on i.project_id = o.project_id and i.id = o.ingestion_id and i.status = 'ready'
+			where o.project_id = $1 and o.number <= $2 order by o.path, o.number desc) o
+		join public.content_blobs b on b.project_id = $1 and b.hash = o.hash where o.operation <> 'removed'`, h.project, n)
+}
+
+// indexed is a digest of the rows of the index by paths and places, without any ids.
+func (h *history) indexed() textsByPath {
+	h.t.Helper()
+	index := textsByPath{}
+	rows, err := h.owner.Query(context.Background(), `
+		select f.path, md5(concat_ws('|', f.source, f.language, f.category, f.bytes, f.tokens, f.optimized_tokens, encode(f.hash, 'hex'), f.metadata, f.removed, f.lost, f.kept,
+			(select string_agg(concat_ws(',', c.position, c.start_line, c.end_line, c.type, c.tokens, c.content, encode(c.hash, 'hex'), c.parent_id, c.metadata,
+				(select concat_ws(':', g.path, d.position) from public.chunks d join public.run_files g on g.organization_id = d.organization_id and g.run_id = d.run_id and g.id = d.file_id
+					where d.organization_id = c.organization_id and d.run_id = c.run_id and d.id = c.reference_of),
+				(select t.terms::text from public.chunk_terms t where t.organization_id = c.organization_id and t.run_id = c.run_id and t.chunk_id = c.id)), ';' order by c.position)
+			from public.chunks c where c.organization_id = f.organization_id and c.run_id = f.run_id and c.file_id = f.id)))
+		from public.run_files f join public.project_indexes i on i.organization_id = f.organization_id and i.run_id = f.run_id where i.project_id = $1`, h.project)
+	require.NoError(h.t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var path, digest string
+		require.NoError(h.t, rows.Scan(&path, &digest))
+		index[path] = digest
+	}
+	require.NoError(h.t, rows.Err())
+	return index
+}
+
+// sums are the totals that the project shows.
+func (h *history) sums() string {
+	h.t.Helper()
+	return value[string](h.ingestLab, `select concat_ws('|', p.total_files, p.original_tokens, p.optimized_tokens, r.result -> 'savingsBreakdown', r.chunks_created, r.files_processed, r.bytes_processed)
+		from public.projects p join public.project_indexes i on i.project_id = p.id join public.ingestion_runs r on r.id = i.last_run_id where p.id = $1`, h.project)
+}
+
+// differences names the paths at which two sets differ.
+func differences(want, got textsByPath) (found []string) {
+	for path, text := range want {
+		if other, ok := got[path]; !ok {
+			found = append(found, path+" is missing")
+		} else if other != text {
+			found = append(found, path+" has another text")
+		}
+	}
+	for path := range got {
+		if _, ok := want[path]; !ok {
+			found = append(found, path+" should not be there")
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// check compares the database with the model, and sometimes the index with one that is made from the beginning.
+func (h *history) check(thorough bool) {
+	h.t.Helper()
+	want := h.model.state(h.model.last())
+	require.Empty(h.t, differences(want, h.current()), "the current set is the fold of all entries")
+	require.Equal(h.t, slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(h.indexed())), "the index has the files of the current set")
+	versions := []int{h.random.IntN(h.model.last() + 1)}
+	if thorough {
+		versions = versions[:0]
+		for n := range h.model.last() + 1 {
+			versions = append(versions, n)
+		}
+	}
+	for _, n := range versions {
+		require.Empty(h.t, differences(h.model.state(n), h.state(n)), "State(%d)", n)
+	}
+	if thorough {
+		h.compare()
+	}
+}
+
+// compare makes the index from the beginning out of the stored texts, and finds the same rows.
+func (h *history) compare() {
+	h.t.Helper()
+	before, sums := h.indexed(), h.sums()
+	run := h.begin(`{"force": true, "scope": {"refresh": true}}`)
+	require.Equal(h.t, "completed", h.outcome(run))
+	require.Empty(h.t, differences(h.indexed(), before), "the index is like one that is made from the beginning")
+	require.Equal(h.t, sums, h.sums(), "totals describe the whole project")
+	h.fresh++
+}
+
+// TestHistoryOfAContext does random ingestions of a repository, of files and texts, with failures and kill -9 of the worker, and compares the
+// context with a naive model after each. KIJKO_HISTORY is the number of steps, KIJKO_SEED repeats a history.
+func TestHistoryOfAContext(t *testing.T) {
+	steps := 30
+	if n, err := strconv.Atoi(os.Getenv("KIJKO_HISTORY")); err == nil && n > 0 {
+		steps = n
+	}
+	seed := rand.Uint64()
+	if n, err := strconv.ParseUint(os.Getenv("KIJKO_SEED"), 10, 64); err == nil {
+		seed = n
+	}
+	t.Logf("KIJKO_SEED=%d", seed)
+	h := &history{ingestLab: newIngestLab(t), random: rand.New(rand.NewPCG(seed, seed)), program: worker.Program(t), owners: map[string]string{},
+		repos: map[string]textsByPath{}, phases: map[string]int{}}
+	for _, name := range []string{"acme/one", "acme/two"} {
+		h.repos[name] = textsByPath{}
+		files := gittest.Files{}
+		for range 12 {
+			path := h.path()
+			h.repos[name][path] = h.file(path)
+			files[path] = gittest.Text(h.repos[name][path])
+		}
+		h.git.Create(t, name, gittest.On("main", files))
+	}
+	h.project = h.ingestLab.project("acme/one")
+	h.process = h.ingestLab.process(h.program)
+	for step := range steps {
+		h.step(step)
+		h.check(step%8 == 7 || step == steps-1)
+	}
+	t.Logf("%d entries, %d kills in %v, %d comparisons with a fresh index; %v incremental runs", h.model.last(), h.kills, h.phases, h.fresh,
+		value[int](h.ingestLab, "select count(*) from public.ingestion_runs where index_run_id is not null"))
+	require.Positive(t, h.fresh)
+}
+
+// replace is the set after a run of one source that replaces all that the source contributed before.
+func (h *history) replace(source, prefix string, files textsByPath) textsByPath {
+	wanted := h.model.state(h.model.last())
+	for path := range wanted {
+		if h.owners[path] == source {
+			delete(wanted, path)
+		}
+	}
+	h.add(wanted, source, prefix, files)
+	return wanted
+}
+
+func (h *history) add(wanted textsByPath, source, prefix string, files textsByPath) {
+	for path, text := range files {
+		wanted[prefix+path] = text
+		h.owners[prefix+path] = source
+	}
+}
+
+func (h *history) repository(name string) (id uuid.UUID, prefix string) {
+	h.t.Helper()
+	if name == "acme/two" {
+		prefix = "acme/two/"
+	}
+	return value[uuid.UUID](h.ingestLab, "select id from public.project_repositories where project_id = $1 and repository_name = $2", h.project, name), prefix
+}
+
+func (h *history) step(step int) {
+	h.t.Helper()
+	name := "acme/one"
+	if step == 5 {
+		h.exec(`insert into public.project_repositories (organization_id, project_id, provider, repository_url, repository_name)
+			values ($1, $2, 'github', 'https://github.com/acme/two', 'acme/two')`, h.org, h.project)
+	}
+	if step >= 5 && (step == 5 || h.random.IntN(3) == 0) {
+		name = "acme/two"
+	}
+	switch action := h.random.IntN(10); {
+	case step == 0 || action < 5:
+		h.git.Push(h.t, name, gittest.Branch{Name: "main", Commits: []gittest.Commit{h.change(h.repos[name])}})
+		id, prefix := h.repository(name)
+		run := h.begin(fmt.Sprintf(`{"scope": {"repositoryIds": [%q]}}`, id))
+		require.Equal(h.t, "completed", h.finish(run))
+		h.model.commit(h.replace(name, prefix, h.repos[name]))
+	case action < 7:
+		var ids []string
+		files := textsByPath{}
+		for range 1 + h.random.IntN(3) {
+			path := "up/" + h.path()
+			files[path] = h.file(path)
+		}
+		for path, text := range files {
+			ids = append(ids, strconv.Quote(h.put("upload", path, text).String()))
+		}
+		run := h.begin(fmt.Sprintf(`{"scope": {"fileIds": [%s]}}`, strings.Join(ids, ", ")))
+		require.Equal(h.t, "completed", h.finish(run))
+		wanted := h.model.state(h.model.last())
+		h.add(wanted, "file", "", files)
+		h.model.commit(wanted)
+	case action == 7: // a path that a repository has: the later source wins
+		paths := slices.Sorted(maps.Keys(h.repos["acme/one"]))
+		path := paths[h.random.IntN(len(paths))]
+		files := textsByPath{path: h.file(path)}
+		id := h.put("upload", path, files[path])
+		run := h.begin(fmt.Sprintf(`{"scope": {"fileIds": [%q]}}`, id))
+		require.Equal(h.t, "completed", h.finish(run))
+		wanted := h.model.state(h.model.last())
+		h.add(wanted, "file", "", files)
+		h.model.commit(wanted)
+	case action == 8: // a failure
+		h.git.Set(name, gittest.Mood{Status: 404})
+		id, _ := h.repository(name)
+		run := h.begin(fmt.Sprintf(`{"scope": {"repositoryIds": [%q]}}`, id))
+		require.Equal(h.t, "failed", h.finish(run))
+		h.git.Set(name, gittest.Mood{})
+	default:
+		text := "# Typed\n\n" + h.file("a.md")
+		h.exec(`insert into public.project_manual_contents (project_id, organization_id, content) values ($1, $2, $3)
+			on conflict (project_id) do update set content = excluded.content`, h.project, h.org, text)
+		run := h.begin(`{"scope": {"manual": true}}`)
+		require.Equal(h.t, "completed", h.finish(run))
+		h.model.commit(h.replace("manual", "", textsByPath{"manual-content.md": text}))
+	}
+}
+
+// put stores an uploaded file, in place of an earlier one with its path.
+func (h *history) put(origin, path, text string) uuid.UUID {
+	h.t.Helper()
+	object, err := h.blobs.Put(context.Background(), bytes.NewReader([]byte(text)), 1<<20)
+	require.NoError(h.t, err)
+	sum := sha256.Sum256([]byte(text))
+	if value[bool](h.ingestLab, "select exists (select from public.project_files where project_id = $1 and path = $2)", h.project, path) {
+		return value[uuid.UUID](h.ingestLab, "update public.project_files set size = $3, checksum = $4, storage_key = $5 where project_id = $1 and path = $2 returning id",
+			h.project, path, object.Size, hex.EncodeToString(sum[:]), object.Key)
+	}
+	return value[uuid.UUID](h.ingestLab, `insert into public.project_files (organization_id, project_id, origin, name, path, size, checksum, storage_key)
+		values ($1, $2, $3, $4, $5, $6, $7, $8) returning id`, h.org, h.project, origin, strings.ReplaceAll(path, "/", "-"), path, object.Size, hex.EncodeToString(sum[:]), object.Key)
+}
