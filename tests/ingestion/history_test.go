@@ -131,7 +131,15 @@ func (h *history) file(path string) string {
 }
 
 func (h *history) path() string {
-	return fmt.Sprintf("%s/%s%d.%s", h.word(), h.word(), h.random.IntN(5), []string{"go", "go", "ts", "md", "txt"}[h.random.IntN(5)])
+	if h.random.IntN(3) == 0 {
+		return h.name()
+	}
+	return h.word() + "/" + h.name()
+}
+
+// name is a path at the root, where uploads are.
+func (h *history) name() string {
+	return fmt.Sprintf("%s%d.%s", h.word(), h.random.IntN(5), []string{"go", "go", "ts", "md", "txt"}[h.random.IntN(5)])
 }
 
 // change edits a repository: adds, changes, deletes, renames and copies.
@@ -390,7 +398,7 @@ func (h *history) step(step int) {
 		var ids []string
 		files := textsByPath{}
 		for range 1 + h.random.IntN(3) {
-			path := "up/" + h.path()
+			path := "up-" + h.name()
 			files[path] = h.file(path)
 		}
 		for path, text := range files {
@@ -402,8 +410,12 @@ func (h *history) step(step int) {
 		h.add(wanted, "file", "", files)
 		h.model.commit(wanted)
 	case action == 7: // a path that a repository has: the later source wins
-		paths := slices.Sorted(maps.Keys(h.repos["acme/one"]))
-		path := paths[h.random.IntN(len(paths))]
+		path := h.name()
+		for _, p := range slices.Sorted(maps.Keys(h.repos["acme/one"])) {
+			if !strings.Contains(p, "/") {
+				path = p
+			}
+		}
 		files := textsByPath{path: h.file(path)}
 		id := h.put("upload", path, files[path])
 		run := h.begin(fmt.Sprintf(`{"scope": {"fileIds": [%q]}}`, id))
@@ -438,5 +450,5 @@ func (h *history) put(origin, path, text string) uuid.UUID {
 			h.project, path, object.Size, hex.EncodeToString(sum[:]), object.Key)
 	}
 	return value[uuid.UUID](h.ingestLab, `insert into public.project_files (organization_id, project_id, origin, name, path, size, checksum, storage_key)
-		values ($1, $2, $3, $4, $5, $6, $7, $8) returning id`, h.org, h.project, origin, strings.ReplaceAll(path, "/", "-"), path, object.Size, hex.EncodeToString(sum[:]), object.Key)
+		values ($1, $2, $3, $4, $5, $6, $7, $8) returning id`, h.org, h.project, origin, path, path, object.Size, hex.EncodeToString(sum[:]), object.Key)
 }

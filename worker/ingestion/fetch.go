@@ -45,8 +45,15 @@ type file struct {
 	// Stored is set for a file whose text is stored already: it is not read again.
 	Stored *content `json:"t,omitempty"`
 	// Of a file without an origin.
-	Kind       string     `json:"i,omitempty"`
-	Repository *uuid.UUID `json:"y,omitempty"`
+	Kind       string      `json:"i,omitempty"`
+	Repository *uuid.UUID  `json:"y,omitempty"`
+	Change     *lastChange `json:"d,omitempty"`
+}
+
+// lastChange is the last change of a file as its row shows it.
+type lastChange struct {
+	Author string `json:"author"`
+	Date   string `json:"date"`
 }
 
 // content is what is known of a text that is stored.

@@ -120,7 +120,7 @@ func (r *run) remembered(ctx context.Context) (map[string]map[string]rememberedF
 func (s *store) others(ctx context.Context) (files []file, binaries int, err error) {
 	err = s.retry(ctx, "read the current set", func(ctx context.Context) error {
 		files, binaries = nil, 0
-		rows, err := s.pool.Query(ctx, "select path, hash, origin, repository_id, language, is_binary, bytes, tokens from private.other_files($1, $2)", s.run, s.owner)
+		rows, err := s.pool.Query(ctx, "select path, hash, origin, repository_id, language, is_binary, bytes, tokens, last_change from private.other_files($1, $2)", s.run, s.owner)
 		if err != nil {
 			return err
 		}
@@ -128,13 +128,14 @@ func (s *store) others(ctx context.Context) (files []file, binaries int, err err
 		var c content
 		var repository pgtype.UUID
 		var binary bool
-		_, err = pgx.ForEachRow(rows, []any{&f.Name, &c.Hash, &f.Kind, &repository, &c.Language, &binary, &c.Bytes, &c.Tokens}, func() error {
+		var change *lastChange
+		_, err = pgx.ForEachRow(rows, []any{&f.Name, &c.Hash, &f.Kind, &repository, &c.Language, &binary, &c.Bytes, &c.Tokens, &change}, func() error {
 			if binary {
 				binaries++
 				return nil
 			}
 			one, text := f, c
-			one.Origin, one.Path, one.Size, one.Stored, one.Repository = -1, f.Name, c.Bytes, &text, nil
+			one.Origin, one.Path, one.Size, one.Stored, one.Repository, one.Change = -1, f.Name, c.Bytes, &text, nil, change
 			if repository.Valid {
 				id := uuid.UUID(repository.Bytes)
 				one.Repository = &id

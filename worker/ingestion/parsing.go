@@ -283,7 +283,9 @@ func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, 
 		p.Tokens = token.Count(p.Text)
 		p.Hash = sha256.Sum256([]byte(p.Text))
 	}
-	if f.Origin >= 0 {
+	if f.Change != nil {
+		p.Author, p.Changed = f.Change.Author, f.Change.Date
+	} else if f.Origin >= 0 {
 		if c, ok := changes[f.Origin][f.Path]; ok {
 			p.Author, p.Changed = db.Text(strings.ReplaceAll(c.Author, "\x00", "")), c.Date.UTC().Format("2006-01-02T15:04:05Z")
 		}
@@ -357,7 +359,7 @@ func (r *run) fileMetadata(f file, p *parsedFile) map[string]any {
 		}
 	}
 	if o.History && p.Changed != "" {
-		m["lastChange"] = map[string]string{"author": p.Author, "date": p.Changed}
+		m["lastChange"] = lastChange{p.Author, p.Changed}
 	}
 	if o.Structure {
 		m["directory"] = path.Dir(r.name(f))

@@ -39,7 +39,9 @@ func schemaName(schema string) string {
 }
 
 // chunkSchema also names what decides where chunks end.
-func (r *run) chunkSchema() string { return schemaName(fingerprint(factsSchema, r.t.Strategy, r.t.WebhookURL)) }
+func (r *run) chunkSchema() string {
+	return schemaName(fingerprint(factsSchema, r.t.Strategy, r.t.WebhookURL))
+}
 
 const (
 	recordPage   = 500     // records read at once

@@ -85,7 +85,7 @@ comment on function private.store_manifest is 'What a leased run found in the so
 
 -- The rest of the set that the run will leave: files of the current set that the run's sources do not replace.
 create or replace function private.other_files(p_run_id uuid, p_owner uuid)
-returns table (path text, hash bytea, origin text, repository_id uuid, language text, is_binary boolean, bytes bigint, tokens bigint)
+returns table (path text, hash bytea, origin text, repository_id uuid, language text, is_binary boolean, bytes bigint, tokens bigint, last_change jsonb)
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -93,7 +93,11 @@ declare
   v_scope jsonb := (select private.run_scope(r) from public.ingestion_runs r where r.id = p_run_id);
 begin
   return query
-    select f.path, f.hash, f.origin, f.repository_id, f.language, f.is_binary, f.bytes, f.tokens from public.context_files f
+    select f.path, f.hash, f.origin, f.repository_id, f.language, f.is_binary, f.bytes, f.tokens,
+      -- Nothing but the index knows it once the history is gone.
+      (select x.metadata -> 'lastChange' from public.project_indexes i join public.run_files x on x.run_id = i.run_id and x.path = f.path
+        where i.project_id = v_project and x.hash = f.hash)
+    from public.context_files f
     where f.project_id = v_project and not f.is_hidden and not private.covers(v_scope, f.origin, f.repository_id);
 end
 $$;
