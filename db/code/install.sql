@@ -94,6 +94,11 @@
 {{ template "ingestion/triggers.sql" . }}
 {{ template "ingestion/access.sql" . }}
 {{ template "contexts/access.sql" . }}
+{{ template "graph/functions.sql" . }}
+{{ template "graph/api.sql" . }}
+{{ template "graph/store.sql" . }}
+{{ template "graph/triggers.sql" . }}
+{{ template "graph/access.sql" . }}
 {{ template "mail/functions.sql" . }}
 {{ template "mail/api.sql" . }}
 {{ template "models/functions.sql" . }}

@@ -258,6 +258,13 @@ func (h *history) indexed() textsByPath {
 	return index
 }
 
+// graph has a row for each node and link of the context's graph.
+func (h *history) graph() textsByPath {
+	return h.read(`select concat_ws(' ', n.type, n.path, n.name, n.start_line), convert_to(concat_ws('|', n.id, n.language, n.end_line, n.is_exported, n.reference_count, f.cluster), 'UTF8')
+		from public.kg_nodes n join public.kg_files f on f.project_id = n.project_id and f.part = n.part where n.project_id = $1
+		union all select concat_ws(' ', e.source_id, e.type, e.target_id), convert_to(e.count::text, 'UTF8') from public.kg_edges e where e.project_id = $1`, h.project)
+}
+
 // sums are the totals that the project shows.
 func (h *history) sums() string {
 	h.t.Helper()
@@ -307,10 +314,12 @@ func (h *history) check(thorough bool) {
 // compare makes the index from the beginning out of the stored texts, and finds the same rows.
 func (h *history) compare() {
 	h.t.Helper()
-	before, sums := h.indexed(), h.sums()
+	before, sums, graph := h.indexed(), h.sums(), h.graph()
 	run := h.begin(`{"force": true, "scope": {"refresh": true}}`)
 	require.Equal(h.t, "completed", h.outcome(run))
 	require.Empty(h.t, differences(h.indexed(), before), "the index is like one that is made from the beginning")
+	require.NotEmpty(h.t, graph)
+	require.Empty(h.t, differences(h.graph(), graph), "the graph is like one that is made from the beginning")
 	require.Equal(h.t, sums, h.sums(), "totals describe the whole project")
 	h.fresh++
 }

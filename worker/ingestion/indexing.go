@@ -44,7 +44,7 @@ func (r *run) runIndex(ctx context.Context) (map[string]any, error) {
 	}
 	if r.delta != nil {
 		// The rows wait for the transaction that ends the run.
-		return map[string]any{}, nil
+		return map[string]any{}, r.indexGraph(ctx)
 	}
 	// Texts and graph are independent: while one waits for the database, the other computes.
 	began := time.Now()

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"kijko/worker/graph"
 	"kijko/worker/ingestion/optimize"
 	"kijko/worker/lease"
 )
@@ -380,6 +381,9 @@ func (r *run) finish(ctx context.Context, result map[string]any) error {
 			}
 		}
 		if err := r.remember(ctx, tx); err != nil {
+			return err
+		}
+		if _, err := graph.Apply(ctx, tx, r.t.ProjectID, r.graph, -1); err != nil {
 			return err
 		}
 		data, err := json.Marshal(result)

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"kijko/worker/gitfetch"
+	"kijko/worker/graph"
 	"kijko/worker/ingestion/spill"
 	"kijko/worker/lease"
 )
@@ -47,6 +48,7 @@ type run struct {
 	chunk      chunkOutcome
 	optimized  *optimizeOutcome
 	delta      *delta // what an incremental run changes in the index; nil for a run that makes a new index
+	graph      *graph.Graph
 }
 
 func newRun(e *Engine, t *task, owner uuid.UUID, log *slog.Logger, lose context.CancelCauseFunc) *run {
