@@ -87,7 +87,6 @@
 {{ template "ingestion/worker.sql" . }}
 {{ template "ingestion/storage.sql" . }}
 {{ template "ingestion/incremental.sql" . }}
-{{ template "ingestion/commit.sql" . }}
 {{ template "ingestion/recovery.sql" . }}
 {{ template "ingestion/schedules.sql" . }}
 {{ template "ingestion/api.sql" . }}

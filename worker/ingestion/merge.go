@@ -375,17 +375,21 @@ func (r *run) finish(ctx context.Context, result map[string]any) error {
 			return err
 		}
 		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+		began := time.Now()
 		if r.delta != nil {
 			if err := r.merge(ctx, tx, result); err != nil {
 				return err
 			}
 		}
+		merged := time.Now()
 		if err := r.remember(ctx, tx); err != nil {
 			return err
 		}
+		remembered := time.Now()
 		if _, err := graph.Apply(ctx, tx, r.t.ProjectID, r.graph, -1); err != nil {
 			return err
 		}
+		drawn := time.Now()
 		data, err := json.Marshal(result)
 		if err != nil {
 			return fmt.Errorf("finish: %w", err)
@@ -402,7 +406,9 @@ func (r *run) finish(ctx context.Context, result map[string]any) error {
 		if !held {
 			return lease.ErrLost
 		}
-		return tx.Commit(ctx)
+		err = tx.Commit(ctx)
+		r.log.Debug("finished", "merge", merged.Sub(began), "sources", remembered.Sub(merged), "graph", drawn.Sub(remembered), "commit", time.Since(drawn))
+		return err
 	})
 	if err != nil || failure == nil {
 		return err

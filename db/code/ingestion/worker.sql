@@ -148,7 +148,7 @@ begin
   -- What left the current set while the run went on is no part of its index either.
   delete from public.run_files f using public.ingestion_runs r
   where r.id = p_run_id and f.organization_id = r.organization_id and f.run_id = coalesce(r.index_run_id, r.id)
-    and not exists (select from public.context_files c where c.project_id = r.project_id and c.path = f.path and not c.is_hidden);
+    and not exists (select from public.context_files c where c.project_id = r.project_id and c.path = f.path collate "C" and not c.is_hidden);
   return true;
 end
 $$;
