@@ -92,6 +92,13 @@
 {{ template "ingestion/api.sql" . }}
 {{ template "ingestion/triggers.sql" . }}
 {{ template "ingestion/access.sql" . }}
+{{ template "contexts/functions.sql" . }}
+{{ template "contexts/operations.sql" . }}
+{{ template "contexts/shapes.sql" . }}
+{{ template "contexts/ingest.sql" . }}
+{{ template "contexts/entries.sql" . }}
+{{ template "contexts/versions.sql" . }}
+{{ template "contexts/api.sql" . }}
 {{ template "contexts/access.sql" . }}
 {{ template "graph/functions.sql" . }}
 {{ template "graph/api.sql" . }}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -21,25 +22,40 @@ import (
 
 	"kijko/tests/stack/worker"
 	"kijko/worker/gitfetch/gittest"
+	"kijko/worker/token"
 )
 
-// textsByPath is a set of files: what a version holds.
+// textsByPath is a set of files.
 type textsByPath map[string]string
+
+// entry is a file of a version and the source that contributed it.
+type entry struct{ text, source string }
+
+// entries is what a version holds.
+type entries map[string]entry
+
+func (e entries) texts() textsByPath {
+	texts := textsByPath{}
+	for path, x := range e {
+		texts[path] = x.text
+	}
+	return texts
+}
 
 // versionModel is an entry as the model knows it.
 type versionModel struct {
 	number  int
 	failed  bool
 	deleted bool
-	puts    textsByPath
+	puts    entries
 	removes map[string]bool
 }
 
 // historyModel is the contract's version model in its plainest form: State(n) folds the operations of all live entries up to n.
 type historyModel struct{ versions []*versionModel }
 
-func (m *historyModel) state(n int) textsByPath {
-	set := textsByPath{}
+func (m *historyModel) state(n int) entries {
+	set := entries{}
 	for _, v := range m.versions {
 		if v.number > n || v.failed || v.deleted {
 			continue
@@ -52,20 +68,25 @@ func (m *historyModel) state(n int) textsByPath {
 	return set
 }
 
-func (m *historyModel) last() int {
-	if len(m.versions) == 0 {
-		return 0
+func (m *historyModel) last() int { return len(m.versions) }
+
+// version is the newest number that was ready, deleted or not.
+func (m *historyModel) version() (n int) {
+	for _, v := range m.versions {
+		if !v.failed {
+			n = v.number
+		}
 	}
-	return m.versions[len(m.versions)-1].number
+	return n
 }
 
-// commit appends the entry whose run leaves this set.
-func (m *historyModel) commit(wanted textsByPath) *versionModel {
-	v := &versionModel{number: m.last() + 1, puts: textsByPath{}, removes: map[string]bool{}}
+// commit appends the entry whose run leaves this set. A text that stays keeps its source.
+func (m *historyModel) commit(wanted entries) {
+	v := &versionModel{number: m.last() + 1, puts: entries{}, removes: map[string]bool{}}
 	now := m.state(m.last())
-	for path, text := range wanted {
-		if old, ok := now[path]; !ok || old != text {
-			v.puts[path] = text
+	for path, x := range wanted {
+		if old, ok := now[path]; !ok || old.text != x.text {
+			v.puts[path] = x
 		}
 	}
 	for path := range now {
@@ -74,7 +95,6 @@ func (m *historyModel) commit(wanted textsByPath) *versionModel {
 		}
 	}
 	m.versions = append(m.versions, v)
-	return v
 }
 
 // history is one context with its sources, its model, and a worker process that is killed now and then.
@@ -85,12 +105,11 @@ type history struct {
 	process *exec.Cmd
 	project uuid.UUID
 	model   historyModel
-	// Which paths which source contributed last: a repository's run replaces only its own.
-	owners map[string]string
-	repos  map[string]textsByPath
-	kills  int
-	phases map[string]int
-	fresh  int
+	repos   map[string]textsByPath
+	kills   int
+	phases  map[string]int
+	actions map[string]int
+	fresh   int
 }
 
 var historyWords = strings.Fields("parse token chunk index graph read write merge split cache store fetch scan join trace check walk fold plan mark")
@@ -183,26 +202,37 @@ func (h *history) change(files textsByPath) gittest.Commit {
 	return commit
 }
 
-// begin opens a run of a scope, as an entry that is due would.
-func (h *history) begin(options string) uuid.UUID {
+// begin accepts an entry that ingests these sources, and gives its run.
+func (h *history) begin(sources string) uuid.UUID {
 	h.t.Helper()
-	return value[uuid.UUID](h.ingestLab, "insert into public.ingestion_runs (organization_id, project_id, started_by, options) values ($1, $2, $3, $4) returning id",
-		h.org, h.project, h.user, options)
+	return value[uuid.UUID](h.ingestLab, "select (private.add_ingestion($1, jsonb_build_object('sources', $2::jsonb), $3)).run_id", h.project, sources, h.user)
+}
+
+// refresh makes the index again from the stored texts alone.
+func (h *history) refresh() uuid.UUID {
+	h.t.Helper()
+	return value[uuid.UUID](h.ingestLab, `select (private.insert_run($1, '{"force": true, "scope": {"refresh": true}}', $2)).id`, h.project, h.user)
 }
 
 // finish waits for the end of a run. Now and then the worker is killed meanwhile.
 func (h *history) finish(run uuid.UUID) string {
 	h.t.Helper()
+	h.disturb()
+	return h.outcome(run)
+}
+
+// disturb kills the worker now and then, at a random moment of the run that is open, and starts another one.
+func (h *history) disturb() {
+	h.t.Helper()
 	for h.random.IntN(6) == 0 {
 		<-time.NewTimer(time.Duration(h.random.IntN(900)) * time.Millisecond).C
 		require.NoError(h.t, h.process.Process.Kill())
 		_ = h.process.Wait()
-		h.phases[value[string](h.ingestLab, "select case when outcome = 'open' then phase else outcome end from public.ingestion_runs where id = $1", run)]++
+		h.phases[value[string](h.ingestLab, "select coalesce((select phase from public.ingestion_runs where project_id = $1 and outcome = 'open'), 'ended')", h.project)]++
 		h.kills++
-		h.exec("update public.ingestion_runs set lease_expires_at = now(), restarts = 0 where id = $1 and outcome = 'open' and lease_owner is not null", run)
+		h.exec("update public.ingestion_runs set lease_expires_at = now(), restarts = 0 where project_id = $1 and outcome = 'open' and lease_owner is not null", h.project)
 		h.process = h.ingestLab.process(h.program)
 	}
-	return h.outcome(run)
 }
 
 // current reads the current set from the database.
@@ -227,12 +257,61 @@ func (h *history) read(sql string, args ...any) textsByPath {
 	return set
 }
 
-// state reads State(n) from the operations.
+// state reads State(n) as the database folds it.
 func (h *history) state(n int) textsByPath {
-	return h.read(`select o.path, b.content from (select distinct on (o.path) o.path, o.operation, o.hash from public.context_file_ops o
-			join public.context_ingestions i on i.project_id = o.project_id and i.id = o.ingestion_id and i.status = 'ready'
-			where o.project_id = $1 and o.number <= $2 order by o.path, o.number desc) o
-		join public.content_blobs b on b.project_id = $1 and b.hash = o.hash where o.operation <> 'removed'`, h.project, n)
+	return h.read(`select s.path, b.content from private.context_state($1, $2) s join public.content_blobs b on b.project_id = $1 and b.hash = s.hash`, h.project, n)
+}
+
+// diff compares the differences of two versions.
+func (h *history) diff(from, to int) {
+	h.t.Helper()
+	data, err := h.as("select api.diff_versions(jsonb_build_object('contextId', $1::text, 'from', $2::text, 'to', $3::text))", h.project, strconv.Itoa(from), strconv.Itoa(to))
+	require.NoError(h.t, err)
+	var answer struct {
+		Files []struct{ Path, Status string }
+	}
+	require.NoError(h.t, json.Unmarshal(data, &answer))
+	want, got, old, new := textsByPath{}, textsByPath{}, h.model.state(from).texts(), h.model.state(to).texts()
+	for path, text := range new {
+		if before, ok := old[path]; !ok {
+			want[path] = "added"
+		} else if before != text {
+			want[path] = "modified"
+		}
+	}
+	for path := range old {
+		if _, ok := new[path]; !ok {
+			want[path] = "removed"
+		}
+	}
+	for _, f := range answer.Files {
+		got[f.Path] = f.Status
+	}
+	require.Equal(h.t, want, got, "the difference of versions %d and %d", from, to)
+}
+
+// metrics compares sums of the current set and counts of entries.
+func (h *history) metrics(want textsByPath) {
+	h.t.Helper()
+	tokens, live := 0, 0
+	for _, text := range want {
+		tokens += token.Count(text)
+	}
+	for _, v := range h.model.versions {
+		if !v.deleted {
+			live++
+		}
+	}
+	require.Equal(h.t, fmt.Sprintf("%d %d %d", len(want), tokens, live), value[string](h.ingestLab, `select concat_ws(' ', c.files, private.context_metrics($1) ->> 'originalTokens',
+		private.context_metrics($1) ->> 'totalIngestions') from private.context_counters c where c.project_id = $1`, h.project), "files, tokens and entries")
+	numbers := value[[]int](h.ingestLab, "select coalesce(array_agg(number order by number), '{}') from public.context_ingestions where project_id = $1", h.project)
+	var kept []int
+	for _, v := range h.model.versions {
+		if !v.deleted {
+			kept = append(kept, v.number)
+		}
+	}
+	require.Equal(h.t, kept, numbers, "no number is given twice")
 }
 
 // indexed is a digest of the rows of the index by paths and places, without any ids.
@@ -293,20 +372,23 @@ func differences(want, got textsByPath) (found []string) {
 // check compares the database with the model, and sometimes the index with one that is made from the beginning.
 func (h *history) check(thorough bool) {
 	h.t.Helper()
-	want := h.model.state(h.model.last())
+	want := h.model.state(h.model.last()).texts()
 	require.Empty(h.t, differences(want, h.current()), "the current set is the fold of all entries")
 	require.Equal(h.t, slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(h.indexed())), "the index has the files of the current set")
-	versions := []int{h.random.IntN(h.model.last() + 1)}
+	h.metrics(want)
+	version := h.model.version()
+	versions := []int{h.random.IntN(version + 1)}
 	if thorough {
 		versions = versions[:0]
-		for n := range h.model.last() + 1 {
+		for n := range version + 1 {
 			versions = append(versions, n)
 		}
 	}
 	for _, n := range versions {
-		require.Empty(h.t, differences(h.model.state(n), h.state(n)), "State(%d)", n)
+		require.Empty(h.t, differences(h.model.state(n).texts(), h.state(n)), "State(%d)", n)
+		h.diff(n, h.random.IntN(version+1))
 	}
-	if thorough {
+	if thorough && len(want) > 0 {
 		h.compare()
 	}
 }
@@ -315,8 +397,7 @@ func (h *history) check(thorough bool) {
 func (h *history) compare() {
 	h.t.Helper()
 	before, sums, graph := h.indexed(), h.sums(), h.graph()
-	run := h.begin(`{"force": true, "scope": {"refresh": true}}`)
-	require.Equal(h.t, "completed", h.outcome(run))
+	require.Equal(h.t, "completed", h.outcome(h.refresh()))
 	require.Empty(h.t, differences(h.indexed(), before), "the index is like one that is made from the beginning")
 	require.NotEmpty(h.t, graph)
 	require.Empty(h.t, differences(h.graph(), graph), "the graph is like one that is made from the beginning")
@@ -336,8 +417,8 @@ func TestHistoryOfAContext(t *testing.T) {
 		seed = n
 	}
 	t.Logf("KIJKO_SEED=%d", seed)
-	h := &history{ingestLab: newIngestLab(t), random: rand.New(rand.NewPCG(seed, seed)), program: worker.Program(t), owners: map[string]string{},
-		repos: map[string]textsByPath{}, phases: map[string]int{}}
+	h := &history{ingestLab: newIngestLab(t), random: rand.New(rand.NewPCG(seed, seed)), program: worker.Program(t), repos: map[string]textsByPath{},
+		phases: map[string]int{}, actions: map[string]int{}}
 	for _, name := range []string{"acme/one", "acme/two"} {
 		h.repos[name] = textsByPath{}
 		files := gittest.Files{}
@@ -354,28 +435,31 @@ func TestHistoryOfAContext(t *testing.T) {
 		h.step(step)
 		h.check(step%8 == 7 || step == steps-1)
 	}
-	t.Logf("%d entries, %d kills in %v, %d comparisons with a fresh index; %v incremental runs", h.model.last(), h.kills, h.phases, h.fresh,
+	t.Logf("%v: %d entries, %d kills in %v, %d comparisons with a fresh index; %v incremental runs", h.actions, h.model.last(), h.kills, h.phases, h.fresh,
 		value[int](h.ingestLab, "select count(*) from public.ingestion_runs where index_run_id is not null"))
 	require.Positive(t, h.fresh)
 }
 
 // replace is the set after a run of one source that replaces all that the source contributed before.
-func (h *history) replace(source, prefix string, files textsByPath) textsByPath {
+func (h *history) replace(source, prefix string, files textsByPath) entries {
 	wanted := h.model.state(h.model.last())
-	for path := range wanted {
-		if h.owners[path] == source {
-			delete(wanted, path)
-		}
+	maps.DeleteFunc(wanted, func(_ string, x entry) bool { return x.source == source })
+	return h.add(wanted, source, prefix, files)
+}
+
+func (h *history) add(wanted entries, source, prefix string, files textsByPath) entries {
+	for path, text := range files {
+		wanted[prefix+path] = entry{text, source}
 	}
-	h.add(wanted, source, prefix, files)
 	return wanted
 }
 
-func (h *history) add(wanted textsByPath, source, prefix string, files textsByPath) {
-	for path, text := range files {
-		wanted[prefix+path] = text
-		h.owners[prefix+path] = source
-	}
+// settle waits until no run of the project is open.
+func (h *history) settle() {
+	h.t.Helper()
+	require.Eventually(h.t, func() bool {
+		return !value[bool](h.ingestLab, "select exists (select from public.ingestion_runs where project_id = $1 and outcome = 'open')", h.project)
+	}, time.Minute, 20*time.Millisecond)
 }
 
 func (h *history) repository(name string) (id uuid.UUID, prefix string) {
@@ -396,14 +480,20 @@ func (h *history) step(step int) {
 	if step >= 5 && (step == 5 || h.random.IntN(3) == 0) {
 		name = "acme/two"
 	}
-	switch action := h.random.IntN(10); {
+	ingest := func(sources string, wanted entries) {
+		h.t.Helper()
+		require.Equal(h.t, "completed", h.finish(h.begin(sources)))
+		h.model.commit(wanted)
+	}
+	action := h.random.IntN(14)
+	switch {
 	case step == 0 || action < 5:
+		h.actions["push"]++
 		h.git.Push(h.t, name, gittest.Branch{Name: "main", Commits: []gittest.Commit{h.change(h.repos[name])}})
 		id, prefix := h.repository(name)
-		run := h.begin(fmt.Sprintf(`{"scope": {"repositoryIds": [%q]}}`, id))
-		require.Equal(h.t, "completed", h.finish(run))
-		h.model.commit(h.replace(name, prefix, h.repos[name]))
+		ingest(fmt.Sprintf(`{"repositoryIds": [%q]}`, id), h.replace(name, prefix, h.repos[name]))
 	case action < 7:
+		h.actions["upload"]++
 		var ids []string
 		files := textsByPath{}
 		for range 1 + h.random.IntN(3) {
@@ -413,12 +503,9 @@ func (h *history) step(step int) {
 		for path, text := range files {
 			ids = append(ids, strconv.Quote(h.put("upload", path, text).String()))
 		}
-		run := h.begin(fmt.Sprintf(`{"scope": {"fileIds": [%s]}}`, strings.Join(ids, ", ")))
-		require.Equal(h.t, "completed", h.finish(run))
-		wanted := h.model.state(h.model.last())
-		h.add(wanted, "file", "", files)
-		h.model.commit(wanted)
+		ingest(fmt.Sprintf(`{"fileIds": [%s]}`, strings.Join(ids, ", ")), h.add(h.model.state(h.model.last()), "file", "", files))
 	case action == 7: // a path that a repository has: the later source wins
+		h.actions["same path"]++
 		path := h.name()
 		for _, p := range slices.Sorted(maps.Keys(h.repos["acme/one"])) {
 			if !strings.Contains(p, "/") {
@@ -426,25 +513,49 @@ func (h *history) step(step int) {
 			}
 		}
 		files := textsByPath{path: h.file(path)}
-		id := h.put("upload", path, files[path])
-		run := h.begin(fmt.Sprintf(`{"scope": {"fileIds": [%q]}}`, id))
-		require.Equal(h.t, "completed", h.finish(run))
-		wanted := h.model.state(h.model.last())
-		h.add(wanted, "file", "", files)
-		h.model.commit(wanted)
-	case action == 8: // a failure
+		ingest(fmt.Sprintf(`{"fileIds": [%q]}`, h.put("upload", path, files[path])), h.add(h.model.state(h.model.last()), "file", "", files))
+	case action == 8:
+		h.actions["failure"]++
 		h.git.Set(name, gittest.Mood{Status: 404})
 		id, _ := h.repository(name)
-		run := h.begin(fmt.Sprintf(`{"scope": {"repositoryIds": [%q]}}`, id))
-		require.Equal(h.t, "failed", h.finish(run))
+		require.Equal(h.t, "failed", h.finish(h.begin(fmt.Sprintf(`{"repositoryIds": [%q]}`, id))))
 		h.git.Set(name, gittest.Mood{})
-	default:
+		h.model.versions = append(h.model.versions, &versionModel{number: h.model.last() + 1, failed: true})
+	case action == 9:
+		h.actions["text"]++
 		text := "# Typed\n\n" + h.file("a.md")
 		h.exec(`insert into public.project_manual_contents (project_id, organization_id, content) values ($1, $2, $3)
 			on conflict (project_id) do update set content = excluded.content`, h.project, h.org, text)
-		run := h.begin(`{"scope": {"manual": true}}`)
-		require.Equal(h.t, "completed", h.finish(run))
-		h.model.commit(h.replace("manual", "", textsByPath{"manual-content.md": text}))
+		ingest(`{"manual": true}`, h.add(h.model.state(h.model.last()), "manual", "", textsByPath{"manual-content.md": text}))
+	case action < 12: // all current versions but the newest can be gone back to
+		version := h.model.version()
+		if version == 0 {
+			return
+		}
+		h.actions["rollback"]++
+		target := h.random.IntN(version)
+		_, err := h.as("select api.roll_back_context(jsonb_build_object('contextId', $1::text, 'number', $2::text))", h.project, strconv.Itoa(target))
+		require.NoError(h.t, err)
+		h.model.commit(h.model.state(target))
+		h.disturb()
+		h.settle()
+	default:
+		var live []int
+		for _, v := range h.model.versions {
+			if !v.deleted {
+				live = append(live, v.number)
+			}
+		}
+		if len(live) < 3 {
+			return
+		}
+		h.actions["delete"]++
+		number := live[h.random.IntN(len(live))]
+		_, err := h.as("select api.delete_ingestion(jsonb_build_object('contextId', $1::text, 'number', $2::text))", h.project, strconv.Itoa(number))
+		require.NoError(h.t, err)
+		h.model.versions[number-1].deleted = true
+		h.disturb()
+		h.settle()
 	}
 }
 

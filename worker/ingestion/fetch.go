@@ -351,11 +351,11 @@ func (r *run) discover(ctx context.Context, stage *fetchStage) error {
 	for _, n := range counts {
 		own += n
 	}
-	switch limit := r.e.c.ContextFiles; {
+	switch {
 	case own == 0 && !r.t.Scope.none():
 		return &Failure{Code: "INVALID_FORMAT", Message: "There is nothing to ingest: no file is left after the filters."}
-	case len(found.Files)+len(found.Binaries)+binaries > limit:
-		return &Failure{Code: "CONTEXT_TOO_LARGE", Message: fmt.Sprintf("The context would have more than %d files.", limit)}
+	case len(found.Files)+len(found.Binaries)+binaries > r.e.c.ContextFiles:
+		return r.tooLarge()
 	}
 	changed := false
 	for i, o := range r.origins {
@@ -378,6 +378,10 @@ func (r *run) discover(ctx context.Context, stage *fetchStage) error {
 	r.progress.update(func(p *progress) { p.metrics.TotalFiles = int64(len(r.files)) })
 	r.showFetch(stage, 100)
 	return nil
+}
+
+func (r *run) tooLarge() error {
+	return &Failure{Code: "CONTEXT_TOO_LARGE", Message: fmt.Sprintf("A context holds at most %d files. Leave some sources or folders out.", r.e.c.ContextFiles)}
 }
 
 // discovered is the result of discover.

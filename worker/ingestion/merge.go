@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"kijko/worker/graph"
@@ -337,7 +335,17 @@ func (r *run) manifest(ctx context.Context) error {
 			return err
 		}
 	}
-	return r.assure(ctx, fresh)
+	if err := r.assure(ctx, fresh); err != nil {
+		return err
+	}
+	overflows := false
+	err := r.store.retry(ctx, "count the files", func(ctx context.Context) error {
+		return r.store.pool.QueryRow(ctx, "select private.run_overflows($1, $2)", r.store.run, r.store.owner).Scan(&overflows)
+	})
+	if err == nil && overflows {
+		err = r.tooLarge()
+	}
+	return err
 }
 
 // assure stores again what is not there any more: a recovery may come a day after the run that stored the contents.
@@ -367,9 +375,7 @@ func (r *run) assure(ctx context.Context, fresh []int) error {
 // finish ends the run: in one transaction it changes the index in place (or names the new one), turns the manifest into operations, and
 // remembers the sources. A reader sees all of it or nothing.
 func (r *run) finish(ctx context.Context, result map[string]any) error {
-	var failure *Failure
 	err := r.store.retry(ctx, "finish", func(ctx context.Context) error {
-		failure = nil
 		tx, err := r.store.pool.Begin(ctx)
 		if err != nil {
 			return err
@@ -396,11 +402,6 @@ func (r *run) finish(ctx context.Context, result map[string]any) error {
 		}
 		held := false
 		if err := tx.QueryRow(ctx, "select private.finish_run($1, $2, $3)", r.store.run, r.store.owner, data).Scan(&held); err != nil {
-			var pg *pgconn.PgError
-			if errors.As(err, &pg) && strings.Contains(pg.Detail, "CONTEXT_TOO_LARGE") {
-				failure = &Failure{Code: "CONTEXT_TOO_LARGE", Message: pg.Message}
-				return nil
-			}
 			return err
 		}
 		if !held {
@@ -410,13 +411,7 @@ func (r *run) finish(ctx context.Context, result map[string]any) error {
 		r.log.Debug("finished", "merge", merged.Sub(began), "sources", remembered.Sub(merged), "graph", drawn.Sub(remembered), "commit", time.Since(drawn))
 		return err
 	})
-	if err != nil || failure == nil {
-		return err
-	}
-	if err := r.store.fail(ctx, failure, r.t.Checkpoint); err != nil {
-		return err
-	}
-	return errFailed
+	return err
 }
 
 // merge changes the index in place and measures it.

@@ -1,13 +1,12 @@
 -- The calls by which a run builds on its predecessors: it stores original texts and what it found, reads what is known already, and changes
 -- only rows of changed files. All of them check the lease as those of storage.sql do.
 
--- Does a run of this scope replace what this source contributed before? Uploaded files and texts only add or modify.
+-- Does a run of this scope replace what this source contributed before? Files and texts only add or modify.
 create or replace function private.covers(p_scope jsonb, p_origin text, p_repository_id uuid) returns boolean
 language sql immutable parallel safe
 return case
   when p_scope ? 'rollback' or p_scope ? 'refresh' then false
   when p_origin = 'repository' then p_scope = '{}' or coalesce(p_scope -> 'repositoryIds' ? p_repository_id::text, false)
-  when p_origin = 'manual' then p_scope = '{}' or coalesce(p_scope ->> 'manual' = 'true', false)
   else false end;
 comment on function private.covers is 'Does a run of this scope replace all that a source contributed to the current set?';
 
@@ -82,6 +81,17 @@ begin
 end
 $$;
 comment on function private.store_manifest is 'What a leased run found in the sources it covers. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.run_overflows(p_run_id uuid, p_owner uuid) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_lease(p_run_id, p_owner);
+  return private.overflows_context(p_run_id);
+end
+$$;
+comment on function private.run_overflows is
+  'Would the manifest of a leased run make the context too large? Judges: callable by the worker only, for the run it holds.';
 
 -- The rest of the set that the run will leave: files of the current set that the run's sources do not replace.
 create or replace function private.other_files(p_run_id uuid, p_owner uuid)
@@ -350,7 +360,7 @@ as $$
   select t.id from public.project_repositories t where t.id = any (p_ids)
 $$;
 comment on function private.live_repositories is 'Those of the repositories that still exist, for the sweep of copies. Judges: callable by the worker only.';
-grant execute on function private.missing_blobs, private.store_blobs, private.read_blobs, private.store_manifest, private.other_files,
+grant execute on function private.run_overflows, private.missing_blobs, private.store_blobs, private.read_blobs, private.store_manifest, private.other_files,
   private.read_sources, private.store_sources, private.drop_sources, private.read_records, private.store_records, private.drop_records,
   private.read_index, private.read_indexed, private.merge_removals, private.merge_files, private.merge_chunks, private.sample_index,
   private.search_index, private.live_repositories to kijko_worker;

@@ -8,8 +8,7 @@ language plpgsql stable security definer set search_path = ''
 as $$
 begin
   return coalesce(r.options -> 'scope',
-    (select case i.kind when 'rollback' then jsonb_build_object('rollback', i.target_number) else i.sources end
-      from public.context_ingestions i
+    (select i.sources from public.context_ingestions i
       where i.organization_id = r.organization_id and i.project_id = r.project_id and i.run_id = r.id),
     '{}');
 end
@@ -45,8 +44,8 @@ begin
     'runId', r.id, 'organizationId', r.organization_id, 'projectId', r.project_id, 'projectName', p.name,
     'phase', r.phase, 'percent', r.percent, 'attempt', r.attempt, 'restarts', r.restarts, 'startedAt', r.started_at,
     'parentRunId', r.parent_run_id, 'startedBy', r.started_by,
-    'metrics', private.metrics_json(r), 'options', r.options, 'checkpoint', r.checkpoint, 'detail', r.detail,
-    'originalTokens', r.tokens_processed, 'scope', private.run_scope(r),
+    'metrics', private.metrics_json(r), 'options', r.options, 'scope', private.run_scope(r), 'checkpoint', r.checkpoint, 'detail', r.detail,
+    'originalTokens', r.tokens_processed,
     'strategy', p.chunking_strategy, 'anonymizeSecrets', p.anonymize_secrets, 'includeMetadata', p.include_metadata,
     'metadataOptions', s.metadata_options, 'outputFormat', s.output_format, 'embeddingModel', s.embedding_model,
     'patternFilters', s.pattern_filters, 'processingOptions', s.processing_options, 'fileFilters', s.file_filters,
@@ -139,16 +138,21 @@ begin
   if not found then
     return false;
   end if;
+  -- The worker has asked before it changed anything.
+  if private.overflows_context(p_run_id) then
+    perform private.write_failure(p_run_id, 'CONTEXT_TOO_LARGE', 'A context holds at most 100,000 files. Leave some sources or folders out.');
+    return true;
+  end if;
   perform private.commit_ingestion(p_run_id);
   update public.ingestion_runs set index_run_id = (p ->> 'index')::uuid where id = p_run_id;
   update public.project_repositories t set path_prefix = c.prefix
   from public.ingestion_runs r, jsonb_each_text(coalesce(p #> '{checkpoint,prefixes}', '{}')) as c (id, prefix)
   where r.id = p_run_id and t.project_id = r.project_id and t.id::text = c.id and t.path_prefix is null;
-  perform private.write_completion(p_run_id, p);
   -- What left the current set while the run went on is no part of its index either.
   delete from public.run_files f using public.ingestion_runs r
   where r.id = p_run_id and f.organization_id = r.organization_id and f.run_id = coalesce(r.index_run_id, r.id)
     and not exists (select from public.context_files c where c.project_id = r.project_id and c.path = f.path collate "C" and not c.is_hidden);
+  perform private.write_completion(p_run_id, p);
   return true;
 end
 $$;
