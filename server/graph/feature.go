@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -36,10 +37,13 @@ type Feature struct {
 
 // Handlers returns the operations that this package answers.
 func (f *Feature) Handlers() map[string]api.Handler {
-	handlers := map[string]api.Handler{"drawKnowledgeGraph": f.draw}
-	if f.Copies != nil {
-		for _, id := range []string{"getKnowledgeGraph", "getGraphNode", "getGraphPath"} {
-			handlers[id] = f.read
+	handlers := map[string]api.Handler{}
+	for _, alias := range []string{"", "AtAlias"} {
+		handlers["drawKnowledgeGraph"+alias] = f.draw
+		if f.Copies != nil {
+			for _, id := range []string{"getKnowledgeGraph", "getGraphNode", "getGraphPath"} {
+				handlers[id+alias] = f.read
+			}
 		}
 	}
 	return handlers
@@ -110,7 +114,9 @@ func (f *Feature) copied(c *api.Call) (any, error) {
 	case err == nil:
 		return answer, nil
 	case errors.Is(err, graph.ErrStale):
-		if _, err := c.Server(c.Context(), "queue_graph_mirror", map[string]any{"contextId": p.ContextID}); err != nil {
+		// Not by the Call: its transaction is a read's.
+		if _, err := f.Exec.Run(c.Context(), &api.Request{AsServer: true, SQL: api.ServerSQL("queue_graph_mirror"), Args: []any{fmt.Sprintf(`{"contextId": %q}`, p.ContextID)},
+			RequestID: c.RequestID}); err != nil {
 			f.Log.Warn("the copy of a graph is old, and its renewal could not be asked for", "context", p.ContextID, "error", err)
 		}
 	case c.Context().Err() == nil:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,9 +32,17 @@ func NewFalkorDB(address string) (*FalkorDB, error) {
 	}
 	// Without ContextTimeoutEnabled a query outlives its context's deadline. Reads have another source; waiting for a retry is slower.
 	o.ContextTimeoutEnabled, o.MaxRetries, o.Protocol, o.DisableIdentity = true, -1, 2, true
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolSize = 2*time.Second, time.Minute, time.Minute, 16
+	o.DialTimeout, o.DialerRetries, o.ReadTimeout, o.WriteTimeout, o.PoolSize = 2*time.Second, 1, time.Minute, time.Minute, 16
+	silence()
 	return &FalkorDB{redis.NewClient(o)}, nil
 }
+
+// silence ends the client's own lines on stderr: each failure is an error of a call, which says where it belongs.
+var silence = sync.OnceFunc(func() { redis.SetLogger(quiet{}) })
+
+type quiet struct{}
+
+func (quiet) Printf(context.Context, string, ...any) {}
 
 // Name is falkordb.
 func (f *FalkorDB) Name() string { return "falkordb" }
