@@ -5,12 +5,14 @@ returns table (id uuid, name text, type text, reference_count integer, path text
   cluster integer)
 language plpgsql stable security definer set search_path = ''
 as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
 begin
   return query
     select n.id, n.name, n.type, n.reference_count, n.path, n.language, n.start_line, n.end_line, n.is_exported, f.cluster
     from public.kg_nodes n
     left join public.kg_files f on f.project_id = n.project_id and f.part = n.part
-    where n.organization_id = private.graph_organization(p_project_id) and n.project_id = p_project_id;
+    where n.organization_id = v_org and n.project_id = p_project_id;
 end
 $$;
 comment on function private.export_graph_nodes is 'Nodes of a context''s graph, for a copy. Judges: callable by the worker only.';
@@ -18,10 +20,12 @@ comment on function private.export_graph_nodes is 'Nodes of a context''s graph, 
 create or replace function private.export_graph_edges(p_project_id uuid) returns table (source_id uuid, target_id uuid, type text, count integer)
 language plpgsql stable security definer set search_path = ''
 as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
 begin
   return query
     select e.source_id, e.target_id, e.type, e.count from public.kg_edges e
-    where e.organization_id = private.graph_organization(p_project_id) and e.project_id = p_project_id;
+    where e.organization_id = v_org and e.project_id = p_project_id;
 end
 $$;
 comment on function private.export_graph_edges is 'Links of a context''s graph with containment, for a copy. Judges: callable by the worker only.';
