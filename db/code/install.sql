@@ -91,6 +91,8 @@
 {{ template "ingestion/api.sql" . }}
 {{ template "ingestion/triggers.sql" . }}
 {{ template "ingestion/access.sql" . }}
+{{ template "contexts/functions.sql" . }}
+{{ template "contexts/operations.sql" . }}
 {{ template "contexts/access.sql" . }}
 {{ template "mail/functions.sql" . }}
 {{ template "mail/api.sql" . }}

@@ -9,6 +9,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/audit"
 	"kijko/server/connections"
+	"kijko/server/contexts"
 	"kijko/server/executions"
 	"kijko/server/ingestion"
 	"kijko/server/integrations"
@@ -65,7 +66,8 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.reflexes, err = reflexes.New(reflexes.Settings{Exec: exec, Box: box, Tester: executions.Tester(), Log: a.log}); err != nil {
 		return err
 	}
-	a.features = append(a.features, a.reflexes, a.keys)
+	a.contexts = contexts.New(contexts.Settings{Exec: exec, Watch: a.realtime.Watch, Log: a.log})
+	a.features = append(a.features, a.reflexes, a.keys, a.contexts)
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
