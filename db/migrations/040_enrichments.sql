@@ -133,17 +133,17 @@ create index symbol_files_organization_id_project_id_idx on public.symbol_files 
 create index symbol_files_content_idx on public.symbol_files (project_id, hash, language);
 comment on table public.symbol_files is 'The index of symbols: which files it has, and with which content. A run replaces it at its end.';
 
--- What an open run will make the index.
-create table private.symbol_plans (
+-- The files that an open run has chosen: those that no pattern and no limit leaves out.
+create table private.enrichment_plans (
   run_id uuid not null references public.enrichment_runs (id) on delete cascade,
   file_id uuid not null,
   hash bytea not null,
   language text not null,
-  constraint symbol_plans_pkey primary key (run_id, file_id)
+  constraint enrichment_plans_pkey primary key (run_id, file_id)
 );
-alter table private.symbol_plans enable row level security;
-alter table private.symbol_plans force row level security;
-comment on table private.symbol_plans is 'The files that an open run of the index of symbols has chosen.';
+alter table private.enrichment_plans enable row level security;
+alter table private.enrichment_plans force row level security;
+comment on table private.enrichment_plans is 'The files that an open run has chosen, until it ends.';
 
 -- Embeddings of the chunks of files. The rows of another embedder (another model or chunking) are written beside those in force, which the
 -- end of the run replaces.
@@ -186,5 +186,5 @@ insert into private.schedules (name, every) values ('enrichments.sweep', interva
 ---- create above / drop below ----
 
 delete from private.schedules where name in ('enrichments.sweep', 'enrichments.prune');
-drop table public.file_embeddings, private.symbol_plans, public.symbol_files, public.symbols, public.symbol_contents, public.enrichment_states,
+drop table public.file_embeddings, private.enrichment_plans, public.symbol_files, public.symbols, public.symbol_contents, public.enrichment_states,
   public.enrichment_runs;
