@@ -94,6 +94,11 @@
 {{ template "contexts/functions.sql" . }}
 {{ template "contexts/operations.sql" . }}
 {{ template "contexts/access.sql" . }}
+{{ template "graph/functions.sql" . }}
+{{ template "graph/api.sql" . }}
+{{ template "graph/store.sql" . }}
+{{ template "graph/triggers.sql" . }}
+{{ template "graph/access.sql" . }}
 {{ template "mail/functions.sql" . }}
 {{ template "mail/api.sql" . }}
 {{ template "models/functions.sql" . }}
