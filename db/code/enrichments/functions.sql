@@ -128,7 +128,7 @@ begin
     v_files := private.embedded_files(p_project_id, v_embedder);
   end if;
   return jsonb_build_object('coverage', private.coverage_percent(v_files, p_files), 'embeddings', v_files, 'totalFiles', p_files,
-    'dimensions', coalesce((s.result ->> 'dimensions')::integer, case p_settings ->> 'embeddingModel' when 'text-embedding-3-large' then 3072 else 1536 end),
+    'dimensions', coalesce((s.result ->> 'dimensions')::integer, private.embedding_dimensions(p_settings ->> 'embeddingModel')),
     'model', coalesce(v_model, p_settings ->> 'embeddingModel'), 'chunkStrategy', private.chunk_strategy_text(p_settings));
 end
 $$;

@@ -178,7 +178,7 @@ begin
   perform private.cancel_enrichments(p_project_id, p_kinds);
   delete from public.enrichment_states s where s.project_id = p_project_id and s.kind = any (p_kinds);
   if 'knowledgeGraph' = any (p_kinds) then
-    perform private.reset_graph(p_project_id);
+    perform private.drop_graph(p_project_id);
   end if;
   if 'languageServer' = any (p_kinds) then
     -- Symbols go with their contents, in small transactions of a job.

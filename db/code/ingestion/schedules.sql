@@ -40,6 +40,8 @@ begin
         when 'connections.due' then perform private.tend_connections();
         when 'integrations.sweep' then perform private.sweep_integrations();
         when 'integrations.prune' then perform private.prune_integrations();
+        when 'enrichments.sweep' then perform private.sweep_enrichments();
+        when 'enrichments.prune' then perform private.prune_enrichments();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
