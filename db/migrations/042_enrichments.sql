@@ -27,7 +27,9 @@ create table public.enrichment_runs (
   finished_at timestamptz,
   constraint enrichment_runs_project_id_fkey foreign key (organization_id, project_id)
     references public.projects (organization_id, id) on delete cascade,
-  constraint enrichment_runs_parent_id_fkey foreign key (parent_id) references public.enrichment_runs (id) on delete cascade,
+  constraint enrichment_runs_organization_id_project_id_id_key unique (organization_id, project_id, id),
+  constraint enrichment_runs_parent_id_fkey foreign key (organization_id, project_id, parent_id)
+    references public.enrichment_runs (organization_id, project_id, id) on delete cascade,
   constraint enrichment_runs_kind_check check (kind in ('all', 'knowledgeGraph', 'languageServer', 'chromaCode')),
   constraint enrichment_runs_status_check check (status in ('queued', 'running', 'completed', 'failed', 'cancelled')),
   constraint enrichment_runs_progress_check check (progress between 0 and 100),
@@ -39,8 +41,9 @@ alter table public.enrichment_runs enable row level security;
 alter table public.enrichment_runs force row level security;
 create unique index enrichment_runs_one_open_key on public.enrichment_runs (project_id, kind) where status in ('queued', 'running');
 create index enrichment_runs_organization_id_project_id_idx on public.enrichment_runs (organization_id, project_id, created_at desc);
-create index enrichment_runs_parent_id_idx on public.enrichment_runs (parent_id) where parent_id is not null;
+create index enrichment_runs_parent_id_idx on public.enrichment_runs (organization_id, project_id, parent_id) where parent_id is not null;
 create index enrichment_runs_started_by_idx on public.enrichment_runs (started_by);
+create index enrichment_runs_siblings_idx on public.enrichment_runs (parent_id) where parent_id is not null;
 create index enrichment_runs_open_idx on public.enrichment_runs (lease_expires_at nulls first) where status in ('queued', 'running');
 create index enrichment_runs_finished_at_idx on public.enrichment_runs (finished_at) where finished_at is not null;
 comment on table public.enrichment_runs is 'Runs of enrichments: at most one open of a kind and context, and none beside an open run of all kinds.';

@@ -58,11 +58,11 @@ return (
   ), merged as (
     select case when many > 8 and place >= 8 then 'Other' else name end as name, sum(bytes) as bytes from ranked group by 1
   ), shares as (
-    select name, bytes, trunc(100 * bytes / sum(bytes) over ()) as whole,
-      row_number() over (order by (100 * bytes / sum(bytes) over ()) - trunc(100 * bytes / sum(bytes) over ()) desc, bytes desc, name) as turn
-    from merged
+    select m.*, 100 * bytes / t.total as share from merged m, (select sum(bytes) as total from merged) t
+  ), turns as (
+    select *, trunc(share) as whole, row_number() over (order by share - trunc(share) desc, bytes desc, name) as turn from shares
   ), rounded as (
-    select name, bytes, (whole + case when turn <= 100 - sum(whole) over () then 1 else 0 end)::integer as percentage from shares
+    select name, bytes, (whole + case when turn <= 100 - sum(whole) over () then 1 else 0 end)::integer as percentage from turns
   )
   select coalesce(jsonb_agg(jsonb_build_object('name', name, 'percentage', percentage) order by percentage desc, bytes desc, name), '[]') from rounded
 );

@@ -229,16 +229,18 @@ create or replace function private.step_enrichments(p_parent_id uuid) returns vo
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_next uuid;
+  c_kinds constant text[] := private.enrichment_kinds();
+  v_next public.enrichment_runs;
   v record;
 begin
-  select r.id into v_next from public.enrichment_runs r
-  where r.parent_id = p_parent_id and r.status in ('queued', 'running') order by array_position(private.enrichment_kinds(), r.kind) limit 1;
+  select r.* into v_next from public.enrichment_runs r
+  where r.parent_id = p_parent_id and r.status in ('queued', 'running') order by array_position(c_kinds, r.kind) limit 1;
   if found then
-    perform private.queue_enrichment(v_next);
+    update public.enrichment_runs r set progress = (array_position(c_kinds, v_next.kind) - 1) * 100 / cardinality(c_kinds) where r.id = p_parent_id;
+    perform private.queue_enrichment(v_next.id);
     return;
   end if;
-  select string_agg(format('%s: %s', private.enrichment_name(r.kind), r.error_message), ' ' order by array_position(private.enrichment_kinds(), r.kind))
+  select string_agg(format('%s: %s', private.enrichment_name(r.kind), r.error_message), ' ' order by array_position(c_kinds, r.kind))
       filter (where r.status = 'failed') as failures, bool_or(r.status = 'cancelled') as cancelled into v
   from public.enrichment_runs r where r.parent_id = p_parent_id;
   update public.enrichment_runs r set status = case when v.cancelled then 'cancelled' when v.failures is not null then 'failed' else 'completed' end,

@@ -71,6 +71,7 @@ create or replace function private.embedding_dimensions(p_model text) returns in
 language sql immutable parallel safe
 return case p_model when 'text-embedding-3-large' then 3072 when 'text-embedding-3-small' then 1536 end;
 comment on function private.embedding_dimensions is 'Length of the vectors of an embedding model that a context can be configured with.';
+grant execute on function private.embedding_dimensions to authenticated;
 
 create or replace function private.checked_patterns(p_value jsonb, p_field text) returns jsonb
 language plpgsql stable
