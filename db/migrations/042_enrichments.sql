@@ -13,6 +13,8 @@ create table public.enrichment_runs (
   message text not null default '',
   -- Started by an ingestion and not by a person; it counts against no limit.
   is_automatic boolean not null default false,
+  -- The graph has to be built, and not only to be measured: the run of the ingestion has not built it.
+  builds boolean not null default true,
   started_by uuid references public.users (id) on delete set null,
   -- What the request that started it waits for. No foreign key: operations are removed after a week.
   operation_id uuid,
@@ -57,6 +59,8 @@ create table public.enrichment_states (
   is_active boolean not null default false,
   -- The context has changed since the last run began: another run follows.
   is_wanted boolean not null default false,
+  -- And that run has to build the graph.
+  wants_build boolean not null default false,
   last_run_at timestamptz,
   -- What the last successful run measured.
   result jsonb not null default '{}',
@@ -105,7 +109,8 @@ create table public.symbols (
   qualified_name text not null,
   start_line integer not null,
   end_line integer not null,
-  exported boolean not null,
+  -- Null where the language does not say.
+  exported boolean,
   signature text not null default '',
   constraint symbols_pkey primary key (project_id, hash, language, position),
   constraint symbols_content_fkey foreign key (project_id, hash, language)

@@ -16,6 +16,8 @@ import (
 	"kijko/db"
 	"kijko/worker/condition"
 	"kijko/worker/connections"
+	"kijko/worker/embed"
+	"kijko/worker/enrichments"
 	"kijko/worker/executions"
 	"kijko/worker/gitfetch"
 	"kijko/worker/ingestion"
@@ -54,6 +56,8 @@ type Config struct {
 	Slots int
 	// Models are the model providers that run skills (*llm.Set is one). Nil: this worker runs no skills.
 	Models executions.Providers
+	// Embed is what makes vectors. Nil: the built-in embedder.
+	Embed *embed.Set
 	// Integrations is the operator's configuration of providers. IntegrationTimeout is the longest time for one request to a provider;
 	// default 10 s.
 	Integrations       integrations.Config
@@ -81,10 +85,11 @@ const executionConnections = 3
 
 // Worker works all queues. Make it with New.
 type Worker struct {
-	pool   *pgxpool.Pool
-	engine *ingestion.Engine
-	skills *executions.Engine
-	runner *runner.Runner
+	pool        *pgxpool.Pool
+	engine      *ingestion.Engine
+	enrichments *enrichments.Engine
+	skills      *executions.Engine
+	runner      *runner.Runner
 }
 
 // New wires all parts. It makes no network request; it only runs the local git.
@@ -139,6 +144,13 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Embed == nil {
+		c.Embed = embed.New(embed.Config{})
+	}
+	w.enrichments, err = enrichments.New(enrichments.Config{Pool: w.pool, Embed: c.Embed, Policy: c.Policy, Parsers: c.Parsers, Log: c.Log})
+	if err != nil {
+		return nil, err
+	}
 	judge, err := condition.NewJudge()
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
@@ -159,8 +171,8 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	w.runner, err = runner.New(runner.Config{
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },
-		Leases: []runner.Lease{jobs.IngestionRun(w.engine, c.Slots)},
-		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
+		Leases: []runner.Lease{jobs.IngestionRun(w.engine, c.Slots), jobs.EnrichmentsRun(w.enrichments, c.Slots)},
+		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, judge), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
 			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool)},
 		Ticks: []runner.Tick{
@@ -189,9 +201,9 @@ func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 		return err
 	}
 	pc.ConnConfig.RuntimeParams["application_name"] = "kijko worker"
-	// Short jobs hold one connection each and may need another one. An ingestion run needs one now and then, as ticks do. Hundreds of
-	// skills share a few. By default that makes nine connections, and ten with the listening one.
-	pc.MaxConns = int32(2*c.Workers + c.Slots + executionConnections)
+	// Short jobs hold one connection each and may need another one. A run of an ingestion or an enrichment needs one now and then, as ticks do. Hundreds of
+	// skills share a few. By default that makes ten connections, and eleven with the listening one.
+	pc.MaxConns = int32(2*c.Workers + c.Slots + 1 + executionConnections)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("worker: database: %w", err)
@@ -207,6 +219,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	holding, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
 	group.Go(func() { w.engine.Hold(holding) })
+	group.Go(func() { w.enrichments.Hold(holding) })
 	if w.skills != nil {
 		group.Go(func() { w.skills.Hold(holding) })
 	}
@@ -220,6 +233,9 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) Close() {
 	if w.engine != nil {
 		w.engine.Close()
+	}
+	if w.enrichments != nil {
+		w.enrichments.Close()
 	}
 	if w.pool != nil {
 		w.pool.Close()

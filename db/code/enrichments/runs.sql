@@ -87,13 +87,15 @@ comment on function private.start_enrichment is
 grant execute on function private.start_enrichment to authenticated;
 
 -- After each version the graph and the index of symbols are built again, embeddings only where they are in use.
-create or replace function private.want_enrichments(p_project_id uuid) returns void
+-- The run of an ingestion builds the graph itself; what else changes the files does not.
+create or replace function private.want_enrichments(p_project_id uuid, p_build boolean) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  insert into public.enrichment_states as s (organization_id, project_id, kind, is_wanted)
-  select p.organization_id, p.id, k, true from public.projects p, unnest(array['knowledgeGraph', 'languageServer']) k where p.id = p_project_id
-  on conflict (project_id, kind) do update set is_wanted = true where not s.is_wanted;
+  insert into public.enrichment_states as s (organization_id, project_id, kind, is_wanted, wants_build)
+  select p.organization_id, p.id, k, true, p_build from public.projects p, unnest(array['knowledgeGraph', 'languageServer']) k where p.id = p_project_id
+  on conflict (project_id, kind) do update set is_wanted = true, wants_build = s.wants_build or excluded.wants_build
+    where not s.is_wanted or excluded.wants_build and not s.wants_build;
   update public.enrichment_states s set is_wanted = true
   where s.project_id = p_project_id and s.kind = 'chromaCode' and s.is_active and not s.is_wanted;
   perform private.start_wanted_enrichments(p_project_id);
@@ -110,8 +112,8 @@ begin
     return;
   end if;
   perform private.lock_enrichments(p_project_id);
-  insert into public.enrichment_runs (organization_id, project_id, kind, is_automatic, message)
-  select s.organization_id, s.project_id, s.kind, true, 'Waiting for a free worker'
+  insert into public.enrichment_runs (organization_id, project_id, kind, is_automatic, builds, message)
+  select s.organization_id, s.project_id, s.kind, true, false, 'Waiting for a free worker'
   from public.enrichment_states s join public.projects p on p.id = s.project_id
   where s.project_id = p_project_id and s.is_wanted
     and not exists (select from public.enrichment_runs r
@@ -126,7 +128,7 @@ create or replace function private.tg_context_ingestions__want_enrichments() ret
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.want_enrichments(new.project_id);
+  perform private.want_enrichments(new.project_id, new.run_id is null);
   return null;
 end
 $$;
@@ -142,7 +144,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   if exists (select from public.projects p where p.id = old.project_id) then
-    perform private.want_enrichments(old.project_id);
+    perform private.want_enrichments(old.project_id, true);
   end if;
   return null;
 end

@@ -7,6 +7,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   r public.enrichment_runs;
+  v_builds boolean;
 begin
   select * into r from public.enrichment_runs x where x.id = p_run_id and x.kind <> 'all' and x.status in ('queued', 'running') for no key update;
   if not found or r.lease_expires_at > clock_timestamp() then
@@ -18,15 +19,17 @@ begin
     update public.enrichment_runs x set status = 'failed', error_message = 'The work was interrupted too often and was given up.' where x.id = r.id;
     return null;
   end if;
+  select s.wants_build into v_builds from public.enrichment_states s where s.project_id = r.project_id and s.kind = r.kind for update;
+  v_builds := r.builds or coalesce(v_builds, false);
   update public.enrichment_runs x
-  set status = 'running', restarts = x.restarts + (x.lease_owner is not null)::integer, lease_owner = p_owner,
+  set status = 'running', builds = v_builds, restarts = x.restarts + (x.lease_owner is not null)::integer, lease_owner = p_owner,
     lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds), message = 'Reading the files'
   where x.id = r.id;
   -- What changes from here on is seen by another run.
   insert into public.enrichment_states as s (organization_id, project_id, kind) values (r.organization_id, r.project_id, r.kind)
-  on conflict (project_id, kind) do update set is_wanted = false;
+  on conflict (project_id, kind) do update set is_wanted = false, wants_build = false;
   delete from private.enrichment_plans p where p.run_id = r.id;
-  return jsonb_build_object('runId', r.id, 'organizationId', r.organization_id, 'projectId', r.project_id, 'kind', r.kind,
+  return jsonb_build_object('runId', r.id, 'organizationId', r.organization_id, 'projectId', r.project_id, 'kind', r.kind, 'builds', v_builds,
     'settings', case r.kind when 'chromaCode' then private.context_settings(r.project_id, 'chromacode') else private.context_settings(r.project_id, 'lsp') end,
     'files', (select count(*) from public.context_files f where f.project_id = r.project_id and not f.is_hidden));
 end
