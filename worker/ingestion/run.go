@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"kijko/worker/gitfetch"
+	"kijko/worker/graph"
 	"kijko/worker/ingestion/spill"
 	"kijko/worker/lease"
 )
@@ -38,6 +39,7 @@ type run struct {
 	chunked    *spill.Reader
 	chunk      chunkOutcome
 	optimized  *optimizeOutcome
+	graph      *graph.Graph
 }
 
 func newRun(e *Engine, t *task, owner uuid.UUID, log *slog.Logger, lose context.CancelCauseFunc) *run {
@@ -101,7 +103,7 @@ func (r *run) execute(ctx context.Context) error {
 		}
 	}
 	quiet()
-	return r.store.finish(ctx, result)
+	return r.store.finish(ctx, r.t.ProjectID, r.graph, result)
 }
 
 // errFailed means that the run ended as failed, and that its row says so.

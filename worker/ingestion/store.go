@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
+	"kijko/worker/graph"
 	"kijko/worker/lease"
 )
 
@@ -35,7 +36,7 @@ func (s *store) retry(ctx context.Context, what string, call func(context.Contex
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.As(err, &pg) && pg.Code == "PT409":
+	case errors.Is(err, lease.ErrLost), errors.As(err, &pg) && pg.Code == "PT409":
 		return lease.ErrLost
 	}
 	return fmt.Errorf("%s: %w", what, err)
@@ -68,12 +69,24 @@ func (s *store) report(ctx context.Context, p map[string]any) error {
 	return s.held(ctx, "report", "select private.report_run($1, $2, $3)", data)
 }
 
-func (s *store) finish(ctx context.Context, p map[string]any) error {
+// finish completes the run. Its graph becomes visible in the same transaction.
+func (s *store) finish(ctx context.Context, project uuid.UUID, g *graph.Graph, p map[string]any) error {
 	data, err := json.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("finish: %w", err)
 	}
-	return s.held(ctx, "finish", "select private.finish_run($1, $2, $3)", data)
+	return s.retry(ctx, "finish", func(ctx context.Context) error {
+		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if _, err := graph.Apply(ctx, tx, project, g, -1); err != nil {
+				return err
+			}
+			held := false
+			if err := tx.QueryRow(ctx, "select private.finish_run($1, $2, $3)", s.run, s.owner, data).Scan(&held); err != nil || held {
+				return err
+			}
+			return lease.ErrLost // and the graph is taken back
+		})
+	})
 }
 
 func (s *store) fail(ctx context.Context, f *Failure, c checkpoint) error {
@@ -173,40 +186,6 @@ func (s *store) terms(ctx context.Context, chunks [][16]byte, terms []pgtype.TSV
 		return nil
 	}
 	return s.exec(ctx, "store terms", "select private.store_terms($1, $2, $3, $4)", chunks, terms)
-}
-
-// nodeRows are the columns of a batch of graph_nodes.
-type nodeRows struct {
-	ids       [][16]byte
-	files     []pgtype.UUID
-	kinds     []string
-	names     []string
-	qualified []string
-	starts    []*int32
-	ends      []*int32
-	metadata  []json.RawMessage
-}
-
-func (s *store) nodes(ctx context.Context, r *nodeRows) error {
-	if len(r.ids) == 0 {
-		return nil
-	}
-	return s.exec(ctx, "store nodes", "select private.store_nodes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-		r.ids, r.files, r.kinds, r.names, r.qualified, r.starts, r.ends, r.metadata)
-}
-
-// linkRows are the columns of a batch of graph_links.
-type linkRows struct {
-	from, to [][16]byte
-	kinds    []string
-	weights  []int32
-}
-
-func (s *store) links(ctx context.Context, r *linkRows) error {
-	if len(r.from) == 0 {
-		return nil
-	}
-	return s.exec(ctx, "store links", "select private.store_links($1, $2, $3, $4, $5, $6)", r.from, r.to, r.kinds, r.weights)
 }
 
 // storedChunk is a chunk as the index phase reads it back.

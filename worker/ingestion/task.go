@@ -188,5 +188,4 @@ func (t *task) id(kind byte, n int) uuid.UUID {
 const (
 	kindFile  = 1
 	kindChunk = 2
-	kindNode  = 3
 )

@@ -19,6 +19,7 @@ begin
   if not exists (select from public.projects where id = p_project_id) then
     perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.');
   end if;
+  -- Null is compared with nothing: a run replaces what was there.
   if p_base <> coalesce((select number from public.kg_generations where project_id = p_project_id and is_current), 0) then
     raise exception using errcode = 'serialization_failure', message = 'The graph changed while its next generation was made.';
   end if;
