@@ -48,7 +48,7 @@ func TestAnnaEnrichesHerContext(t *testing.T) {
 	l := newLab(t)
 	worker.Start(t, l.Stack)
 
-	empty := l.post("/enrichments/run").Want(200)
+	empty := l.post("/enrichments/lsp").Want(200)
 	require.Equal(t, []any{true, 0., 0.}, []any{empty.Value("languageServer.active"), empty.Value("languageServer.symbols"), empty.Value("overall")}, "an empty context has zeros")
 
 	l.write("shop/cart.go", goFile)
@@ -72,8 +72,14 @@ func TestAnnaEnrichesHerContext(t *testing.T) {
 	}
 	require.Equal(t, []string{"Go", "TypeScript", "Markdown"}, languages)
 	require.Equal(t, 100., sum)
-	require.Equal(t, false, status.Value("chromaCode.active").(bool) && status.Value("chromaCode.embeddings").(float64) > 0)
-	require.Equal(t, "Cart class true, Line class true, Cart.Total function true, limit variable false", l.symbols("shop/cart.go"))
+	require.Equal(t, []any{false, 0.}, values(status, "chromaCode.active", "chromaCode.embeddings"), "embeddings are not in use yet")
+	kg := part(t, status, "knowledgeGraph")
+	require.Equal(t, []any{true, 75.}, []any{kg["active"], kg["coverage"]}, "three of the four files that no pattern excludes have a parser")
+	require.Greater(t, kg["entities"], 10.)
+	require.Len(t, kg["topEntities"], 5)
+	again := part(t, l.post("/enrichments/kg").Want(200), "knowledgeGraph")
+	require.Equal(t, []any{kg["entities"], kg["relationships"], kg["clusters"]}, []any{again["entities"], again["relationships"], again["clusters"]}, "the same files give the same graph")
+	require.Equal(t, "Cart class true, Line class true, limit variable false, Cart.Total function true", l.symbols("shop/cart.go"))
 	require.Equal(t, "Basket class true, Basket.add function, hidden function false, limit variable true", l.symbols("web/basket.ts"))
 
 	cc := part(t, l.post("/enrichments/cc").Want(200), "chromaCode")
@@ -82,7 +88,7 @@ func TestAnnaEnrichesHerContext(t *testing.T) {
 	require.Equal(t, "shop/cart.go", l.nearest("cart total of all lines"))
 	require.Equal(t, "README.md", l.nearest("sells things"))
 	require.Contains(t, l.entries(), "System LSP index updated: 8 symbols in 3 files 8 4")
-	require.Contains(t, l.entries(), "Anna ChromaCode embeddings generated: 5 files with kijko-hash-256 5 5")
+	require.Contains(t, l.entries(), "Anna Test ChromaCode embeddings generated: 5 files with kijko-hash-256 5 5")
 
 	// A changed file is embedded by the automatic run that follows its version; the others are left alone.
 	l.write("shop/cart.go", goFile+"\nfunc Discount() int { return 5 }\n")

@@ -36,7 +36,7 @@ func newLab(t *testing.T, options ...stack.Option) *lab {
 
 func (l *lab) newProject(name string) string {
 	l.t.Helper()
-	return l.anna.Do("POST", "/projects", map[string]any{"name": name, "id": uuid.NewString()}).Want(201).String("id")
+	return l.anna.Do("POST", "/projects", map[string]any{"name": name, "id": uuid.NewString()}).Want(201).String("project.id")
 }
 
 // write puts a text file into the current set, in place of one with the same path.

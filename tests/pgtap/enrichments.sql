@@ -224,7 +224,7 @@ select api.index_symbols(pg_temp.p()) is not null;
 select tests.reset();
 select is(pg_temp.claim('languageServer') -> 'settings' ->> 'maxFileSize', '0', 'a run has the settings of its start');
 select is(pg_temp.claim('languageServer'), null, 'and one worker');
-select is(pg_temp.told(format('select private.report_enrichment(%L, gen_random_uuid(), 5, %L)', r.id, 'x')), '409 LEASE_LOST', 'another one writes nothing') from public.enrichment_runs r where r.status = 'running';
+select is(pg_temp.told(format('select private.report_enrichment(%L, gen_random_uuid(), 5, %L)', r.id, 'x')), '409 CANCELLED', 'another one writes nothing') from public.enrichment_runs r where r.status = 'running';
 delete from jobs.stored_jobs where job_type = 'enrichments.run';
 update public.enrichment_runs set lease_expires_at = now() - interval '1 s' where status = 'running';
 select is(private.sweep_enrichments(), 1, 'a run whose worker died gets a job');

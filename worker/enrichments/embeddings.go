@@ -29,7 +29,7 @@ type embeddingRows struct {
 }
 
 // embedFiles embeds the chunks of the files that have no embeddings of their present content.
-func (r *run) embedFiles(ctx context.Context) (map[string]any, error) {
+func (r *run) embedFiles(ctx context.Context) error {
 	with := r.e.c.Embed.For(r.t.Settings.EmbeddingModel)
 	key := r.t.Settings.key(with.Model())
 	processed := 0
@@ -58,7 +58,10 @@ func (r *run) embedFiles(ctx context.Context) (map[string]any, error) {
 			return r.report(ctx, r.seen+done, "Embedded")
 		})
 	})
-	return map[string]any{"processed": processed, "embedder": key, "model": with.Model(), "dimensions": with.Dimensions()}, err
+	if err != nil {
+		return err
+	}
+	return r.store.finish(ctx, map[string]any{"processed": processed, "embedder": key, "model": with.Model(), "dimensions": with.Dimensions()})
 }
 
 // embedTexts embeds files and stores them, a few at a time; each file is stored as a whole.

@@ -140,10 +140,7 @@ func (e *Engine) work(ctx context.Context, t task, owner uuid.UUID) {
 	defer release()
 	r := &run{e: e, t: t, store: &store{pool: e.c.Pool, run: t.RunID, owner: owner}, log: log}
 	began := time.Now()
-	result, err := r.execute(working)
-	if err == nil {
-		err = r.store.finish(working, result)
-	}
+	err := r.execute(working)
 	cause := context.Cause(working)
 	var failure *llm.Error
 	switch {

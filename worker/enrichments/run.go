@@ -31,8 +31,8 @@ type run struct {
 	percent  int
 }
 
-// execute does the work and returns the argument of private.finish_enrichment.
-func (r *run) execute(ctx context.Context) (map[string]any, error) {
+// execute does the work, up to the end in the row.
+func (r *run) execute(ctx context.Context) error {
 	switch r.t.Kind {
 	case knowledgeGraph:
 		return r.buildGraph(ctx)
@@ -41,7 +41,7 @@ func (r *run) execute(ctx context.Context) (map[string]any, error) {
 	case chromaCode:
 		return r.embedFiles(ctx)
 	}
-	return nil, fmt.Errorf("enrichments: no worker of this version knows the kind %q", r.t.Kind)
+	return fmt.Errorf("enrichments: no worker of this version knows the kind %q", r.t.Kind)
 }
 
 // report shows how much of the files is done, at most twice a second.
@@ -54,7 +54,7 @@ func (r *run) report(ctx context.Context, done int, verb string) error {
 		return nil
 	}
 	r.percent, r.reported = percent, time.Now()
-	return r.store.report(ctx, percent, fmt.Sprintf("%s %d of %d files", verb, done, r.t.Files))
+	return r.store.report(ctx, percent, fmt.Sprintf("%s %d%% of the files", verb, percent))
 }
 
 // pages visits the text files that the settings do not leave out, a page at a time.

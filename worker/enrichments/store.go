@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
+	"kijko/worker/graph"
 	"kijko/worker/lease"
 )
 
@@ -62,6 +63,27 @@ func (s *store) finish(ctx context.Context, result map[string]any) error {
 		return fmt.Errorf("finish: %w", err)
 	}
 	return s.exec(ctx, "finish", "select private.finish_enrichment($1, $2, $3)", data)
+}
+
+// finishGraph completes a run of the graph. The graph comes into force in the same transaction.
+func (s *store) finishGraph(ctx context.Context, project uuid.UUID, g *graph.Graph, base int) error {
+	stale := error(nil)
+	err := s.retry(ctx, "finish", func(ctx context.Context) error {
+		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+			if _, err := graph.Apply(ctx, tx, project, g, base); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, "select private.finish_enrichment($1, $2, '{}')", s.run, s.owner)
+			return err
+		})
+		var pg *pgconn.PgError
+		if stale = nil; errors.As(err, &pg) && pg.Code == "40001" {
+			// Trying the same again would fail the same way.
+			stale, err = err, nil
+		}
+		return err
+	})
+	return errors.Join(err, stale)
 }
 
 func (s *store) fail(ctx context.Context, message string) error {

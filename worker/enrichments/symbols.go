@@ -15,7 +15,7 @@ import (
 )
 
 // indexSymbols makes the index of symbols: each content that is not known yet is parsed once.
-func (r *run) indexSymbols(ctx context.Context) (map[string]any, error) {
+func (r *run) indexSymbols(ctx context.Context) error {
 	processed := 0
 	queued := map[string]bool{}
 	err := r.pages(ctx, "Indexed", func(files []file) error {
@@ -41,7 +41,10 @@ func (r *run) indexSymbols(ctx context.Context) (map[string]any, error) {
 			return group.Wait()
 		})
 	})
-	return map[string]any{"processed": processed}, err
+	if err != nil {
+		return err
+	}
+	return r.store.finish(ctx, map[string]any{"processed": processed})
 }
 
 func (r *run) indexText(ctx context.Context, f *file, text string) error {

@@ -95,13 +95,13 @@ declare
 begin
   select * into r from public.enrichment_runs x where x.id = p_run_id and x.lease_owner = p_owner and x.status = 'running' for no key update;
   if not found then
-    perform private.refuse(409, 'LEASE_LOST', 'This run has ended, or another worker has it.');
+    perform private.refuse(409, 'CANCELLED', 'This run has ended, or another worker has it.');
   end if;
   return r;
 end
 $$;
 comment on function private.held_enrichment is
-  'The run of a lease, locked. Judges: callable by the worker''s functions only. Errors: 409 LEASE_LOST.';
+  'The run of a lease, locked. Judges: callable by the worker''s functions only. Errors: 409 CANCELLED.';
 
 create or replace function private.report_enrichment(p_run_id uuid, p_owner uuid, p_percent integer, p_message text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -112,7 +112,7 @@ begin
   update public.enrichment_runs x set progress = least(99, greatest(0, p_percent)), message = left(p_message, 500) where x.id = r.id;
 end
 $$;
-comment on function private.report_enrichment is 'Progress of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 LEASE_LOST.';
+comment on function private.report_enrichment is 'Progress of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- The current set page by page, in the order of paths.
 create or replace function private.enrichment_files(p_run_id uuid, p_owner uuid, p_after text, p_limit integer)
@@ -132,7 +132,7 @@ begin
 end
 $$;
 comment on function private.enrichment_files is
-  'Text files of the context of a leased run, after a path. Judges: callable by the worker only, for the run it holds. Errors: 409 LEASE_LOST.';
+  'Text files of the context of a leased run, after a path. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 create or replace function private.enrichment_contents(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns table (hash bytea, content bytea)
 language plpgsql volatile security definer set search_path = ''
@@ -145,7 +145,7 @@ begin
 end
 $$;
 comment on function private.enrichment_contents is
-  'Contents of the context of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 LEASE_LOST.';
+  'Contents of the context of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 create or replace function private.plan_enrichment(p_run_id uuid, p_owner uuid, p_files uuid[], p_hashes bytea[], p_languages text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -159,7 +159,7 @@ begin
 end
 $$;
 comment on function private.plan_enrichment is
-  'Files that a leased run has chosen. Judges: callable by the worker only, for the run it holds. Errors: 409 LEASE_LOST.';
+  'Files that a leased run has chosen. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- One content with its definitions. The columns of p_symbols are those of public.symbols in the order of the table, from position on.
 create or replace function private.store_symbols(
@@ -183,7 +183,7 @@ begin
 end
 $$;
 comment on function private.store_symbols is
-  'Definitions of one content, once. Judges: callable by the worker only, for the run it holds. Errors: 409 LEASE_LOST.';
+  'Definitions of one content, once. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- Which of these files have embeddings already, of their present content and by this embedder.
 create or replace function private.embedded_already(p_run_id uuid, p_owner uuid, p_embedder text, p_files uuid[]) returns setof uuid
@@ -199,7 +199,7 @@ begin
 end
 $$;
 comment on function private.embedded_already is
-  'Files that need no embedding. Judges: callable by the worker only, for the run it holds. Errors: 409 LEASE_LOST.';
+  'Files that need no embedding. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- All chunks of some files at once: a file has its old embeddings or its new ones. p_values holds the vectors one after the other.
 create or replace function private.store_embeddings(
@@ -223,7 +223,7 @@ begin
 end
 $$;
 comment on function private.store_embeddings is
-  'Embeddings of whole files of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 LEASE_LOST.';
+  'Embeddings of whole files of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- The index becomes the planned one: rows that are equal stay.
 create or replace function private.switch_symbols(r public.enrichment_runs) returns void
@@ -295,7 +295,7 @@ begin
 end
 $$;
 comment on function private.finish_enrichment is
-  'Completes a leased run: its data come into force. Judges: callable by the worker only, for the run it holds. Errors: 409 LEASE_LOST.';
+  'Completes a leased run: its data come into force. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 create or replace function private.fail_enrichment(p_run_id uuid, p_owner uuid, p_message text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -307,7 +307,7 @@ begin
 end
 $$;
 comment on function private.fail_enrichment is
-  'Fails a leased run; the data of earlier runs stay in force. Judges: callable by the worker only, for the run it holds. Errors: 409 LEASE_LOST.';
+  'Fails a leased run; the data of earlier runs stay in force. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- Removes up to p_limit rows that nothing in force names, unless an open run may still want them; 0 when there are none.
 create or replace function private.drop_enrichment_rows(p_project_id uuid, p_limit integer) returns bigint
