@@ -159,6 +159,10 @@
 {{ template "enrichments/similar.sql" . }}
 {{ template "enrichments/api.sql" . }}
 {{ template "enrichments/access.sql" . }}
+{{ template "summary/extract.sql" . }}
+{{ template "summary/jobs.sql" . }}
+{{ template "summary/api.sql" . }}
+{{ template "summary/access.sql" . }}
 {{ template "notifications/announcements.sql" . }}
 {{ template "notifications/access.sql" . }}
 {{ template "mail/notifications.sql" . }}

@@ -20,6 +20,7 @@ import (
 	"kijko/server/reflexes"
 	"kijko/server/security"
 	"kijko/server/skills"
+	"kijko/server/summary"
 	hosting "kijko/worker/connections"
 	"kijko/worker/gitfetch"
 	connected "kijko/worker/integrations"
@@ -67,7 +68,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		return err
 	}
 	a.contexts = contexts.New(contexts.Settings{Exec: exec, Watch: a.realtime.Watch, Log: a.log})
-	a.features = append(a.features, a.reflexes, a.keys, a.contexts)
+	a.features = append(a.features, a.reflexes, a.keys, a.contexts, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),

@@ -27,6 +27,7 @@ import (
 	"kijko/worker/public"
 	"kijko/worker/runner"
 	"kijko/worker/seal"
+	"kijko/worker/summary"
 )
 
 // Config configures a Worker.
@@ -54,7 +55,7 @@ type Config struct {
 	Provider jobs.Provider
 	// Slots is how many ingestion runs are worked at once; default 2.
 	Slots int
-	// Models are the model providers that run skills (*llm.Set is one). Nil: this worker runs no skills.
+	// Models are the model providers that run skills and write summaries (*llm.Set is one). Nil: this worker does neither.
 	Models executions.Providers
 	// Embed is what makes vectors. Nil: the built-in embedder.
 	Embed *embed.Set
@@ -83,12 +84,16 @@ type Config struct {
 // its beginning and at its end.
 const executionConnections = 3
 
+// summarySlots is how many summaries are written at once. Like the runs of skills they mostly wait for a provider.
+const summarySlots = 10
+
 // Worker works all queues. Make it with New.
 type Worker struct {
 	pool        *pgxpool.Pool
 	engine      *ingestion.Engine
 	enrichments *enrichments.Engine
 	skills      *executions.Engine
+	summaries   *summary.Engine
 	runner      *runner.Runner
 }
 
@@ -156,6 +161,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	var batches []runner.Batch
+	leases := []runner.Lease{jobs.IngestionRun(w.engine, c.Slots), jobs.EnrichmentsRun(w.enrichments, c.Slots)}
 	hear := map[string]func(string){}
 	if c.Models != nil {
 		w.skills, err = executions.New(executions.Config{Pool: w.pool, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy,
@@ -164,6 +170,11 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 			return nil, err
 		}
 		batches = append(batches, jobs.ExecutionsRun(w.skills, c.Executions))
+		w.summaries, err = summary.New(summary.Config{Pool: w.pool, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy, Log: c.Log})
+		if err != nil {
+			return nil, err
+		}
+		leases = append(leases, jobs.SummaryGenerate(w.summaries, summarySlots))
 		hear[executions.Channel] = w.skills.Cancelled
 	}
 	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), integrations.NewGuard(c.Hosts.AllowPrivate), c.Log)
@@ -171,7 +182,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	w.runner, err = runner.New(runner.Config{
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },
-		Leases: []runner.Lease{jobs.IngestionRun(w.engine, c.Slots), jobs.EnrichmentsRun(w.enrichments, c.Slots)},
+		Leases: leases,
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, judge), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
 			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool)},
@@ -222,6 +233,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() { w.enrichments.Hold(holding) })
 	if w.skills != nil {
 		group.Go(func() { w.skills.Hold(holding) })
+		group.Go(func() { w.summaries.Hold(holding) })
 	}
 	err := w.runner.Run(ctx)
 	stop()
