@@ -86,6 +86,7 @@ create table public.symbol_contents (
   is_parsed boolean not null,
   symbols integer not null default 0,
   constraint symbol_contents_pkey primary key (project_id, hash, language),
+  constraint symbol_contents_organization_id_project_id_hash_language_key unique (organization_id, project_id, hash, language),
   constraint symbol_contents_project_id_fkey foreign key (organization_id, project_id)
     references public.projects (organization_id, id) on delete cascade,
   constraint symbol_contents_hash_check check (octet_length(hash) = 32),
@@ -93,7 +94,6 @@ create table public.symbol_contents (
 );
 alter table public.symbol_contents enable row level security;
 alter table public.symbol_contents force row level security;
-create index symbol_contents_organization_id_project_id_idx on public.symbol_contents (organization_id, project_id);
 comment on table public.symbol_contents is 'Contents whose definitions are known.';
 
 create table public.symbols (
@@ -112,15 +112,14 @@ create table public.symbols (
   -- Null where the language does not say.
   exported boolean,
   signature text not null default '',
-  constraint symbols_pkey primary key (project_id, hash, language, position),
-  constraint symbols_content_fkey foreign key (project_id, hash, language)
-    references public.symbol_contents (project_id, hash, language) on delete cascade,
+  constraint symbols_pkey primary key (organization_id, project_id, hash, language, position),
+  constraint symbols_content_fkey foreign key (organization_id, project_id, hash, language)
+    references public.symbol_contents (organization_id, project_id, hash, language) on delete cascade,
   constraint symbols_kind_check check (kind in ('class', 'function', 'variable')),
   constraint symbols_lines_check check (start_line >= 1 and end_line >= start_line)
 );
 alter table public.symbols enable row level security;
 alter table public.symbols force row level security;
-create index symbols_organization_id_project_id_idx on public.symbols (organization_id, project_id);
 create index symbols_name_idx on public.symbols (project_id, lower(name) collate "C");
 comment on table public.symbols is 'Definitions (class, function, variable) of each known content.';
 
@@ -132,13 +131,12 @@ create table public.symbol_files (
   language text not null,
   constraint symbol_files_pkey primary key (project_id, file_id),
   constraint symbol_files_file_id_fkey foreign key (project_id, file_id) references public.context_files (project_id, id) on delete cascade,
-  constraint symbol_files_content_fkey foreign key (project_id, hash, language)
-    references public.symbol_contents (project_id, hash, language) on delete cascade
+  constraint symbol_files_content_fkey foreign key (organization_id, project_id, hash, language)
+    references public.symbol_contents (organization_id, project_id, hash, language) on delete cascade
 );
 alter table public.symbol_files enable row level security;
 alter table public.symbol_files force row level security;
-create index symbol_files_organization_id_project_id_idx on public.symbol_files (organization_id, project_id);
-create index symbol_files_content_idx on public.symbol_files (project_id, hash, language);
+create index symbol_files_content_idx on public.symbol_files (organization_id, project_id, hash, language);
 comment on table public.symbol_files is 'The index of symbols: which files it has, and with which content. A run replaces it at its end.';
 
 -- The files that an open run has chosen: those that no pattern and no limit leaves out.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 
 	"kijko/server/api"
+	"kijko/worker/exactjson"
 )
 
 // Waiter holds a request until an operation has ended (*contexts.Feature).
@@ -42,7 +43,7 @@ func (f *Feature) getSummary(c *api.Call) error {
 	var known struct {
 		Stale bool `json:"stale"`
 	}
-	if err := json.Unmarshal(answer.Body, &known); err != nil {
+	if err := exactjson.Unmarshal(answer.Body, &known); err != nil {
 		return fmt.Errorf("getSummary: %w", err)
 	}
 	if !known.Stale {
@@ -58,7 +59,7 @@ func (f *Feature) getSummary(c *api.Call) error {
 		OperationID string `json:"operationId"`
 		Waits       bool   `json:"waits"`
 	}
-	if err := json.Unmarshal(asked.Body, &refresh); err != nil {
+	if err := exactjson.Unmarshal(asked.Body, &refresh); err != nil {
 		return fmt.Errorf("getSummary: %w", err)
 	}
 	if !refresh.Waits || refresh.OperationID == "" {

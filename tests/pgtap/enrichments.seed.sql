@@ -1,10 +1,12 @@
 -- An index of symbols and embeddings of the context's file, and a run that is over.
 insert into public.enrichment_states (organization_id, project_id, kind, is_active, last_run_at, result)
 select pg_temp.org(), pg_temp.id('projectId'), k, true, now(), '{"model": "kijko-hash-256", "dimensions": 2, "embedder": "seed"}'
-from unnest(private.enrichment_kinds()) k;
+from unnest(private.enrichment_kinds()) k
+on conflict (project_id, kind) do update set is_active = excluded.is_active, is_wanted = false, last_run_at = excluded.last_run_at, result = excluded.result;
+update public.enrichment_runs set status = 'cancelled' where project_id = pg_temp.id('projectId') and status = 'queued';
 insert into public.enrichment_runs (organization_id, project_id, kind, status, message)
 values (pg_temp.org(), pg_temp.id('projectId'), 'languageServer', 'queued', pg_temp.secret());
-update public.enrichment_runs set status = 'completed' where project_id = pg_temp.id('projectId');
+update public.enrichment_runs set status = 'completed' where project_id = pg_temp.id('projectId') and status = 'queued';
 insert into public.symbol_contents (organization_id, project_id, hash, language, is_parsed, symbols)
 values (pg_temp.org(), pg_temp.id('projectId'), sha256('x'), 'go', true, 1);
 insert into public.symbols (organization_id, project_id, hash, language, position, kind, name, qualified_name, start_line, end_line, exported)

@@ -2,7 +2,7 @@
 
 -- The worker's own judgement (worker/ingestion/source): classes and braces are closed, a backslash has a next character, and the braces have
 -- at most 64 combinations, because each of them is tried.
-create or replace function private.is_glob(p_pattern text) returns boolean
+create or replace function private.is_exclude_pattern(p_pattern text) returns boolean
 language plpgsql immutable parallel safe
 as $$
 declare
@@ -65,7 +65,7 @@ begin
   return not v_in_braces;
 end
 $$;
-comment on function private.is_glob is 'Can the pattern be used: *, ?, **, classes, and braces with at most 64 combinations?';
+comment on function private.is_exclude_pattern is 'Can the pattern be used: *, ?, **, classes, and braces with at most 64 combinations?';
 
 create or replace function private.embedding_dimensions(p_model text) returns integer
 language sql immutable parallel safe
@@ -89,9 +89,9 @@ begin
     perform private.refuse_field(p_field, 'A pattern must have 1 to 200 characters.');
   elsif (select count(distinct e) from unnest(v_patterns) e) < cardinality(v_patterns) then
     perform private.refuse_field(p_field, 'A pattern is listed twice.');
-  elsif exists (select from unnest(v_patterns) e where not private.is_glob(e)) then
+  elsif exists (select from unnest(v_patterns) e where not private.is_exclude_pattern(e)) then
     perform private.refuse_field(p_field, format('"%s" is no valid pattern. Close brackets and braces, and do not nest braces.',
-      (select e from unnest(v_patterns) with ordinality u (e, n) where not private.is_glob(e) order by n limit 1)));
+      (select e from unnest(v_patterns) with ordinality u (e, n) where not private.is_exclude_pattern(e) order by n limit 1)));
   end if;
   return to_jsonb(v_patterns);
 end

@@ -323,7 +323,7 @@ begin
     delete from public.symbol_contents c using (
       select o.hash, o.language from public.symbol_contents o
       where o.project_id = p_project_id
-        and not exists (select from public.symbol_files i where i.project_id = o.project_id and i.hash = o.hash and i.language = o.language)
+        and not exists (select from public.symbol_files i where i.organization_id = o.organization_id and i.project_id = o.project_id and i.hash = o.hash and i.language = o.language)
         -- Contents that a pattern leaves out today need not be parsed again tomorrow; after a reset none is kept.
         and not (v_keeps and exists (select from public.context_files f where f.project_id = o.project_id and f.hash = o.hash))
       limit greatest(1, p_limit / 20)) o

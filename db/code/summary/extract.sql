@@ -22,11 +22,11 @@ $$;
 comment on function private.text_start is 'At most so many bytes of a UTF-8 text.';
 
 -- Text of a document as one line without its marks: images, links, tags, addresses, emphasis.
-create or replace function private.plain_text(p_text text) returns text
+create or replace function private.readme_line(p_text text) returns text
 language sql immutable parallel safe
 return btrim(regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(p_text,
   '!\[[^]]*\]\([^)]*\)', '', 'g'), '\[([^]]*)\](\([^)]*\)|\[[^]]*\])', '\1', 'g'), '<[^>]*>', '', 'g'), '\w+://\S+', '', 'g'), '[*_`]+', '', 'g'), '\s+', ' ', 'g'));
-comment on function private.plain_text is 'Text of a Markdown paragraph, on one line.';
+comment on function private.readme_line is 'Text of a Markdown paragraph, on one line.';
 
 create or replace function private.sentences(p_text text) returns text[]
 language sql immutable parallel safe
@@ -49,7 +49,7 @@ begin
     -- A heading may stand directly above its paragraph, with marks or underlined.
     v_block := regexp_replace(v_block, '^([ \t]*\n)*((#[^\n]*|[^\n]*\n[ \t]*(=+|-+)[ \t]*)(\n|$))+', '');
     continue when v_block ~ '^\s*([-*+>|]|\d+[.)]|#)';
-    v_text := private.plain_text(v_block);
+    v_text := private.readme_line(v_block);
     if char_length(regexp_replace(v_text, '[^[:alpha:]]', '', 'g')) >= 15 then
       v_sentences := private.sentences(left(v_text, 600));
       v_text := left(array_to_string(v_sentences[1:2], ' '), 500);
@@ -60,7 +60,7 @@ begin
 end
 $$;
 comment on function private.first_paragraph is 'The beginning of the first paragraph of a document, as prose; null without one.';
-grant execute on function private.summary_version, private.text_start, private.plain_text, private.sentences, private.first_paragraph to authenticated;
+grant execute on function private.summary_version, private.text_start, private.readme_line, private.sentences, private.first_paragraph to authenticated;
 
 create or replace function private.readme_of(p_project_id uuid, p_count integer, p_bytes integer) returns table (path text, content text)
 language sql stable
