@@ -86,6 +86,7 @@
 {{ template "ingestion/lifecycle.sql" . }}
 {{ template "ingestion/worker.sql" . }}
 {{ template "ingestion/storage.sql" . }}
+{{ template "ingestion/incremental.sql" . }}
 {{ template "ingestion/recovery.sql" . }}
 {{ template "ingestion/schedules.sql" . }}
 {{ template "ingestion/api.sql" . }}
@@ -94,6 +95,11 @@
 {{ template "contexts/functions.sql" . }}
 {{ template "contexts/operations.sql" . }}
 {{ template "contexts/settings.sql" . }}
+{{ template "contexts/shapes.sql" . }}
+{{ template "contexts/ingest.sql" . }}
+{{ template "contexts/entries.sql" . }}
+{{ template "contexts/versions.sql" . }}
+{{ template "contexts/api.sql" . }}
 {{ template "contexts/access.sql" . }}
 {{ template "graph/functions.sql" . }}
 {{ template "graph/api.sql" . }}

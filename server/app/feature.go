@@ -67,7 +67,9 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.reflexes, err = reflexes.New(reflexes.Settings{Exec: exec, Box: box, Tester: executions.Tester(), Log: a.log}); err != nil {
 		return err
 	}
-	a.contexts = contexts.New(contexts.Settings{Exec: exec, Watch: a.realtime.Watch, Log: a.log})
+	if a.contexts, err = contexts.New(contexts.Settings{Exec: exec, Uploads: uploads, Watch: a.realtime.Watch, Log: a.log}); err != nil {
+		return err
+	}
 	a.features = append(a.features, a.reflexes, a.keys, a.contexts, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),

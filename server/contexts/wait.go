@@ -22,29 +22,36 @@ const longest = 25 * time.Second
 //
 // The function of x-wait gets the parameters of the request and `started`, the first answer. It refuses if the work has failed.
 func (f *Feature) Finish(c *api.Call, answer api.Answer) error {
+	end, err := f.finish(c, answer)
+	if err != nil {
+		return err
+	}
+	return c.Reply(end)
+}
+
+func (f *Feature) finish(c *api.Call, answer api.Answer) (api.Answer, error) {
 	var started struct {
 		OperationID string `json:"operationId"`
 	}
 	if len(answer.Body) > 0 {
 		if err := json.Unmarshal(answer.Body, &started); err != nil {
-			return fmt.Errorf("%s: %w", c.Op.ID, err)
+			return answer, fmt.Errorf("%s: %w", c.Op.ID, err)
 		}
 	}
 	if started.OperationID == "" {
-		return c.Reply(answer)
+		return answer, nil
 	}
 	ended, err := f.Await(c, started.OperationID)
 	if err != nil {
-		return err
+		return answer, err
 	}
 	if !ended {
 		answer.Status = http.StatusAccepted
-		return c.Reply(answer)
+		return answer, nil
 	}
-	end, err := f.s.Exec.Run(c.Context(), &api.Request{Caller: c.Caller, Needs: c.Op.Scope, SQL: api.CallSQL(c.Op.Wait), Args: []any{withStarted(c.Params, answer.Body)},
-		ReadOnly: true, RequestID: c.RequestID, ClientIP: c.ClientIP, Device: c.Device})
+	end, err := f.read(c.Context(), c, c.Op.Wait, withStarted(c.Params, answer.Body))
 	if err != nil {
-		return err
+		return answer, err
 	}
 	headers := maps.Clone(answer.Headers)
 	if headers == nil {
@@ -52,7 +59,7 @@ func (f *Feature) Finish(c *api.Call, answer api.Answer) error {
 	}
 	maps.Copy(headers, end.Headers)
 	end.Headers = headers
-	return c.Reply(end)
+	return end, nil
 }
 
 // Await holds a request until an operation has ended, as long as the request wants to wait.

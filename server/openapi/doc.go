@@ -257,6 +257,9 @@ func assemble(fsys fs.FS) (map[string]any, error) {
 	return doc, addAliasPaths(doc["paths"].(map[string]any))
 }
 
+// AtAlias is the end of the id of an operation at an alias path.
+const AtAlias = "AtAlias"
+
 // addAliasPaths registers the operations of each path with an x-alias-path a second time.
 func addAliasPaths(paths map[string]any) error {
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
@@ -276,7 +279,7 @@ func addAliasPaths(paths map[string]any) error {
 				continue
 			}
 			copied = maps.Clone(copied)
-			copied["operationId"] = fmt.Sprint(copied["operationId"]) + "AtAlias"
+			copied["operationId"] = fmt.Sprint(copied["operationId"]) + AtAlias
 			copies[method] = copied
 		}
 		paths[alias] = copies

@@ -26,12 +26,12 @@ func (s texts) Paths() []string { return slices.Sorted(maps.Keys(s)) }
 
 func (s texts) Text(_ context.Context, i int) (string, error) { return s[s.Paths()[i]], nil }
 
-func (s texts) Each(ctx context.Context, visit func(i int, f *parse.File, text string) error) error {
+func (s texts) Each(ctx context.Context, visit func(i int, f *parse.File) error) error {
 	parser := parse.New()
 	defer parser.Close()
 	for i, path := range s.Paths() {
 		if s[path] == "!" {
-			if err := visit(i, nil, ""); err != nil {
+			if err := visit(i, nil); err != nil {
 				return err
 			}
 			continue
@@ -40,7 +40,7 @@ func (s texts) Each(ctx context.Context, visit func(i int, f *parse.File, text s
 		if err != nil {
 			return err
 		}
-		if err := visit(i, f, s[path]); err != nil {
+		if err := visit(i, f); err != nil {
 			return err
 		}
 	}

@@ -107,7 +107,7 @@ type Source interface {
 	Paths() []string
 	// Text is the content of a file that says where modules are, "" when it cannot be read.
 	Text(ctx context.Context, i int) (string, error)
-	Each(ctx context.Context, visit func(i int, f *parse.File, text string) error) error
+	Each(ctx context.Context, visit func(i int, f *parse.File) error) error
 }
 
 // buckets is the number of parts that modules are in.
@@ -152,7 +152,7 @@ func Build(ctx context.Context, contextID uuid.UUID, src Source) (*Graph, error)
 		}
 		names.Configure(i, text)
 	}
-	err := src.Each(ctx, func(i int, f *parse.File, text string) error {
+	err := src.Each(ctx, func(i int, f *parse.File) error {
 		b.texts++
 		if f == nil {
 			f = &parse.File{Language: parse.Language(paths[i], "")}
@@ -160,19 +160,19 @@ func Build(ctx context.Context, contextID uuid.UUID, src Source) (*Graph, error)
 			b.parsed++
 		}
 		b.languages[i] = strings.Clone(f.Language)
-		b.take(names.Add(i, f), f, text)
+		b.take(names.Add(i, f), f)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	b.take(names.Seal(), nil, "")
-	err = src.Each(ctx, func(i int, f *parse.File, _ string) error {
+	b.take(names.Seal(), nil)
+	err = src.Each(ctx, func(i int, f *parse.File) error {
 		if f == nil {
 			return nil
 		}
 		found, modules := names.Links(i, f)
-		b.take(modules, nil, "")
+		b.take(modules, nil)
 		b.link(found)
 		return nil
 	})
@@ -183,7 +183,7 @@ func Build(ctx context.Context, contextID uuid.UUID, src Source) (*Graph, error)
 }
 
 // take remembers nodes, which are numbered in order.
-func (b *builder) take(nodes []resolve.Node, f *parse.File, text string) {
+func (b *builder) take(nodes []resolve.Node, f *parse.File) {
 	for k := range nodes {
 		n := &nodes[k]
 		s := seen{file: int32(n.File), above: -1, start: int32(n.Start), end: int32(n.End), external: n.External}
@@ -224,7 +224,7 @@ func (b *builder) take(nodes []resolve.Node, f *parse.File, text string) {
 			s.name = clip(s.name)
 			s.id = b.id(s.typ, path, symbol)
 			if f != nil && n.Decl != nil {
-				s.exported = exported(f, n, text)
+				s.exported = exported(f, n)
 			}
 		} else {
 			s.name = ""
@@ -291,7 +291,7 @@ func cutLast(s string) (before, after string, ok bool) {
 }
 
 // exported says by the rules of the language whether other files may use a declaration.
-func exported(f *parse.File, n *resolve.Node, text string) int8 {
+func exported(f *parse.File, n *resolve.Node) int8 {
 	yes := func(b bool) int8 {
 		if b {
 			return 1
@@ -316,9 +316,7 @@ func exported(f *parse.File, n *resolve.Node, text string) int8 {
 		if slices.ContainsFunc(f.Exports, func(e parse.Export) bool { return e.Local == d.Name && e.From == "" }) {
 			return 1
 		}
-		at := min(max(d.NameByte, 0), len(text))
-		line := text[strings.LastIndexByte(text[:at], '\n')+1 : at]
-		return yes(strings.HasPrefix(strings.TrimSpace(line), "export "))
+		return yes(d.Exports)
 	}
 	return 0
 }

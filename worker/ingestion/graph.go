@@ -39,7 +39,7 @@ func (s *graphSource) Text(_ context.Context, i int) (string, error) {
 }
 
 // Each decodes ahead.
-func (s *graphSource) Each(ctx context.Context, visit func(i int, f *parse.File, text string) error) error {
+func (s *graphSource) Each(ctx context.Context, visit func(i int, f *parse.File) error) error {
 	return ordered(ctx, len(s.files), s.r.workers(), func(_ context.Context, i int) (*parsedFile, error) {
 		var p parsedFile
 		_, err := s.r.record(s.files[i], &p)
@@ -47,10 +47,10 @@ func (s *graphSource) Each(ctx context.Context, visit func(i int, f *parse.File,
 	}, func(i int, p *parsedFile) error {
 		switch p.Failed {
 		case "":
-			return visit(i, &p.File, p.Text)
+			return visit(i, &p.File)
 		case source.ErrBinary.Error():
 			return nil
 		}
-		return visit(i, nil, "")
+		return visit(i, nil)
 	})
 }

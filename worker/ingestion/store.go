@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
-	"kijko/worker/graph"
 	"kijko/worker/lease"
 )
 
@@ -69,26 +68,6 @@ func (s *store) report(ctx context.Context, p map[string]any) error {
 	return s.held(ctx, "report", "select private.report_run($1, $2, $3)", data)
 }
 
-// finish completes the run. Its graph becomes visible in the same transaction.
-func (s *store) finish(ctx context.Context, project uuid.UUID, g *graph.Graph, p map[string]any) error {
-	data, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("finish: %w", err)
-	}
-	return s.retry(ctx, "finish", func(ctx context.Context) error {
-		return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-			if _, err := graph.Apply(ctx, tx, project, g, -1); err != nil {
-				return err
-			}
-			held := false
-			if err := tx.QueryRow(ctx, "select private.finish_run($1, $2, $3)", s.run, s.owner, data).Scan(&held); err != nil || held {
-				return err
-			}
-			return lease.ErrLost // and the graph is taken back
-		})
-	})
-}
-
 func (s *store) fail(ctx context.Context, f *Failure, c checkpoint) error {
 	c.Branches = f.Branches
 	data, err := json.Marshal(c)
@@ -141,14 +120,21 @@ type fileRows struct {
 	optimized    []int64
 	hashes       [][]byte
 	metadata     []json.RawMessage
+	savings      []json.RawMessage
+	plans        [][]byte
+}
+
+// args are the arguments of the functions that store files.
+func (r *fileRows) args() []any {
+	return []any{r.ids, r.positions, r.sources, r.repositories, r.paths, r.languages, r.categories, r.bytes, r.tokens, r.optimized, r.hashes, r.metadata,
+		r.savings, r.plans}
 }
 
 func (s *store) files(ctx context.Context, r *fileRows) error {
 	if len(r.ids) == 0 {
 		return nil
 	}
-	return s.exec(ctx, "store files", "select private.store_files($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-		r.ids, r.positions, r.sources, r.repositories, r.paths, r.languages, r.categories, r.bytes, r.tokens, r.optimized, r.hashes, r.metadata)
+	return s.exec(ctx, "store files", "select private.store_files($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)", r.args()...)
 }
 
 // chunkRows are the columns of a batch of chunks.
@@ -168,12 +154,16 @@ type chunkRows struct {
 	size       int
 }
 
+func (r *chunkRows) args() []any {
+	return []any{r.ids, r.files, r.positions, r.starts, r.ends, r.types, r.tokens, r.contents, r.hashes, r.references, r.parents, r.metadata}
+}
+
 func (s *store) chunks(ctx context.Context, r *chunkRows) error {
 	if len(r.ids) == 0 {
 		return nil
 	}
 	return s.exec(ctx, "store chunks", "select private.store_chunks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-		r.ids, r.files, r.positions, r.starts, r.ends, r.types, r.tokens, r.contents, r.hashes, r.references, r.parents, r.metadata)
+		r.args()...)
 }
 
 // survey updates the table statistics, so that the next query plans know the sizes of the tables.

@@ -18,7 +18,8 @@ comment on function private.assert_lease is 'The run''s organization, if the cal
 
 create or replace function private.store_files(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[],
-  p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]
+  p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[],
+  p_savings jsonb[], p_plans bytea[]
 ) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -26,9 +27,13 @@ declare
   v_org uuid := private.assert_lease(p_run_id, p_owner);
 begin
   insert into public.run_files (organization_id, run_id, id, position, source, repository_id, path, language, category, bytes, tokens,
-    optimized_tokens, hash, metadata)
-  select v_org, p_run_id, t.*
-  from unnest(p_ids, p_positions, p_sources, p_repositories, p_paths, p_languages, p_categories, p_bytes, p_tokens, p_optimized, p_hashes, p_metadata) as t;
+    optimized_tokens, hash, metadata, removed, lost, kept, plan)
+  select v_org, p_run_id, t.id, t.position, t.source, t.repository, t.path, t.language, t.category, t.bytes, t.tokens, t.optimized, t.hash,
+    t.metadata, array(select e::integer from jsonb_array_elements_text(t.savings -> 'removed') e), (t.savings ->> 'lost')::integer,
+    (t.savings ->> 'kept')::integer, t.plan
+  from unnest(p_ids, p_positions, p_sources, p_repositories, p_paths, p_languages, p_categories, p_bytes, p_tokens, p_optimized, p_hashes, p_metadata,
+    p_savings, p_plans)
+    as t (id, position, source, repository, path, language, category, bytes, tokens, optimized, hash, metadata, savings, plan);
 end
 $$;
 comment on function private.store_files is 'Files of a leased run. Judges: callable by the worker only, for the run it holds.';

@@ -82,7 +82,6 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_old_run uuid;
-  v_label text := (select name from public.projects where id = new.project_id);
 begin
   if tg_op = 'INSERT' then
     if new.outcome = 'open' then
@@ -94,9 +93,11 @@ begin
 
   if new.outcome = 'completed' then
     select run_id into v_old_run from public.project_indexes where project_id = new.project_id for update;
-    insert into public.project_indexes (project_id, organization_id, run_id) values (new.project_id, new.organization_id, new.id)
-    on conflict (project_id) do update set run_id = excluded.run_id, updated_at = now();
-    if v_old_run is not null then
+    insert into public.project_indexes (project_id, organization_id, run_id, last_run_id, settings)
+    values (new.project_id, new.organization_id, coalesce(new.index_run_id, new.id), new.id, new.checkpoint ->> 'settings')
+    on conflict (project_id) do update set run_id = excluded.run_id, last_run_id = excluded.last_run_id, settings = excluded.settings,
+      updated_at = now();
+    if v_old_run <> coalesce(new.index_run_id, new.id) then
       perform private.enqueue('ingestion.drop', jsonb_build_object('runId', v_old_run), now(), 'ingestion.drop:' || v_old_run);
     end if;
     perform private.finish_project_run(new.project_id, new.total_files::integer, new.original_tokens, new.optimized_tokens, new.duration_seconds);
@@ -114,8 +115,6 @@ begin
     where project_id = new.project_id and status = 'syncing';
     update public.project_files set processed = true, processed_at = now()
     where project_id = new.project_id and not is_folder and not processed;
-    perform private.record_activity(new.project_id, 'ingestion', format('Ingestion of "%s" completed', v_label),
-      jsonb_build_object('runId', new.id, 'files', new.total_files, 'originalTokens', new.original_tokens, 'optimizedTokens', new.optimized_tokens));
   else
     -- No content of this run became visible, and none will.
     perform private.enqueue('ingestion.drop', jsonb_build_object('runId', new.id), now(), 'ingestion.drop:' || new.id);
@@ -130,10 +129,6 @@ begin
       where project_id = new.project_id and status = 'syncing';
     end if;
     perform private.set_project_status(new.project_id, case new.outcome when 'cancelled' then 'draft' else 'error' end);
-    perform private.record_activity(new.project_id, 'ingestion', case new.outcome
-        when 'cancelled' then format('Ingestion of "%s" was cancelled', v_label)
-        else format('Ingestion of "%s" failed', v_label) end,
-      jsonb_strip_nulls(jsonb_build_object('runId', new.id, 'errorCode', new.error_code, 'phase', new.phase)));
   end if;
   return null;
 end
