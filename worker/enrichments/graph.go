@@ -63,7 +63,7 @@ func (s *graphSource) Text(ctx context.Context, i int) (string, error) {
 }
 
 // Each parses the files that one look at the database brings at once, and visits them in order.
-func (s *graphSource) Each(ctx context.Context, visit func(i int, f *parse.File, text string) error) error {
+func (s *graphSource) Each(ctx context.Context, visit func(i int, f *parse.File) error) error {
 	for from := 0; from < len(s.files); {
 		to := min(from+pageFiles, len(s.files))
 		err := s.r.texts(ctx, s.files[from:to], func(files []file, texts map[string]string) error {
@@ -82,7 +82,7 @@ func (s *graphSource) Each(ctx context.Context, visit func(i int, f *parse.File,
 				return err
 			}
 			for i := range files {
-				if err := visit(from+i, parsed[i], texts[string(files[i].Hash)]); err != nil {
+				if err := visit(from+i, parsed[i]); err != nil {
 					return err
 				}
 			}
