@@ -108,6 +108,9 @@
 {{ template "graph/triggers.sql" . }}
 {{ template "graph/access.sql" . }}
 {{ template "compression/settings.sql" . }}
+{{ template "compression/functions.sql" . }}
+{{ template "compression/worker.sql" . }}
+{{ template "compression/api.sql" . }}
 {{ template "compression/access.sql" . }}
 {{ template "mail/functions.sql" . }}
 {{ template "mail/api.sql" . }}

@@ -34,6 +34,8 @@ var steps = map[string][][]string{
 	"skills": {{}},
 	"audit":  {{}},
 	"graph":  {{}},
+	// It needs a folder: go run ./tests/bench compression DIR
+	"compression": {{}},
 }
 
 func main() {

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
+	"kijko/worker/compression"
 	"kijko/worker/condition"
 	"kijko/worker/connections"
 	"kijko/worker/embed"
@@ -100,6 +101,7 @@ type Worker struct {
 	enrichments *enrichments.Engine
 	skills      *executions.Engine
 	summaries   *summary.Engine
+	compression *compression.Engine
 	runner      *runner.Runner
 }
 
@@ -165,6 +167,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if err != nil {
 		return nil, err
 	}
+	w.compression = compression.New(w.pool, 0, c.Log)
 	judge, err := condition.NewJudge()
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
@@ -203,7 +206,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Leases: leases,
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, judge), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
-			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror)},
+			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression)},
 		Ticks: ticks,
 	})
 	if err != nil {
@@ -227,9 +230,9 @@ func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 		return err
 	}
 	pc.ConnConfig.RuntimeParams["application_name"] = "kijko worker"
-	// Short jobs hold one connection each and may need another one. A run of an ingestion or an enrichment needs one now and then, as ticks do. Hundreds of
-	// skills share a few. By default that makes ten connections, and eleven with the listening one.
-	pc.MaxConns = int32(2*c.Workers + c.Slots + 1 + executionConnections)
+	// Short jobs, in two queues, hold one connection each and may need another one. A run of an ingestion or an enrichment needs one now and
+	// then, as ticks do. Hundreds of skills share a few. By default that makes fourteen connections, and fifteen with the listening one.
+	pc.MaxConns = int32(4*c.Workers + c.Slots + 1 + executionConnections)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("worker: database: %w", err)
@@ -263,6 +266,9 @@ func (w *Worker) Close() {
 	}
 	if w.enrichments != nil {
 		w.enrichments.Close()
+	}
+	if w.compression != nil {
+		w.compression.Close()
 	}
 	if w.pool != nil {
 		w.pool.Close()

@@ -55,7 +55,7 @@ func (r *run) indexText(ctx context.Context, f *file, text string) error {
 	if parsed == nil || !parsed.Structured {
 		return r.store.symbols(ctx, f, false, &symbolRows{})
 	}
-	return r.store.symbols(ctx, f, true, symbolsOf(parsed, text))
+	return r.store.symbols(ctx, f, true, symbolsOf(parsed))
 }
 
 // parse returns nil for a file that cannot be parsed, which is no failure of the run.
@@ -80,7 +80,7 @@ const (
 	maxName    = 500
 )
 
-func symbolsOf(f *parse.File, text string) *symbolRows {
+func symbolsOf(f *parse.File) *symbolRows {
 	rows := &symbolRows{}
 	add := func(kind string, d *parse.Decl, name, qualified string, start, end int, exported *bool) {
 		if name == "" || len(rows.names) >= maxSymbols {
@@ -105,10 +105,10 @@ func symbolsOf(f *parse.File, text string) *symbolRows {
 			kind := graph.NodeKind(d.Kind)
 			// A variable of a function is no definition that others look for.
 			if kind == "class" || kind == "function" || kind == "variable" && d.Scope.EndByte == 0 {
-				add(kind, d, d.Name, d.Qualified, d.StartLine, d.EndLine, exported(f, d, text, top))
+				add(kind, d, d.Name, d.Qualified, d.StartLine, d.EndLine, exported(f, d, top))
 				for _, m := range d.Methods {
 					method := parse.Decl{Kind: parse.Method, Name: m.Name}
-					add("function", &method, m.Name, d.Qualified+"."+m.Name, m.Line, m.Line, exported(f, &method, text, false))
+					add("function", &method, m.Name, d.Qualified+"."+m.Name, m.Line, m.Line, exported(f, &method, false))
 				}
 			}
 			walk(d.Children, top && d.Kind == parse.Module)
@@ -127,7 +127,7 @@ func clip(s string) string {
 }
 
 // exported says by the rules of the language whether other files can use a declaration; nil where the language does not say.
-func exported(f *parse.File, d *parse.Decl, text string, top bool) *bool {
+func exported(f *parse.File, d *parse.Decl, top bool) *bool {
 	switch f.Language {
 	case "go":
 		first, _ := utf8.DecodeRuneInString(d.Name)
@@ -147,9 +147,7 @@ func exported(f *parse.File, d *parse.Decl, text string, top bool) *bool {
 				return new(true)
 			}
 		}
-		at := min(max(d.NameByte, 0), len(text))
-		line := text[strings.LastIndexByte(text[:at], '\n')+1 : at]
-		return new(strings.HasPrefix(strings.TrimSpace(line), "export "))
+		return new(d.Exports)
 	}
 	return nil
 }

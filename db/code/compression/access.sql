@@ -3,3 +3,6 @@ grant execute on function private.assert_context_settings_row, private.is_compre
 grant select on public.context_settings to authenticated;
 create policy select_reader on public.context_settings for select to authenticated
   using (exists (select from public.project_settings s where s.project_id = context_settings.project_id));
+grant select on public.compressed_files to authenticated;
+create policy select_reader on public.compressed_files for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = compressed_files.project_id));

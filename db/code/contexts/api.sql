@@ -558,7 +558,7 @@ begin
   from (select e, row_number() over (order by e.number desc) as place from public.context_ingestions e where e.project_id = v_project
     order by e.number desc limit 1000) h;
   perform private.set_headers(jsonb_build_object('X-Total-Count', v_total::text));
-  return jsonb_build_object('metrics', private.context_metrics(v_project), 'history', v_history, 'algorithmInfo', private.algorithm_info('{}'))
+  return jsonb_build_object('metrics', private.context_metrics(v_project), 'history', v_history, 'algorithmInfo', private.algorithm_info(private.compression_settings(v_project)))
     || case when v_reads then private.compression_lists(v_project)
       else '{"compressedFiles": [], "pendingFiles": [], "neverCompressFiles": []}'::jsonb end;
 end

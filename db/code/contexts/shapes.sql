@@ -10,43 +10,6 @@ return jsonb_strip_nulls(jsonb_build_object('number', e.number, 'timestamp', pri
 comment on function private.ingestion_json is 'IngestionEntry of the contract.';
 grant execute on function private.ingestion_json to authenticated, service_role;
 
--- Tokens of the current file set as they are served now. Helpers of compression replace it by what compressed files cost.
-create or replace function private.served_tokens(p_project_id uuid) returns bigint
-language plpgsql stable security definer set search_path = ''
-as $$
-begin
-  return coalesce((select c.tokens from private.context_counters c where c.project_id = p_project_id), 0);
-end
-$$;
-comment on function private.served_tokens is
-  'Tokens of the current file set as it is served: compressed size for compressed files, full size for the rest. Judges: callable by definer functions of ours that have judged the caller.';
-
--- The three file lists of CompressionDataResponse (contract 60, 3.2): {compressedFiles, pendingFiles, neverCompressFiles}, each sorted by
--- path, at most 1000 items, without files of 0 tokens.
-create or replace function private.compression_lists(p_project_id uuid) returns jsonb
-language plpgsql stable security definer set search_path = ''
-as $$
-begin
-  return (
-    select jsonb_build_object('compressedFiles', '[]'::jsonb,
-      'pendingFiles', coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'name', f.name, 'path', f.path, 'currentTokens', f.tokens,
-        'estimatedTokens', greatest(1, round(f.tokens * 0.55))) order by f.path collate "C") filter (where f.reason is null and f.place <= 1000), '[]'),
-      'neverCompressFiles', coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'name', f.name, 'path', f.path, 'tokens', f.tokens, 'reason', f.reason)
-        order by f.path collate "C") filter (where f.reason is not null and f.place <= 1000), '[]'))
-    from (
-      select r.*, row_number() over (partition by r.reason is null order by r.path collate "C") as place
-      from (
-        select c.id, regexp_replace(c.path, '^.*/', '') as name, c.path, c.tokens, case when e.never_compress then 'Marked as never compress'
-          when c.is_binary then 'Binary file' when c.tokens < 64 then 'Smaller than 64 tokens' end as reason
-        from public.context_files c
-        left join public.context_ingestions e on e.project_id = c.project_id and e.number = c.number
-        where c.project_id = p_project_id and not c.is_hidden and c.tokens > 0) r) f
-  );
-end
-$$;
-comment on function private.compression_lists is
-  'The file lists of CompressionDataResponse. Judges: callable by definer functions of ours that have judged the caller.';
-
 create or replace function private.context_metrics(p_project_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$

@@ -23,6 +23,7 @@ begin
         when 'checkpoints.prune' then perform private.prune_checkpoints();
         when 'mails.prune' then perform private.prune_mails();
         when 'invitations.expire' then perform private.expire_invitations();
+        when 'compression.sweep' then perform private.sweep_compressions();
         when 'habits.dispatch' then
           -- Repeated at once, in a transaction of its own, until nothing is due.
           if private.dispatch_habits() > 0 then

@@ -128,6 +128,9 @@ func (p *Plan) Apply(f File) (Result, error) {
 	if !f.NeverCompress {
 		w := work{p: p, f: &f, first: first, observed: observed, source: now.bodies}
 		for t, technique := range [Techniques]func(*state) bool{w.deduplicate, w.patterns, w.whitespace, w.imports} {
+			if f.Skip[t] {
+				continue
+			}
 			next := now
 			next.bodies = append([]body(nil), now.bodies...)
 			if !technique(&next) {

@@ -21,6 +21,10 @@ type File struct {
 	Imports       []parse.Import     // lines of import statements never belong to blocks
 	Dependencies  []parse.Dependency // imports that may move to the list
 	Chunks        []chunk.Chunk
+
+	Skip [Techniques]bool // techniques that do not run
+	// Lead begins a comment of the language. With it all markers and the imports list are comments, so that code stays code.
+	Lead string
 }
 
 // Limits bounds the memory of a plan. Zero values mean the defaults. A restarted run must use the same limits.

@@ -33,7 +33,7 @@ func (w *work) deduplicate(s *state) bool {
 		}
 		path, from, to := w.p.place(at)
 		columns := w.p.chunks[at].columns
-		marker := fmt.Sprintf("[same as %s:%s-%s]\n", path, position(from, columns[0]), position(to, columns[1]))
+		marker := w.f.Lead + fmt.Sprintf("[same as %s:%s-%s]\n", path, position(from, columns[0]), position(to, columns[1]))
 		if token.Count(marker) >= w.f.Chunks[i].Tokens {
 			continue
 		}
@@ -148,7 +148,9 @@ func (w *work) swap(lines []line, at, n int, what string, ref Reference) []swap 
 // marker returns a line of its own that is a comment where the language has a simple one.
 func (w *work) marker(text string) string {
 	lead, ok := leads[w.f.Language]
-	if !ok {
+	if w.f.Lead != "" {
+		lead = w.f.Lead
+	} else if !ok {
 		lead = "// "
 	}
 	return lead + "[" + text + "]\n"
@@ -413,7 +415,7 @@ func header(f *File, gone map[int32]bool) string {
 			separator = ", "
 		}
 	}
-	return headerWord + strings.Join(list, separator) + "\n"
+	return f.Lead + headerWord + strings.Join(list, separator) + "\n"
 }
 
 const headerWord = "imports: "
@@ -468,7 +470,7 @@ func (w *work) missing(s *state) int {
 // listed reports whether the header has all entries of the import statement whose first dependency is id-1.
 func (w *work) listed(header string, id int32, known map[string]bool) bool {
 	if len(known) == 0 {
-		list := strings.TrimSuffix(strings.TrimPrefix(header, headerWord), "\n")
+		list := strings.TrimSuffix(strings.TrimPrefix(header, w.f.Lead+headerWord), "\n")
 		for _, d := range w.f.Dependencies {
 			known[d.Entry] = strings.Contains(list, d.Entry)
 		}

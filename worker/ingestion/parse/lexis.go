@@ -109,7 +109,10 @@ var lexes = func() map[string]*lexis {
 }()
 
 // scan returns the strings and comments that span lines; false if one never ends.
-func (x *lexis) scan(text string) (found []Verbatim, ok bool) {
+func (x *lexis) scan(text string) (found []Verbatim, ok bool) { return x.read(text, func(int, int) {}) }
+
+// read is scan that also tells of each comment.
+func (x *lexis) read(text string, comment func(from, to int)) (found []Verbatim, ok bool) {
 	note := func(from, to int, quoted bool) {
 		if strings.IndexByte(text[from:to], '\n') >= 0 {
 			found = append(found, Verbatim{from, to, quoted})
@@ -159,6 +162,7 @@ func (x *lexis) scan(text string) (found []Verbatim, ok bool) {
 			if s := text[i:e]; !starred(s) {
 				note(i, e, false)
 			}
+			comment(i, e)
 			i = e
 			continue
 		}
@@ -166,8 +170,10 @@ func (x *lexis) scan(text string) (found []Verbatim, ok bool) {
 			(c != '#' || x.here == nil || i == 0 || strings.IndexByte(" \t\n;()|&", text[i-1]) >= 0) {
 			k := strings.IndexByte(text[i:], '\n')
 			if k < 0 {
+				comment(i, len(text))
 				break
 			}
+			comment(i, i+k)
 			i += k
 			continue
 		}

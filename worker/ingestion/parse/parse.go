@@ -31,6 +31,20 @@ type Options struct {
 	Timeout  time.Duration
 }
 
+// of fills in the defaults for a text, and refuses one that is too large.
+func (o Options) of(path, text string) (Options, error) {
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	if o.Timeout == 0 {
+		o.Timeout = max(leastTimeout, min(DefaultTimeout, DefaultTimeout*time.Duration(len(text))/DefaultMaxBytes))
+	}
+	if len(text) > o.MaxBytes {
+		return o, fmt.Errorf("parse %s: %w: %d bytes, %d are allowed", path, ErrTooLarge, len(text), o.MaxBytes)
+	}
+	return o, nil
+}
+
 // Parser keeps engines for reuse. The zero value is not usable.
 type Parser struct {
 	grammars *grammars
@@ -78,14 +92,9 @@ func (p *Parser) giveBack(e *engine) {
 // Parse returns the parsed File. path is relative, with slashes; text is UTF-8. The error is ErrTooLarge or ErrTimeout, which concern this
 // file alone, or that of ctx.
 func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File, error) {
-	if o.MaxBytes == 0 {
-		o.MaxBytes = DefaultMaxBytes
-	}
-	if o.Timeout == 0 {
-		o.Timeout = max(leastTimeout, min(DefaultTimeout, DefaultTimeout*time.Duration(len(text))/DefaultMaxBytes))
-	}
-	if len(text) > o.MaxBytes {
-		return nil, fmt.Errorf("parse %s: %w: %d bytes, %d are allowed", path, ErrTooLarge, len(text), o.MaxBytes)
+	o, err := o.of(path, text)
+	if err != nil {
+		return nil, err
 	}
 	f := &File{Language: Language(path, text)}
 	f.Category = nature(path, f.Language)
@@ -96,24 +105,7 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 		f.Lines = 0
 	}
 	if g := p.grammars.get(f.Language); g != nil {
-		e := p.borrow()
-		began := time.Now()
-		t, err := e.parse(ctx, g, text, o.Timeout)
-		if err == nil && t.hasError {
-			if better, ok := repaired(f.Language, text); ok {
-				left := max(time.Millisecond, o.Timeout-time.Since(began)) // 0 would mean no limit
-				if again, err := e.parse(ctx, g, better, left); err == nil && again.lost(g) < t.lost(g) {
-					t = again
-					for i := range t.nodes {
-						t.nodes[i].end = min(t.nodes[i].end, uint32(len(text)))
-					}
-				}
-			}
-		}
-		p.giveBack(e)
-		if errors.Is(err, errStopped) {
-			err = ErrTimeout
-		}
+		t, err := p.tree(ctx, g, f.Language, text, o.Timeout)
 		if err != nil {
 			return nil, fmt.Errorf("parse %s: %w", path, err)
 		}
@@ -147,6 +139,32 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 		f.Structured = false
 	}
 	return f, ctx.Err()
+}
+
+// tree returns the syntax tree of a text. If the grammar fails on it, that of the repaired text is taken, where more of it was parsed.
+func (p *Parser) tree(ctx context.Context, g *grammar, language, text string, limit time.Duration) (tree, error) {
+	e := p.borrow()
+	defer p.giveBack(e)
+	began := time.Now()
+	t, err := e.parse(ctx, g, text, limit)
+	if errors.Is(err, errStopped) {
+		return t, ErrTimeout
+	}
+	if err != nil || !t.hasError {
+		return t, err
+	}
+	better, ok := repaired(language, text)
+	if !ok {
+		return t, nil
+	}
+	left := max(time.Millisecond, limit-time.Since(began)) // 0 would mean no limit
+	if again, err := e.parse(ctx, g, better, left); err == nil && again.lost(g) < t.lost(g) {
+		t = again
+		for i := range t.nodes {
+			t.nodes[i].end = min(t.nodes[i].end, uint32(len(text)))
+		}
+	}
+	return t, nil
 }
 
 // generated reports whether one of the first five lines has a marker of generated code.
