@@ -23,6 +23,7 @@ import (
 	"kijko/server/search"
 	"kijko/server/security"
 	"kijko/server/skills"
+	"kijko/server/summary"
 	hosting "kijko/worker/connections"
 	"kijko/worker/gitfetch"
 	copied "kijko/worker/graph"
@@ -80,7 +81,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.graph = copies
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
-	a.features = append(a.features, a.reflexes, a.keys, a.contexts, drawing)
+	a.features = append(a.features, a.reflexes, a.keys, a.contexts, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),

@@ -41,11 +41,7 @@ func (f *Feature) finish(c *api.Call, answer api.Answer) (api.Answer, error) {
 	if started.OperationID == "" {
 		return answer, nil
 	}
-	patience, preferred := preference(c.Ctx.Request().Header.PeekAll("Prefer"))
-	if preferred != "" {
-		c.Ctx.Set("Preference-Applied", preferred)
-	}
-	ended, err := f.await(c.Context(), c.RequestID, started.OperationID, patience)
+	ended, err := f.Await(c, started.OperationID)
 	if err != nil {
 		return answer, err
 	}
@@ -64,6 +60,15 @@ func (f *Feature) finish(c *api.Call, answer api.Answer) (api.Answer, error) {
 	maps.Copy(headers, end.Headers)
 	end.Headers = headers
 	return end, nil
+}
+
+// Await holds a request until an operation has ended, as long as the request wants to wait.
+func (f *Feature) Await(c *api.Call, operationID string) (ended bool, err error) {
+	patience, preferred := preference(c.Ctx.Request().Header.PeekAll("Prefer"))
+	if preferred != "" {
+		c.Ctx.Set("Preference-Applied", preferred)
+	}
+	return f.await(c.Context(), c.RequestID, operationID, patience)
 }
 
 // withStarted adds the first answer to the parameters of the request. No client can send a member of this name.

@@ -33,9 +33,9 @@ var steps = map[string][][]string{
 	"jobs":   {{}},
 	"skills": {{}},
 	"audit":  {{}},
+	"graph":  {{}},
 	// It needs a folder: go run ./tests/bench compression DIR
 	"compression": {{}},
-	"graph":  {{}},
 }
 
 func main() {

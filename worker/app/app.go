@@ -17,6 +17,8 @@ import (
 	"kijko/worker/compression"
 	"kijko/worker/condition"
 	"kijko/worker/connections"
+	"kijko/worker/embed"
+	"kijko/worker/enrichments"
 	"kijko/worker/executions"
 	"kijko/worker/gitfetch"
 	"kijko/worker/graph"
@@ -27,6 +29,7 @@ import (
 	"kijko/worker/public"
 	"kijko/worker/runner"
 	"kijko/worker/seal"
+	"kijko/worker/summary"
 )
 
 // Config configures a Worker.
@@ -58,8 +61,10 @@ type Config struct {
 	Provider jobs.Provider
 	// Slots is how many ingestion runs are worked at once; default 2.
 	Slots int
-	// Models are the model providers that run skills (*llm.Set is one). Nil: this worker runs no skills.
+	// Models are the model providers that run skills and write summaries (*llm.Set is one). Nil: this worker does neither.
 	Models executions.Providers
+	// Embed is what makes vectors. Nil: the built-in embedder.
+	Embed *embed.Set
 	// Integrations is the operator's configuration of providers. IntegrationTimeout is the longest time for one request to a provider;
 	// default 10 s.
 	Integrations       integrations.Config
@@ -87,15 +92,19 @@ type Config struct {
 // its beginning and at its end.
 const executionConnections = 3
 
+// summarySlots is how many summaries are written at once. Like the runs of skills they mostly wait for a provider.
+const summarySlots = 10
+
 // Worker works all queues. Make it with New.
 type Worker struct {
-	pool   *pgxpool.Pool
-	graph  graph.Backend
-	engine *ingestion.Engine
-	skills *executions.Engine
-	runner *runner.Runner
-
+	pool        *pgxpool.Pool
+	graph       graph.Backend
+	engine      *ingestion.Engine
+	enrichments *enrichments.Engine
+	skills      *executions.Engine
+	summaries   *summary.Engine
 	compression *compression.Engine
+	runner      *runner.Runner
 }
 
 // New wires all parts. It makes no network request; it only runs the local git.
@@ -154,12 +163,20 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Embed == nil {
+		c.Embed = embed.New(embed.Config{})
+	}
+	w.enrichments, err = enrichments.New(enrichments.Config{Pool: w.pool, Embed: c.Embed, Policy: c.Policy, Parsers: c.Parsers, Log: c.Log})
+	if err != nil {
+		return nil, err
+	}
 	w.compression = compression.New(w.pool, 0, c.Log)
 	judge, err := condition.NewJudge()
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	var batches []runner.Batch
+	leases := []runner.Lease{jobs.IngestionRun(w.engine, c.Slots), jobs.EnrichmentsRun(w.enrichments, c.Slots)}
 	hear := map[string]func(string){}
 	if c.Models != nil {
 		w.skills, err = executions.New(executions.Config{Pool: w.pool, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy,
@@ -168,6 +185,11 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 			return nil, err
 		}
 		batches = append(batches, jobs.ExecutionsRun(w.skills, c.Executions))
+		w.summaries, err = summary.New(summary.Config{Pool: w.pool, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy, Log: c.Log})
+		if err != nil {
+			return nil, err
+		}
+		leases = append(leases, jobs.SummaryGenerate(w.summaries, summarySlots))
 		hear[executions.Channel] = w.skills.Cancelled
 	}
 	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), integrations.NewGuard(c.Hosts.AllowPrivate), c.Log)
@@ -184,10 +206,10 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	w.runner, err = runner.New(runner.Config{
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },
-		Leases: []runner.Lease{jobs.IngestionRun(w.engine, c.Slots)},
-		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
+		Leases: leases,
+		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, judge), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
-			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.CompressionRun(w.compression), jobs.GraphMirror(mirror)},
+			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression)},
 		Ticks: ticks,
 	})
 	if err != nil {
@@ -211,9 +233,9 @@ func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 		return err
 	}
 	pc.ConnConfig.RuntimeParams["application_name"] = "kijko worker"
-	// Short jobs, in two queues, hold one connection each and may need another one. An ingestion run needs one now and then, as ticks do.
-	// Hundreds of skills share a few. By default that makes thirteen connections, and fourteen with the listening one.
-	pc.MaxConns = int32(4*c.Workers + c.Slots + executionConnections)
+	// Short jobs, in two queues, hold one connection each and may need another one. A run of an ingestion or an enrichment needs one now and
+	// then, as ticks do. Hundreds of skills share a few. By default that makes fourteen connections, and fifteen with the listening one.
+	pc.MaxConns = int32(4*c.Workers + c.Slots + 1 + executionConnections)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("worker: database: %w", err)
@@ -229,8 +251,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	holding, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
 	group.Go(func() { w.engine.Hold(holding) })
+	group.Go(func() { w.enrichments.Hold(holding) })
 	if w.skills != nil {
 		group.Go(func() { w.skills.Hold(holding) })
+		group.Go(func() { w.summaries.Hold(holding) })
 	}
 	err := w.runner.Run(ctx)
 	stop()
@@ -242,6 +266,9 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) Close() {
 	if w.engine != nil {
 		w.engine.Close()
+	}
+	if w.enrichments != nil {
+		w.enrichments.Close()
 	}
 	if w.compression != nil {
 		w.compression.Close()

@@ -10,6 +10,7 @@ import (
 
 	"kijko/worker/config"
 	"kijko/worker/connections"
+	"kijko/worker/embed"
 	"kijko/worker/graph"
 	"kijko/worker/jobs"
 	"kijko/worker/keycloak"
@@ -75,7 +76,7 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 		return nil, nil, err
 	}
 	c := Config{Graph: copies, DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
-		Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Models: models, UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
+		Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Models: models, Embed: embed.New(cfg.Embedding()), UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
 	for _, change := range changes {
 		change(&c)
 	}

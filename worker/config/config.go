@@ -16,6 +16,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"kijko/worker/connections"
+	"kijko/worker/embed"
 	"kijko/worker/gitfetch"
 	"kijko/worker/graph"
 	"kijko/worker/integrations"
@@ -96,6 +97,8 @@ type Config struct {
 	GoogleURL       string        `env:"GOOGLE_GEMINI_BASE_URL" envDefault:"https://generativelanguage.googleapis.com" doc:"Where Google's models are reached."`
 	ModelTimeout    time.Duration `env:"KIJKO_MODEL_TIMEOUT" envDefault:"120s" doc:"Longest time for one request to a model provider."`
 	LocalModel      string        `env:"KIJKO_LOCAL_MODEL" envDefault:"auto" doc:"The labelled local model, which answers for providers without a key: on, off, or auto (on in development without any key). Refused in production."`
+	EmbeddingKey    string        `env:"KIJKO_EMBEDDING_KEY" secret:"true" doc:"Key at a provider of embeddings; empty: the built-in embedder kijko-hash-256, which knows names but no meaning."`
+	EmbeddingURL    string        `env:"KIJKO_EMBEDDING_URL" envDefault:"https://api.openai.com/v1" doc:"Base of the provider's API, which has OpenAI's operation embeddings."`
 	LocalModelDelay time.Duration `env:"KIJKO_LOCAL_MODEL_DELAY" envDefault:"0s" doc:"How long the local model pretends to think."`
 
 	Slots int `env:"KIJKO_WORKER_SLOTS" envDefault:"2" doc:"Ingestions that one worker runs at a time."`
@@ -164,7 +167,7 @@ func (c Config) Faults() []error {
 		"KIJKO_GIT_BITBUCKET_URL": c.Bitbucket, "KIJKO_GIT_AZURE_URL": c.Azure, "ANTHROPIC_BASE_URL": c.AnthropicURL,
 		"KIJKO_GIT_GITHUB_API_URL": c.GitHubAPI, "KIJKO_GIT_GITLAB_API_URL": c.GitLabAPI, "KIJKO_GIT_BITBUCKET_API_URL": c.BitbucketAPI,
 		"KIJKO_GIT_AZURE_PROFILE_URL": c.AzureAPI, "KIJKO_GIT_AZURE_LOGIN_URL": c.AzureLogin, "KIJKO_OKTA_URL": c.OktaURL,
-		"KIJKO_AZURE_AD_LOGIN_URL": c.AzureADLogin, "KIJKO_AZURE_AD_GRAPH_URL": c.GraphURL, "GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing})
+		"KIJKO_AZURE_AD_LOGIN_URL": c.AzureADLogin, "KIJKO_AZURE_AD_GRAPH_URL": c.GraphURL, "GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "KIJKO_EMBEDDING_URL": c.EmbeddingURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing})
 	fault := func(name, format string, args ...any) { faults = append(faults, Fault(name, format, args...)) }
 	if !c.Debug && c.EncryptionKey == "" {
 		fault("ENCRYPTION_KEY", "is missing; make one with: openssl rand -base64 32")
@@ -294,6 +297,11 @@ func (c Config) Models() llm.Config {
 	local := c.LocalModel == "on" || c.LocalModel == "auto" && c.Debug && c.AnthropicKey == "" && c.GoogleKey == ""
 	return llm.Config{AnthropicKey: c.AnthropicKey, AnthropicURL: c.AnthropicURL, GoogleKey: c.GoogleKey, GoogleURL: c.GoogleURL,
 		Local: local, LocalDelay: c.LocalModelDelay}
+}
+
+// Embedding returns the configuration of the provider of embeddings.
+func (c Config) Embedding() embed.Config {
+	return embed.Config{URL: c.EmbeddingURL, Key: c.EmbeddingKey}
 }
 
 // Storage returns the address of the blob store; a relative data folder is made absolute.

@@ -5,6 +5,8 @@ create or replace function private.context_setting_defaults(p_kind text) returns
 language sql immutable parallel safe
 return case p_kind
   when 'compression' then jsonb '{"method": "hypervisa", "preserveStructure": true, "preserveTypes": true, "preserveExports": true, "preserveDocs": false, "optimizationLevel": "medium"}'
+  when 'lsp' then jsonb '{"enableGoToDefinition": true, "enableAutoCompletion": true, "enableTypeInference": true, "excludePatterns": ["node_modules/**", "dist/**", ".git/**"], "maxFileSize": 1024}'
+  when 'chromacode' then jsonb '{"embeddingModel": "text-embedding-3-small", "chunkStrategy": "semantic", "chunkSize": 512, "overlap": 50, "excludePatterns": ["*.min.js", "*.bundle.js", "package-lock.json"]}'
 end;
 comment on function private.context_setting_defaults is 'The settings of a kind that a context has before the first change.';
 
@@ -29,6 +31,8 @@ begin
   end if;
   return case p_kind
     when 'compression' then private.checked_compression_settings(p_settings || v_body)
+    when 'lsp' then private.checked_lsp_settings(p_settings || v_body)
+    when 'chromacode' then private.checked_chromacode_settings(p_settings || v_body)
   end;
 end
 $$;
@@ -44,6 +48,13 @@ begin
     when 'compression' then
       changelog := 'Updated compression settings: ' || private.compression_changes(p_before, p_after);
       activity := 'updated compression settings';
+    when 'lsp' then
+      changelog := 'Updated LSP configuration';
+      activity := 'updated LSP configuration';
+    when 'chromacode' then
+      changelog := format('Updated ChromaCode configuration: %s, %s dimensions', p_after ->> 'embeddingModel',
+        private.embedding_dimensions(p_after ->> 'embeddingModel'));
+      activity := 'updated ChromaCode configuration';
   end case;
 end
 $$;

@@ -42,6 +42,10 @@ begin
         when 'connections.due' then perform private.tend_connections();
         when 'integrations.sweep' then perform private.sweep_integrations();
         when 'integrations.prune' then perform private.prune_integrations();
+        when 'enrichments.sweep' then perform private.sweep_enrichments();
+        when 'enrichments.prune' then perform private.prune_enrichments();
+        when 'summary.sweep' then perform private.sweep_summaries();
+        when 'summary.prune' then perform private.prune_summaries();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then

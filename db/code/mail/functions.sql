@@ -16,6 +16,7 @@ create or replace function private.one_line(p_text text) returns text
 language sql immutable parallel safe
 return btrim(regexp_replace(p_text, '[[:cntrl:]\s\u2028\u2029]+', ' ', 'g'));
 comment on function private.one_line is 'The text without line breaks and other control characters, for subjects and table cells.';
+grant execute on function private.one_line to authenticated;
 
 create or replace function private.html_text(p_text text) returns text
 language sql immutable parallel safe

@@ -1,6 +1,20 @@
 -- Changes of a context: its name, settings or sources (contract 30, 11.6). Few people want to hear of them, many changes come in a row, and
 -- they come on hot paths. So within ten minutes one change of a person and context is reported, and only subscribed people are looked at.
 
+create or replace function private.context_audience(p public.projects) returns uuid[]
+language sql stable
+return array(
+  select s.user_id from public.notification_preferences s
+  where (s.in_app_context_updates or s.frequency <> 'realtime') and s.user_id in (
+    select p.user_id
+    union
+    select m.user_id from public.project_members m where m.project_id = p.id and m.accepted_at is not null and m.role <> 'auditor'
+      and not private.is_deactivated(m.organization_id, m.user_id)
+    union
+    select m.user_id from public.memberships m
+    where m.organization_id = p.organization_id and m.status = 'active' and (p.privacy = 'shared' or m.role in ('owner', 'admin'))));
+comment on function private.context_audience is 'The people who may view a context and want to be notified of its changes.';
+
 create or replace function private.tell_context_changed(p_project_id uuid, p_what text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -31,17 +45,7 @@ begin
       return;
     end if;
   end if;
-  perform private.notify_all(array(
-      select s.user_id from public.notification_preferences s
-      where (s.in_app_context_updates or s.frequency <> 'realtime') and s.user_id in (
-        select p.user_id
-        union
-        select m.user_id from public.project_members m where m.project_id = p.id and m.accepted_at is not null and m.role <> 'auditor'
-          and not private.is_deactivated(m.organization_id, m.user_id)
-        union
-        select m.user_id from public.memberships m
-        where m.organization_id = p.organization_id and m.status = 'active' and (p.privacy = 'shared' or m.role in ('owner', 'admin')))),
-    'context_update', format('"%s" was changed', private.one_line(p.name)), format('%s changed %s.', private.shown_name(v_actor), p_what),
+  perform private.notify_all(private.context_audience(p), 'context_update', format('"%s" was changed', private.one_line(p.name)), format('%s changed %s.', private.shown_name(v_actor), p_what),
     jsonb_build_object('projectId', p.id), '/project/' || p.id, false, null, v_actor, p.organization_id, null, p.id);
 end
 $$;

@@ -16,6 +16,7 @@ type cutter struct {
 	text string
 	cuts []parse.Cut
 	ends []unit
+	most int // tokens of a piece of separate; 0 means GroupTokens
 
 	counted      stretch // the last counted stretch, because it is often counted twice
 	countedUnits int
@@ -129,11 +130,16 @@ func (c *cutter) loose(start, end, whole, limit int) {
 	g.flush()
 }
 
-// recursive cuts by the first separator that makes pieces of at most GroupTokens.
-func (c *cutter) recursive() { c.separate(0, len(c.text), -1) }
+// recursive cuts by the first separator that makes pieces of at most c.most tokens.
+func (c *cutter) recursive() {
+	if c.most == 0 {
+		c.most = GroupTokens
+	}
+	c.separate(0, len(c.text), -1)
+}
 
 func (c *cutter) separate(start, end, level int) {
-	if c.fits(start, end, GroupTokens) {
+	if c.fits(start, end, c.most) {
 		c.ends = append(c.ends, unit{end, -1})
 		return
 	}
@@ -145,10 +151,10 @@ func (c *cutter) separate(start, end, level int) {
 		}
 	}
 	if best < 0 {
-		c.loose(start, end, GroupTokens, GroupTokens)
+		c.loose(start, end, c.most, c.most)
 		return
 	}
-	g := group{c: c, start: start}
+	g := group{c: c, start: start, limit: c.most}
 	from := start
 	for i := 0; i <= len(inner); i++ {
 		to := end
@@ -158,7 +164,7 @@ func (c *cutter) separate(start, end, level int) {
 			}
 			to = inner[i].Byte
 		}
-		if c.fits(from, to, GroupTokens) {
+		if c.fits(from, to, c.most) {
 			g.add(to)
 		} else {
 			g.flush()
