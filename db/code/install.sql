@@ -76,12 +76,15 @@
 {{ template "projects/repositories.sql" . }}
 {{ template "projects/files.sql" . }}
 {{ template "projects/tree.sql" . }}
-{{ template "projects/worktrees.sql" . }}
 {{ template "projects/estimate.sql" . }}
 {{ template "projects/triggers.sql" . }}
 {{ template "projects/triggers_members.sql" . }}
 {{ template "projects/triggers_files.sql" . }}
 {{ template "projects/access.sql" . }}
+{{ template "worktrees/functions.sql" . }}
+{{ template "worktrees/api.sql" . }}
+{{ template "worktrees/triggers.sql" . }}
+{{ template "worktrees/access.sql" . }}
 {{ template "ingestion/functions.sql" . }}
 {{ template "ingestion/lifecycle.sql" . }}
 {{ template "ingestion/worker.sql" . }}
