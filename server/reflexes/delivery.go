@@ -3,7 +3,6 @@ package reflexes
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -169,11 +168,7 @@ func signatureOf(c *api.Call) []byte {
 	if len(header) == 0 {
 		header = c.Ctx.Request().Header.Peek("X-Hub-Signature-256")
 	}
-	given, err := hex.DecodeString(strings.TrimPrefix(strings.TrimSpace(string(header)), "sha256="))
-	if err != nil || len(given) != sha256.Size {
-		return nil
-	}
-	return given
+	return seal.ReadSignature(string(header))
 }
 
 // isGenuine checks the signature, in constant time.
@@ -186,9 +181,7 @@ func (f *Feature) isGenuine(sealed string, signature, signed []byte) bool {
 		f.log.Error("the secret of a webhook cannot be opened; was a key removed from ENCRYPTION_KEY?", "error", err)
 		return false
 	}
-	mac := hmac.New(sha256.New, secret)
-	mac.Write(signed)
-	return hmac.Equal(signature, mac.Sum(nil))
+	return seal.IsSigned(secret, signature, signed)
 }
 
 // invalid returns the refusal of a payload.
