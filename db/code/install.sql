@@ -170,6 +170,7 @@
 {{ template "connections/functions.sql" . }}
 {{ template "connections/directory.sql" . }}
 {{ template "connections/api.sql" . }}
+{{ template "pushes/functions.sql" . }}
 {{ template "integrations/functions.sql" . }}
 {{ template "integrations/connect.sql" . }}
 {{ template "integrations/connectors.sql" . }}

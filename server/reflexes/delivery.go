@@ -51,7 +51,7 @@ func (f *Feature) receive(c *api.Call) error {
 	id, sender := strings.ToLower(strings.Clone(c.Path("reflexId"))), c.AddressKey()
 	attempts := sender + "|" + id
 	signature := signatureOf(c)
-	suspect := f.unknown.spent(sender) || f.failures.spent(attempts)
+	suspect := f.unknown.Spent(sender) || f.failures.Spent(attempts)
 	if suspect && signature == nil {
 		return tooManyFailures()
 	}
@@ -65,10 +65,10 @@ func (f *Feature) receive(c *api.Call) error {
 	}
 	if sealed, ok := f.recent.Get(id); ok {
 		genuine := f.isGenuine(sealed, signature, signed)
-		if genuine && f.genuine.spent(id) {
+		if genuine && f.genuine.Spent(id) {
 			return api.RateLimited(perMinute, 0, time.Now().Add(time.Second))
 		}
-		if !genuine && f.failures.spent(attempts) {
+		if !genuine && f.failures.Spent(attempts) {
 			return tooManyFailures()
 		}
 	}
@@ -76,7 +76,7 @@ func (f *Feature) receive(c *api.Call) error {
 	switch {
 	case err != nil:
 		return err
-	case t == nil && !f.unknown.take(sender):
+	case t == nil && !f.unknown.Take(sender):
 		return tooManyFailures()
 	case t == nil:
 		return api.NewProblem(http.StatusNotFound, "REFLEX_NOT_FOUND", fmt.Sprintf("Reflex with ID %s not found", cut(c.Path("reflexId"))), "")
@@ -84,12 +84,12 @@ func (f *Feature) receive(c *api.Call) error {
 	f.recent.Add(id, t.Sealed)
 	switch {
 	case f.isGenuine(t.Sealed, signature, signed):
-	case !f.failures.take(attempts):
+	case !f.failures.Take(attempts):
 		return tooManyFailures()
 	default:
 		return api.NewProblem(http.StatusUnauthorized, "INVALID_SIGNATURE", "The signature of this delivery is missing or wrong.", "")
 	}
-	if !f.genuine.take(id) {
+	if !f.genuine.Take(id) {
 		return api.RateLimited(perMinute, 0, time.Now().Add(time.Second))
 	}
 	payload, text, err := payloadOf(c, t.Method, body, signed)

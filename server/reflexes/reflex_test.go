@@ -6,8 +6,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"kijko/worker/seal"
 )
 
 // The body of a watched call is kept with the execution and sent to a model: secrets are removed
