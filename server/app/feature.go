@@ -16,6 +16,7 @@ import (
 	"kijko/server/openapi"
 	"kijko/server/profile"
 	"kijko/server/projects"
+	"kijko/server/pushes"
 	"kijko/server/reflexes"
 	"kijko/server/security"
 	"kijko/server/skills"
@@ -65,7 +66,11 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.reflexes, err = reflexes.New(reflexes.Settings{Exec: exec, Box: box, Tester: executions.Tester(), Log: a.log}); err != nil {
 		return err
 	}
-	a.features = append(a.features, a.reflexes, a.keys)
+	received, err := pushes.New(exec, box, a.log)
+	if err != nil {
+		return err
+	}
+	a.features = append(a.features, a.reflexes, a.keys, received)
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
