@@ -95,7 +95,8 @@ func (f *Feature) receive(c *api.Call) error {
 			return err
 		}
 	}
-	return c.Reply(api.Answer{Status: http.StatusAccepted})
+	c.Ctx.Status(http.StatusAccepted)
+	return nil
 }
 
 func first(a, b []byte) []byte {

@@ -33,20 +33,26 @@ type Hooker interface {
 // hookPages bounds the lists of hooks that are searched.
 const hookPages = 10
 
-// change sends JSON and reads the answer's JSON into into, unless that is nil. The call is not repeated at another address.
+// change sends JSON, unless body is nil, and reads the answer's JSON into into, unless that is nil. The call is not repeated at another address.
 func (s *service) change(ctx context.Context, method, token, address string, body, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	raw, err := json.Marshal(body)
-	if err != nil {
-		return err
+	var sent io.Reader = http.NoBody
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		sent = bytes.NewReader(raw)
 	}
-	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(raw))
+	request, err := http.NewRequestWithContext(ctx, method, address, sent)
 	if err != nil || !strings.EqualFold(request.URL.Host, s.base.Host) || request.URL.Scheme != s.base.Scheme {
 		return unavailable(s.provider, errNoAddress)
 	}
 	request.Header.Set("Accept", s.accept)
-	request.Header.Set("Content-Type", "application/json")
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
 	request.Header.Set("User-Agent", "kijko")
 	request.Header.Set("Authorization", "Bearer "+token)
 	answer, err := s.client.Do(request)
@@ -68,7 +74,7 @@ func (s *service) change(ctx context.Context, method, token, address string, bod
 
 // remove deletes one hook; one that is gone already is no error.
 func (s *service) remove(ctx context.Context, token, address string) error {
-	err := s.change(ctx, http.MethodDelete, token, address, struct{}{}, nil)
+	err := s.change(ctx, http.MethodDelete, token, address, nil, nil)
 	if ReasonOf(err) == NotFound {
 		return nil
 	}

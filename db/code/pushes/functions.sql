@@ -189,7 +189,7 @@ begin
 end
 $$;
 comment on function private.tg_ingestion_runs__start_pushes is 'Trigger: the end of a run starts one for the pushes that came meanwhile.';
-create or replace trigger _590_start_pushes after update on public.ingestion_runs
+create or replace trigger _500_start_pushes after update on public.ingestion_runs
   for each row when (old.outcome = 'open' and new.outcome <> 'open') execute function private.tg_ingestion_runs__start_pushes();
 
 create or replace function private.want_push(p_repository_id uuid) returns void
