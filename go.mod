@@ -56,6 +56,7 @@ require (
 	golang.org/x/time v0.16.0
 	google.golang.org/genai v1.77.0
 	rsc.io/qr v0.2.0
+	znkr.io/diff v1.0.0
 )
 
 require (

@@ -26,6 +26,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/auth"
 	"kijko/server/config"
+	"kijko/server/contexts"
 	"kijko/server/identity"
 	"kijko/server/keys"
 	"kijko/server/notifications"
@@ -71,6 +72,7 @@ type App struct {
 	models   *llm.Set
 	presence *presence
 	reflexes *reflexes.Feature
+	contexts *contexts.Feature
 	keys     *keys.Keys
 	box      *seal.Box // nil: no ENCRYPTION_KEY
 	listener net.Listener
@@ -187,6 +189,11 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 	for _, f := range a.features {
 		for id, handler := range f.Handlers() {
 			handlers[id] = handler
+		}
+	}
+	for _, op := range document.Operations {
+		if op.Wait != "" && handlers[op.ID] == nil {
+			handlers[op.ID] = a.contexts.Waiting(op)
 		}
 	}
 	a.registry = prometheus.NewRegistry()

@@ -9,6 +9,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/audit"
 	"kijko/server/connections"
+	"kijko/server/contexts"
 	"kijko/server/executions"
 	"kijko/server/ingestion"
 	"kijko/server/integrations"
@@ -66,11 +67,14 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.reflexes, err = reflexes.New(reflexes.Settings{Exec: exec, Box: box, Tester: executions.Tester(), Log: a.log}); err != nil {
 		return err
 	}
+	if a.contexts, err = contexts.New(contexts.Settings{Exec: exec, Uploads: uploads, Watch: a.realtime.Watch, Log: a.log}); err != nil {
+		return err
+	}
 	received, err := pushes.New(exec, box, a.log)
 	if err != nil {
 		return err
 	}
-	a.features = append(a.features, a.reflexes, a.keys, received)
+	a.features = append(a.features, a.reflexes, a.keys, a.contexts, received)
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),

@@ -9,6 +9,8 @@
 //	               credential itself, because other operations do not accept it)
 //	x-cookie       without a Bearer, the session cookie is a credential here (session), or only identifies the caller (attribution)
 //	x-aliases      further methods that are the same operation (PUT and PATCH of one handler)
+//	x-wait         function that answers when the background work has ended that x-function started: the request waits for it, at most
+//	               25 s (server/contexts). The operation also has an answer 202
 //	x-read         a POST that only reads: it runs in a read-only transaction
 //	x-max-body     bytes; default 1 MiB
 //	x-streamed     the handler reads and checks the body itself, because the edge would hold it in memory or refuse bytes that
@@ -108,8 +110,10 @@ type Operation struct {
 	Method   string
 	Path     string
 	Function string
-	Access   Access
-	Cookie   Cookie
+	// Wait is the function that answers when the work that Function started has ended.
+	Wait   string
+	Access Access
+	Cookie Cookie
 	// Unrestricted operations accept sessions that do not meet their organization's demands: a second factor, a recent password.
 	Unrestricted bool
 	ReadOnly     bool
@@ -253,6 +257,9 @@ func assemble(fsys fs.FS) (map[string]any, error) {
 	return doc, addAliasPaths(doc["paths"].(map[string]any))
 }
 
+// AtAlias is the end of the id of an operation at an alias path.
+const AtAlias = "AtAlias"
+
 // addAliasPaths registers the operations of each path with an x-alias-path a second time.
 func addAliasPaths(paths map[string]any) error {
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
@@ -272,7 +279,7 @@ func addAliasPaths(paths map[string]any) error {
 				continue
 			}
 			copied = maps.Clone(copied)
-			copied["operationId"] = fmt.Sprint(copied["operationId"]) + "AtAlias"
+			copied["operationId"] = fmt.Sprint(copied["operationId"]) + AtAlias
 			copies[method] = copied
 		}
 		paths[alias] = copies
@@ -435,6 +442,7 @@ func (c opCompiler) operation(method, path string, raw map[string]any) (*Operati
 		return nil, fmt.Errorf("operationId is missing")
 	}
 	op.Function, _ = raw["x-function"].(string)
+	op.Wait, _ = raw["x-wait"].(string)
 	op.Unrestricted = unrestricted(method, path)
 	if access, ok := raw["x-access"].(string); ok {
 		op.Access = Access(access)

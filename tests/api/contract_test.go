@@ -311,6 +311,12 @@ func TestOperationsAndFunctionsMatch(t *testing.T) {
 			require.True(t, functions[op.Function], "%s is answered by api.%s (x-function), which no file of db/code creates", op.ID, op.Function)
 		}
 	}
+	for _, op := range document.Operations {
+		if op.Wait != "" {
+			named[op.Wait] = true
+			require.True(t, functions[op.Wait], "%s ends with api.%s (x-wait), which no file of db/code creates", op.ID, op.Wait)
+		}
+	}
 	eachGoFile(t, func(_ string, file *ast.File) {
 		ast.Inspect(file, func(n ast.Node) bool {
 			if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {

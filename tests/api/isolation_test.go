@@ -101,10 +101,10 @@ func fill(path string, ids map[string]string) string {
 
 // idsOf are the parameters of a path that name a row of a tenant. Not among them: a provider's name, which is no id; the key of a setting,
 // which belongs to the caller in any case; the name of a picture, which is itself the permission to read it; a token, which is checked by the
-// object that it opens; documents of the platform, which belong to no tenant.
+// object that it opens; documents of the platform, which belong to no tenant; numbers of a context's versions.
 func idsOf(op *openapi.Operation) (names []string) {
 	for _, match := range placeholder.FindAllStringSubmatch(op.Path, -1) {
-		if !slices.Contains([]string{"provider", "key", "name", "documentId", "token", "permission"}, match[1]) {
+		if !slices.Contains([]string{"provider", "key", "name", "documentId", "token", "permission", "number", "from", "to"}, match[1]) {
 			names = append(names, match[1])
 		}
 	}

@@ -12,7 +12,7 @@ create function pg_temp.hook() returns text language sql stable security definer
     || case when h.poll_at is not null then ' polled' else '' end from private.push_hooks h where h.repository_id = pg_temp.i('repo') $$;
 create function pg_temp.jobs(p_type text) returns bigint language sql stable security definer as $$ select count(*) from jobs.stored_jobs where job_type = p_type $$;
 create function pg_temp.runs() returns text language sql stable security definer as $$
-  select string_agg(r.outcome || case when r.options ? 'push' then ' push' else '' end, ', ' order by r.created_at) from public.ingestion_runs r where r.project_id = pg_temp.i('project') $$;
+  select string_agg(r.outcome || case when private.run_scope(r) ? 'repositoryIds' then ' push' else '' end, ', ' order by r.created_at) from public.ingestion_runs r where r.project_id = pg_temp.i('project') $$;
 create function pg_temp.used() returns bigint language sql stable security definer as $$
   select coalesce(sum(used), 0)::bigint from public.usage_counters where organization_id = tests.org('anna') and metric = 'ingestions' $$;
 create function pg_temp.push(p_branch text, p_commit text, p_delivery text default null) returns jsonb language sql volatile as $$
@@ -57,8 +57,10 @@ update public.ingestion_runs set outcome = 'completed' where project_id = pg_tem
 select is(pg_temp.runs(), 'completed, open push', 'one run follows');
 select is(pg_temp.hook(), 'installed secret', 'for all of them');
 select is(pg_temp.used(), 2::bigint, 'at one unit');
-select is((select jsonb_build_array(started_by, options -> 'sources', options -> 'force') from public.ingestion_runs where options ? 'push'),
-  jsonb_build_array(tests.user('anna'), jsonb_build_object('repositoryIds', jsonb_build_array(pg_temp.i('repo'))), true), 'of this repository, by the connection of its person');
+select is((select jsonb_build_array(r.started_by, private.run_scope(r)) from public.ingestion_runs r where r.outcome = 'open'),
+  jsonb_build_array(tests.user('anna'), jsonb_build_object('repositoryIds', jsonb_build_array(pg_temp.i('repo')))), 'of this repository, by the connection of its person');
+select is((select jsonb_agg(jsonb_build_array(number, source_type, sources) order by number) from public.context_ingestions where project_id = pg_temp.i('project')),
+  jsonb_build_array('[1, null, {}]'::jsonb, jsonb_build_array(2, 'repo', jsonb_build_object('repositoryIds', jsonb_build_array(pg_temp.i('repo'))))), 'as an entry with a number');
 update public.ingestion_runs set outcome = 'failed', error_code = 'X', error_message = 'x' where project_id = pg_temp.i('project') and outcome = 'open';
 select is(pg_temp.runs(), 'completed, failed push', 'a failed run is not followed by itself');
 select pg_temp.push('main', 'aa', 'd7');
@@ -90,6 +92,7 @@ select pg_temp.push('main', 'ee');
 select is(pg_temp.runs(), (select runs from before_quota), 'over quota no run starts');
 select is(pg_temp.hook(), 'installed secret', 'and the push is forgotten until the next one');
 select is(pg_temp.used(), (select used from before_quota), 'and costs nothing');
+select is((select known_commit_hash from public.project_repositories where id = pg_temp.i('repo')), 'ee', 'but the context is known to be behind');
 delete from public.usage_counters where organization_id = tests.org('anna') and metric = 'ingestions';
 
 -- A connection that ends, and a new one.
@@ -141,7 +144,7 @@ select is(tests.peek('select count(*)::text from private.push_hooks'), '0', 'nor
 
 -- Other actors.
 select throws_ok(format('select private.%s', f), '42501', null, f || ' is closed to members')
-from unnest(array['push_secret(''{}'')', 'receive_push(''{}'')', 'want_push(null)', 'start_pushes(null)', 'hook_to_install(null)', 'keep_push_secret(null, null)', 'settle_hook(null, true)', 'take_left_hooks(null)']) f;
+from unnest(array['push_secret(''{}'')', 'receive_push(''{}'')', 'want_push(null, null)', 'start_pushes(null)', 'hook_to_install(null)', 'keep_push_secret(null, null)', 'settle_hook(null, true)', 'take_left_hooks(null)']) f;
 select throws_ok('select * from private.push_hooks', '42501', null, 'so is the table');
 select tests.act_as('stan');
 select throws_ok($$ select private.push_secret('{}') $$, '42501', null, 'a stranger reads no secret');

@@ -75,7 +75,7 @@ func TestGiteaDeliversPushes(t *testing.T) {
 	require.Equal(t, []giteaHook{{Active: true, Type: "gitea", Events: []string{"push"}, Config: hooks()[0].Config}}, hooks())
 	require.Equal(t, l.BaseURL+"/api/v1/webhooks/git/github/"+l.repo, hooks()[0].Config.URL)
 	write("b.go")
-	stack.Eventually(t, "the push is ingested", func() bool { return l.runs("outcome = 'completed' and options ? 'push'") == 1 })
+	stack.Eventually(t, "the push is ingested", func() bool { return l.runs("outcome = 'completed' and private.run_scope(r) ? 'repositoryIds'") == 1 })
 	require.Equal(t, 2, l.runs("true"))
 
 	l.watch(false)

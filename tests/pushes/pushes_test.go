@@ -166,7 +166,7 @@ func (l *lab) ingest() {
 
 func (l *lab) runs(where string) int {
 	l.t.Helper()
-	return stack.Count(l.t, l.psql, "select count(*) from public.ingestion_runs where project_id = $1 and "+where, l.project)
+	return stack.Count(l.t, l.psql, "select count(*) from public.ingestion_runs r where project_id = $1 and "+where, l.project)
 }
 
 func (l *lab) state() string {
@@ -212,7 +212,7 @@ func TestFortyPushesDuringARunAreFollowedByOne(t *testing.T) {
 	worker.Start(t, l.Stack)
 	stack.Eventually(t, "both runs are done", func() bool { return l.runs("outcome = 'completed'") == 2 })
 	require.Equal(t, 2, l.runs("true"))
-	require.Equal(t, 1, l.runs("options ? 'push'"))
+	require.Equal(t, 1, l.runs("private.run_scope(r) ? 'repositoryIds'"))
 	require.Equal(t, 2, stack.Count(t, l.psql, "select coalesce(sum(used), 0) from public.usage_counters where organization_id = $1 and metric = 'ingestions'", l.anna.OrgID))
 
 	// A push after the run starts one at once; the same delivery again, the commit that is there, and another branch start none.
@@ -386,7 +386,7 @@ func TestARememberedPushSurvivesAKilledWorker(t *testing.T) {
 	l.DB.Exec("update public.ingestion_runs set lease_expires_at = now() where lease_owner is not null")
 	start()
 	stack.Eventually(t, "both runs are done", func() bool { return l.runs("outcome = 'completed'") == 2 })
-	require.Equal(t, 1, l.runs("options ? 'push'"))
+	require.Equal(t, 1, l.runs("private.run_scope(r) ? 'repositoryIds'"))
 	// Nothing more is waiting.
 	require.Zero(t, stack.Count(t, l.psql, "select count(*) from private.push_hooks where wanted_at is not null"))
 	require.Equal(t, 2, l.runs("true"))

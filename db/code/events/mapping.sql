@@ -1,6 +1,5 @@
 -- Events of entities whose tables are older than the log, or belong to more than one feature (contract 30, 10.2): members of an
--- organization, its subscription, and a run's end as the readers of its context see it. Also access that ends because a row changes and not
--- because it is deleted.
+-- organization, its subscription. Also access that ends because a row changes and not because it is deleted.
 
 create or replace function private.emit_org_change(
   p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[] default null
@@ -89,39 +88,6 @@ comment on function private.tg_subscriptions__emit_change is 'Trigger: a changed
 create or replace trigger _900_emit_change after update on public.subscriptions for each row
   when ((old.plan_id, old.status, old.overrides) is distinct from (new.plan_id, new.status, new.overrides))
   execute function private.tg_subscriptions__emit_change();
-
--- A completed run, as the readers of its context see it: an entry of the changelog. The changelog itself reports what the run added and
--- changed; the entry carries the known facts of the run.
-create or replace function private.tg_ingestion_runs__emit_entry() returns trigger
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v record;
-begin
-  select p.name, p.user_id as owner_id, m.id as member_id, u.id as user_id, u.email, m.role, m.name as member_name, m.avatar_url,
-    coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1)) as user_name,
-    coalesce(m.last_active_at, m.accepted_at, new.started_at) as last_active,
-    (select count(*) from public.ingestion_runs r where r.project_id = new.project_id and r.outcome = 'completed') as number
-    into v
-  from public.projects p
-  left join public.users u on u.id = new.started_by
-  left join public.project_members m on m.project_id = p.id and m.user_id = u.id
-  where p.id = new.project_id;
-  perform private.emit('context:' || new.project_id, 'ingestion:complete', jsonb_build_object('contextId', new.project_id,
-    'projectId', new.project_id, 'success', true, 'entry', jsonb_build_object('id', new.id, 'type', 'ingestion', 'number', v.number,
-      'timestamp', private.iso(new.completed_at), 'description', format('Ingestion of "%s" completed', v.name),
-      'author', case when v.user_id is null then to_jsonb('System'::text) else jsonb_strip_nulls(jsonb_build_object(
-        'id', coalesce(v.member_id, v.user_id), 'name', coalesce(v.member_name, v.user_name), 'email', v.email,
-        'role', case when v.user_id = v.owner_id then 'owner' when v.role in ('admin', 'manager') then 'admin'
-          when v.role = 'developer' then 'editor' else 'viewer' end,
-        'lastActive', private.iso(v.last_active), 'avatar', v.avatar_url)) end)),
-    new.organization_id, new.project_id, 'project', 'ingestion_runs', new.id);
-  return null;
-end
-$$;
-comment on function private.tg_ingestion_runs__emit_entry is 'Trigger: a completed run is told to its context''s room.';
-create or replace trigger _900_emit_entry after update on public.ingestion_runs
-  for each row when (old.outcome = 'open' and new.outcome = 'completed') execute function private.tg_ingestion_runs__emit_entry();
 
 -- Access to a project also ends while its row stays: acceptance is withdrawn, the row is given to another person, or the owner changes.
 -- Members who may still see the project stay in its rooms.

@@ -17,7 +17,7 @@ comment on function private.phase_labels is 'The five phases in order, with what
 create or replace function private.is_retryable_code(p_code text) returns boolean
 language sql immutable parallel safe
 return p_code <> all (array['AUTH_FAILED', 'PERMISSION_DENIED', 'INVALID_CREDENTIALS', 'REPO_NOT_FOUND', 'BRANCH_NOT_FOUND',
-  'INVALID_FORMAT', 'QUOTA_EXCEEDED', 'RATE_LIMITED', 'USER_CANCELLED']);
+  'INVALID_FORMAT', 'QUOTA_EXCEEDED', 'RATE_LIMITED', 'USER_CANCELLED', 'CONTEXT_TOO_LARGE']);
 comment on function private.is_retryable_code is 'May a run that failed with this code be retried without changing anything?';
 
 create or replace function private.metrics_json(r public.ingestion_runs) returns jsonb

@@ -58,14 +58,9 @@ declare
   v_project public.projects := private.assert_startable(p_project_id, p_force);
   r public.ingestion_runs;
 begin
-  insert into public.ingestion_runs (organization_id, project_id, message, estimated_completion_at, options, started_by)
-  values (v_project.organization_id, p_project_id, 'Waiting for a free worker',
-    now() + make_interval(secs => private.estimate_run_seconds(v_project)),
-    jsonb_build_object('force', p_force, 'exclusions', coalesce(
-      (select to_jsonb(i.exclusions) from public.project_indexes i where i.project_id = p_project_id), '[]')),
-    private.user_id())
-  returning * into r;
+  r := private.insert_run(p_project_id, jsonb_build_object('force', p_force), private.user_id());
   perform private.consume_quota(v_project.organization_id, 'ingestions', 1);
+  perform private.record_activity(p_project_id, 'ingestion', 'started an ingestion', jsonb_build_object('runId', r.id));
   return private.start_answer(r);
 end
 $$;

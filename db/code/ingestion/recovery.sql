@@ -76,7 +76,7 @@ begin
   elsif r.outcome is distinct from 'failed' then
     perform private.refuse(409, 'NOTHING_TO_RECOVER', 'The last ingestion of this project did not fail.');
   end if;
-  v_options := r.options;
+  v_options := r.options - 'entry';
 
   case v_action
     when 'retry' then

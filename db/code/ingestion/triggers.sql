@@ -82,7 +82,6 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_old_run uuid;
-  v_label text := (select name from public.projects where id = new.project_id);
 begin
   if tg_op = 'INSERT' then
     if new.outcome = 'open' then
@@ -114,8 +113,6 @@ begin
     where project_id = new.project_id and status = 'syncing';
     update public.project_files set processed = true, processed_at = now()
     where project_id = new.project_id and not is_folder and not processed;
-    perform private.record_activity(new.project_id, 'ingestion', format('Ingestion of "%s" completed', v_label),
-      jsonb_build_object('runId', new.id, 'files', new.total_files, 'originalTokens', new.original_tokens, 'optimizedTokens', new.optimized_tokens));
   else
     -- No content of this run became visible, and none will.
     perform private.enqueue('ingestion.drop', jsonb_build_object('runId', new.id), now(), 'ingestion.drop:' || new.id);
@@ -130,10 +127,6 @@ begin
       where project_id = new.project_id and status = 'syncing';
     end if;
     perform private.set_project_status(new.project_id, case new.outcome when 'cancelled' then 'draft' else 'error' end);
-    perform private.record_activity(new.project_id, 'ingestion', case new.outcome
-        when 'cancelled' then format('Ingestion of "%s" was cancelled', v_label)
-        else format('Ingestion of "%s" failed', v_label) end,
-      jsonb_strip_nulls(jsonb_build_object('runId', new.id, 'errorCode', new.error_code, 'phase', new.phase)));
   end if;
   return null;
 end

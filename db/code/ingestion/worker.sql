@@ -1,6 +1,20 @@
 -- The calls of the worker. A worker runs an ingestion under a lease that is a column of the run's row: every write names the lease owner,
 -- and changes nothing once the lease or the run is gone. The worker has no right on any table of ingestion.
 
+-- What a run covers: {} for all sources; {"repositoryIds", "fileIds", "manual"} for these; {"rollback": N} or {"refresh": true} for none, only
+-- the current set is indexed again. A recovery keeps the scope of the run that failed in its options.
+create or replace function private.run_scope(r public.ingestion_runs) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return coalesce(r.options -> 'scope',
+    (select i.sources from public.context_ingestions i
+      where i.organization_id = r.organization_id and i.project_id = r.project_id and i.run_id = r.id),
+    '{}');
+end
+$$;
+comment on function private.run_scope is 'The sources that a run reads. Judges: callable by definer functions of ours only.';
+
 -- Leases an open run that no worker holds, and returns all that is needed to work on it; null when there is no such run. A lease that
 -- expired means that a worker was lost: three times the run goes on, the fourth time it fails.
 create or replace function private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb
@@ -30,7 +44,7 @@ begin
     'runId', r.id, 'organizationId', r.organization_id, 'projectId', r.project_id, 'projectName', p.name,
     'phase', r.phase, 'percent', r.percent, 'attempt', r.attempt, 'restarts', r.restarts, 'startedAt', r.started_at,
     'parentRunId', r.parent_run_id, 'startedBy', r.started_by,
-    'metrics', private.metrics_json(r), 'options', r.options, 'checkpoint', r.checkpoint, 'detail', r.detail,
+    'metrics', private.metrics_json(r), 'options', r.options, 'scope', private.run_scope(r), 'checkpoint', r.checkpoint, 'detail', r.detail,
     'originalTokens', r.tokens_processed,
     'strategy', p.chunking_strategy, 'anonymizeSecrets', p.anonymize_secrets, 'includeMetadata', p.include_metadata,
     'metadataOptions', s.metadata_options, 'outputFormat', s.output_format, 'embeddingModel', s.embedding_model,
@@ -123,7 +137,11 @@ begin
   if not found then
     return false;
   end if;
-  perform private.write_completion(p_run_id, p);
+  if private.overflows_context(p_run_id) then
+    perform private.write_failure(p_run_id, 'CONTEXT_TOO_LARGE', 'A context holds at most 100,000 files. Leave some sources or folders out.');
+  else
+    perform private.write_completion(p_run_id, p);
+  end if;
   return true;
 end
 $$;

@@ -15,8 +15,9 @@ return jsonb_strip_nulls(jsonb_build_object('id', a.id, 'type', a.type,
   'description', a.description, 'timestamp', private.iso(a.created_at), 'metadata', a.metadata));
 comment on function private.activity_json is 'ActivityEvent of the contract, with the member that its user is, if any.';
 
-create or replace function private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb default null)
-returns void
+create or replace function private.record_activity(
+  p_project_id uuid, p_type text, p_description text, p_metadata jsonb default null, p_user_id uuid default null
+) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -26,7 +27,7 @@ declare
 begin
   select p.organization_id, p.user_id as owner_id, u.id as user_id, u.first_name, u.last_name, u.email, m into v
   from public.projects p
-  left join public.users u on u.id = private.user_id()
+  left join public.users u on u.id = coalesce(p_user_id, private.user_id())
   left join public.project_members m on m.project_id = p.id and m.user_id = u.id
   where p.id = p_project_id;
   -- No row for a project that is just being deleted.
@@ -57,7 +58,7 @@ begin
 end
 $$;
 comment on function private.record_activity is
-  'Writes an entry for the caller (without one: the system) and tells the context''s room. Judges: callable by definer functions and triggers of ours only.';
+  'Writes an entry for p_user_id, else the caller (without one: the system), and tells the context''s room. Judges: callable by definer functions and triggers of ours only.';
 
 -- Called by the server after its answer: marks the caller as active, at most once a minute, and records an opened project.
 create or replace function private.touch_project(p_project_id uuid, p_viewed boolean default false) returns void

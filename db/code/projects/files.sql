@@ -305,27 +305,35 @@ $$;
 comment on function private.free_text_name is
   'The title, or the first free of "title 2", "title 3" among a project''s texts. Judges: callable by definer functions of ours only.';
 
--- p: {projectId, title?, size, checksum, storageKey, storageProvider}: an extra text whose content the server has stored.
-create or replace function api.register_text_source(p jsonb) returns jsonb
+-- An extra text whose content the server has stored: {title?, size, checksum, storageKey, storageProvider}.
+create or replace function private.place_text(p_project_id uuid, p_text jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_project uuid;
-  v_title text := regexp_replace(coalesce(nullif(private.trimmed(p ->> 'title'), ''), 'Plain text'), '[/\\\u0001-\u001f\u007f-\u009f]', '-', 'g');
+  v_title text := regexp_replace(coalesce(nullif(private.trimmed(p_text ->> 'title'), ''), 'Plain text'), '[/\\\u0001-\u001f\u007f-\u009f]', '-', 'g');
   v_name text;
   v_result jsonb;
 begin
-  perform private.refuse_strangers('Texts are added through the API.');
-  v_project := private.path_project(p, 'developer');
   v_title := case when v_title in ('.', '..') then 'Plain text' else left(v_title, 240) end;
-  perform pg_advisory_xact_lock(hashtextextended('project files ' || v_project, 0));
-  v_name := private.free_text_name(v_project, v_title);
-  v_result := private.place_files(v_project, jsonb_build_array((p - 'projectId') || jsonb_build_object('name', v_name,
+  perform pg_advisory_xact_lock(hashtextextended('project files ' || p_project_id, 0));
+  v_name := private.free_text_name(p_project_id, v_title);
+  v_result := private.place_files(p_project_id, jsonb_build_array(p_text || jsonb_build_object('name', v_name,
     'path', 'texts/' || v_name, 'type', 'text/plain')), 'text');
   if jsonb_array_length(v_result -> 'errors') > 0 then
     perform private.refuse_field('title', v_result -> 'errors' -> 0 ->> 'error');
   end if;
   return v_result -> 'placed' -> 0;
+end
+$$;
+comment on function private.place_text is
+  'Registers a stored text under texts/, with a number where its title is taken. Judges: callable by definer functions that have judged the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
+
+create or replace function api.register_text_source(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.refuse_strangers('Texts are added through the API.');
+  return private.place_text(private.path_project(p, 'developer'), p - 'projectId');
 end
 $$;
 comment on function api.register_text_source is

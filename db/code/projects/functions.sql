@@ -212,6 +212,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform private.assert_project_role(p_project_id, 'admin');
+  perform private.cancel_waiting_ingestions(p_project_id);
   perform private.cancel_active_run(p_project_id);
 end
 $$;

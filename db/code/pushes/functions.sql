@@ -138,14 +138,14 @@ grant execute on function private.take_left_hooks to kijko_worker;
 
 -- --------------------------------------------------------------------------------------------------------------------- from push to run
 
-create or replace function private.start_pushes(p_project_id uuid) returns uuid
+create or replace function private.start_pushes(p_project_id uuid) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_project public.projects;
   v_repositories uuid[];
   v_user uuid;
-  v_run uuid;
+  e public.context_ingestions;
 begin
   select * into v_project from public.projects where id = p_project_id for no key update;
   if not found or not exists (select from private.push_hooks h where h.project_id = p_project_id and h.wanted_at is not null)
@@ -163,36 +163,37 @@ begin
     return null;
   end if;
   begin
-    insert into public.ingestion_runs (organization_id, project_id, message, estimated_completion_at, options, started_by)
-    values (v_project.organization_id, p_project_id, 'Waiting for a free worker',
-      now() + make_interval(secs => private.estimate_run_seconds(v_project)),
-      jsonb_build_object('force', true, 'push', true, 'sources', jsonb_build_object('repositoryIds', to_jsonb(v_repositories)),
-        'exclusions', coalesce((select to_jsonb(i.exclusions) from public.project_indexes i where i.project_id = p_project_id), '[]')), v_user)
-    returning id into v_run;
-    perform private.consume_quota(v_project.organization_id, 'ingestions', 1);
+    e := private.add_ingestion(p_project_id, jsonb_build_object('sourceType', 'repo', 'sources', jsonb_build_object('repositoryIds', to_jsonb(v_repositories))), v_user);
   exception when sqlstate 'PT429' then
     -- Over quota no run starts; the repository catches up with its next push or start.
     return null;
   end;
-  return v_run;
+  return e.number;
 end
 $$;
 comment on function private.start_pushes is
-  'Starts one run for all remembered pushes of a project, unless a run is open; gives its id. Judges: callable by functions and triggers of ours only.';
+  'Starts one run for all remembered pushes of a project, unless a run is open; gives the number of its entry. Judges: callable by functions and triggers of ours only.';
 
 create or replace function private.tg_ingestion_runs__start_pushes() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
+  if new.outcome = 'completed' then
+    -- What the run has fetched is not behind its repository any more, unless a push came meanwhile.
+    update public.project_repositories r set known_commit_hash = null
+    where r.project_id = new.project_id and r.known_commit_hash is not null and new.checkpoint -> 'repositories' ? r.id::text
+      and not exists (select from private.push_hooks h where h.repository_id = r.id and h.wanted_at is not null);
+  end if;
   perform private.start_pushes(new.project_id);
   return null;
 end
 $$;
 comment on function private.tg_ingestion_runs__start_pushes is 'Trigger: the end of a run starts one for the pushes that came meanwhile.';
-create or replace trigger _500_start_pushes after update on public.ingestion_runs
+-- After the entries that wait have had their turn.
+create or replace trigger _650_start_pushes after update on public.ingestion_runs
   for each row when (old.outcome = 'open' and new.outcome <> 'open') execute function private.tg_ingestion_runs__start_pushes();
 
-create or replace function private.want_push(p_repository_id uuid) returns void
+create or replace function private.want_push(p_repository_id uuid, p_commit text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -200,6 +201,8 @@ declare
 begin
   perform from public.projects p where p.id = v_project for no key update;
   update private.push_hooks h set wanted_at = coalesce(h.wanted_at, now()) where h.repository_id = p_repository_id;
+  -- Until a run has fetched it, also one over quota, the context is behind its repository.
+  update public.project_repositories r set known_commit_hash = p_commit where r.id = p_repository_id and p_commit ~ '^[0-9a-f]{1,64}$';
   perform private.start_pushes(v_project);
 end
 $$;
@@ -222,6 +225,7 @@ as $$
 declare
   v_id uuid := private.as_uuid(p ->> 'repositoryId');
   v_delivery text := left(p ->> 'delivery', 64);
+  v_commit text;
   h private.push_hooks;
   r public.project_repositories;
 begin
@@ -237,10 +241,13 @@ begin
   if v_delivery is not null then
     update private.push_hooks k set deliveries = (v_delivery || k.deliveries)[:100] where k.repository_id = v_id;
   end if;
-  if exists (select from jsonb_array_elements(private.as_array(p -> 'pushes', 'pushes')) e where e ->> 'branch' = r.branch and e ->> 'commit' is not null
-      -- The commit may be in the index already, unless a run is about to change the index.
-      and (e ->> 'commit' is distinct from r.last_commit_hash or r.status <> 'connected')) then
-    perform private.want_push(v_id);
+  select e ->> 'commit' into v_commit from jsonb_array_elements(private.as_array(p -> 'pushes', 'pushes')) e
+  where e ->> 'branch' = r.branch and e ->> 'commit' is not null
+    -- The commit may be in the index already, unless a run is about to change the index.
+    and (e ->> 'commit' is distinct from r.last_commit_hash or r.status <> 'connected')
+  limit 1;
+  if found then
+    perform private.want_push(v_id, v_commit);
   end if;
   return null;
 end
@@ -316,7 +323,7 @@ begin
   where k.repository_id = p_repository_id;
   update private.push_hooks k set last_head = p_commit, failures = 0 where k.repository_id = p_repository_id and k.state = 'polling' returning * into h;
   if found and p_commit is distinct from v_known then
-    perform private.want_push(p_repository_id);
+    perform private.want_push(p_repository_id, p_commit);
   end if;
 end
 $$;

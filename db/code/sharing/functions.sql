@@ -29,23 +29,6 @@ language sql stable parallel safe
 return (select p.user_id from public.projects p where p.id = p_project_id);
 comment on function private.project_owner is 'The owner, as far as the caller sees the project.';
 
--- A context is a project under another name, and so is the refusal that hides it.
-create or replace function private.path_context(p jsonb, p_minimum text default 'auditor') returns uuid
-language plpgsql stable
-as $$
-declare
-  v_id uuid := private.as_uuid(p ->> 'contextId');
-  v_role text := private.project_role(v_id);
-begin
-  if v_role is null then
-    perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.');
-  end if;
-  perform private.refuse_role(v_role, p_minimum);
-  return v_id;
-end
-$$;
-comment on function private.path_context is 'The context of the path, judged: 404 CONTEXT_NOT_FOUND, 403 FORBIDDEN.';
-
 create or replace function private.refuse_project_member() returns void
 language plpgsql stable
 as $$
@@ -121,7 +104,7 @@ language sql immutable parallel safe
 return array['admin', 'manager', 'developer', 'viewer', 'auditor'];
 comment on function private.project_member_roles is 'Roles of members as they are stored.';
 
-grant execute on function private.stored_project_role, private.project_member_name, private.user_access_json, private.project_owner, private.path_context,
+grant execute on function private.stored_project_role, private.project_member_name, private.user_access_json, private.project_owner,
   private.refuse_project_member, private.find_project_member, private.lock_members, private.managed_member, private.require_project_role, private.project_member_roles to authenticated;
 
 -- ------------------------------------------------------------------------------------------------------------ adding and changing

@@ -6,17 +6,8 @@ return private.worktrees_json(private.path_project(p));
 comment on function api.list_worktrees is 'GET /projects/{projectId}/worktrees: WorktreeWithBranches[]. An auditor''s list is empty.';
 
 create or replace function api.list_context_worktrees(p jsonb) returns jsonb
-language plpgsql stable
-as $$
-declare
-  v_project uuid := private.as_uuid(p ->> 'contextId');
-begin
-  if not private.has_project_role(v_project, 'auditor') then
-    perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.');
-  end if;
-  return private.worktrees_json(v_project);
-end
-$$;
+language sql stable
+return private.worktrees_json(private.path_context(p));
 comment on function api.list_context_worktrees is
   'GET /contexts/{contextId}/worktrees: WorktreeWithBranches[]. An auditor''s list is empty. Errors: 404 CONTEXT_NOT_FOUND.';
 
