@@ -99,6 +99,14 @@ select is(pg_temp.trees(), 'Main-copy*<', 'and the oldest takes its place');
 select is(tests.refusal('select api.delete_worktree(pg_temp.p(''{}'', ''copy''))') - 'message', '{"status": 409, "code": "LAST_WORKTREE"}', 'the last one stays');
 select is(tests.refusal('select api.delete_worktree(pg_temp.p(''{}'', ''main''))') - 'message', '{"status": 404, "code": "WORKTREE_NOT_FOUND"}', 'a deleted one is not found');
 
+-- Events.
+create function pg_temp.told() returns bigint language sql stable security definer as $$
+  select count(*) from private.event_inbox i where i.room = 'project:' || pg_temp.i('project') and i::text like '%worktrees%' $$;
+create temp table told_before as select pg_temp.told() as n;
+grant select on told_before to public;
+select api.create_branch(pg_temp.p('{}', 'copy'));
+select is(pg_temp.told(), (select n + 1 from told_before), 'a change is told to the project''s room');
+
 -- Other actors.
 create function pg_temp.outcomes() returns text language sql volatile as $$
   select string_agg(coalesce(tests.refusal('select ' || f) ->> 'code', tests.refusal('select ' || f) ->> 'sqlstate', 'done'), ' ' order by n)

@@ -121,7 +121,7 @@ func (r *run) fetchOne(ctx context.Context, repo *repository, stage *fetchStage,
 
 // showBranches brings the branches of the first repository to the default worktree. A failure does not concern the run.
 func (r *run) showBranches(ctx context.Context, repo *repository) {
-	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	known, err := r.store.branchesWanted(ctx, repo.ID)
 	if err == nil && known != nil {

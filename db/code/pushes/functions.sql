@@ -1,5 +1,5 @@
 -- A push to a repository starts a run of that repository (contract 10, section 9.6). Pushes during a run are remembered in the hook's row, and
--- the end of the run starts one run for all of them. Whoever changes a hook's row to start a run holds the project's row, as the end of a run
+-- the end of the run starts one run for all of them. A function that changes a hook's row to start a run holds the project's row, as the end of a run
 -- does: otherwise a push could be remembered just after the end of the run has looked for pushes.
 
 create or replace function private.hook_address(h private.push_hooks) returns text
