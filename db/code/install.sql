@@ -76,7 +76,6 @@
 {{ template "projects/repositories.sql" . }}
 {{ template "projects/files.sql" . }}
 {{ template "projects/tree.sql" . }}
-{{ template "projects/worktrees.sql" . }}
 {{ template "projects/estimate.sql" . }}
 {{ template "projects/triggers.sql" . }}
 {{ template "projects/triggers_members.sql" . }}
@@ -112,6 +111,10 @@
 {{ template "compression/worker.sql" . }}
 {{ template "compression/api.sql" . }}
 {{ template "compression/access.sql" . }}
+{{ template "worktrees/functions.sql" . }}
+{{ template "worktrees/api.sql" . }}
+{{ template "worktrees/triggers.sql" . }}
+{{ template "worktrees/access.sql" . }}
 {{ template "mail/functions.sql" . }}
 {{ template "mail/api.sql" . }}
 {{ template "models/functions.sql" . }}
@@ -208,6 +211,7 @@
 {{ template "connections/functions.sql" . }}
 {{ template "connections/directory.sql" . }}
 {{ template "connections/api.sql" . }}
+{{ template "pushes/functions.sql" . }}
 {{ template "integrations/functions.sql" . }}
 {{ template "integrations/connect.sql" . }}
 {{ template "integrations/connectors.sql" . }}

@@ -52,7 +52,7 @@ func ownerOf(sys *system, data string) (account, bool, error) {
 	}
 	stat, ok := statOf(info)
 	if err != nil || !ok || (sys.uid != 0 && int(stat.Uid) != sys.uid) {
-		return account{}, false, fmt.Errorf("the database in %s belongs to another user (an earlier run as root?): run as that user again, or remove the folder to begin anew", data)
+		return account{}, false, fmt.Errorf("the database in %s belongs to another user (an earlier run as root?): run as that user again, or remove the folder to start with an empty one", data)
 	}
 	acct, err := accountOf(sys, int(stat.Uid))
 	acct.gid = int(stat.Gid)

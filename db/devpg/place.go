@@ -46,7 +46,7 @@ func loadPlace(dir string) (place, error) {
 		return p, fmt.Errorf("read where the database is: %w", err)
 	}
 	if err := json.Unmarshal(raw, &p); err != nil {
-		return p, fmt.Errorf("%s is damaged (%w): remove it and the database folder beside it to begin anew", file, err)
+		return p, fmt.Errorf("%s is damaged (%w): remove it and the database folder beside it to start with an empty one", file, err)
 	}
 	return p, nil
 }

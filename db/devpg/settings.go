@@ -63,7 +63,7 @@ var forgetfulSettings = settings{
 }
 
 const accessRules = `# Written at every start. The folder of the unix socket can be entered by this cluster's owner and by
-# root alone, so whoever arrives there has already been identified by the operating system.
+# root alone, so a connection there has already been identified by the operating system.
 local all all trust
 host  all all 127.0.0.1/32 scram-sha-256
 `

@@ -77,7 +77,7 @@ type App struct {
 	deps    Deps
 	exec    *Executor
 	routes  *routes
-	caller  *limiter
+	caller  *Limiter
 	health  *health
 	streams *streams
 	slow    time.Duration

@@ -16,32 +16,49 @@ import (
 	"kijko/server/openapi"
 )
 
-// limiter counts calls per key in this process. Its memory is bounded: with very many keys, the least recently seen ones start again at
-// zero.
-type limiter struct {
-	limit *openapi.Rate
+// Limiter counts attempts per key in this process. Its memory is bounded: with very many keys, the least recently seen ones start again at
+// zero. This allows more attempts and never refuses any wrongly.
+type Limiter struct {
+	limit int
+	per   time.Duration
 	keys  *expirable.LRU[string, *rate.Limiter]
 }
 
 const maxLimiterKeys = 50_000
 
-func newLimiter(r *openapi.Rate) *limiter {
+// NewLimiter allows limit attempts of a key within per.
+func NewLimiter(limit int, per time.Duration) *Limiter {
+	return &Limiter{limit: limit, per: per, keys: expirable.NewLRU[string, *rate.Limiter](maxLimiterKeys, nil, 2*per)}
+}
+
+func newLimiter(r *openapi.Rate) *Limiter {
 	if r == nil {
 		return nil
 	}
-	return &limiter{limit: r, keys: expirable.NewLRU[string, *rate.Limiter](maxLimiterKeys, nil, 2*time.Duration(r.Per)*time.Second)}
+	return NewLimiter(r.Limit, time.Duration(r.Per)*time.Second)
 }
 
-func (l *limiter) take(key string) error {
+// Spent reports whether the key has no attempts left.
+func (l *Limiter) Spent(key string) bool {
+	bucket, ok := l.keys.Get(key)
+	return ok && bucket.Tokens() < 1
+}
+
+// Take counts an attempt, if the key has one left.
+func (l *Limiter) Take(key string) bool { return l.take(key) == nil }
+
+// take is Take with the refusal.
+func (l *Limiter) take(key string) *Problem {
 	bucket, ok := l.keys.Get(key)
 	if !ok {
-		bucket = rate.NewLimiter(rate.Limit(float64(l.limit.Limit)/float64(l.limit.Per)), l.limit.Limit)
-		l.keys.Add(key, bucket)
+		bucket = rate.NewLimiter(rate.Every(l.per/time.Duration(l.limit)), l.limit)
+		// A key may be part of a request's memory, which the next request reuses.
+		l.keys.Add(strings.Clone(key), bucket)
 	}
 	reservation := bucket.Reserve()
 	if wait := reservation.Delay(); wait > 0 {
 		reservation.Cancel()
-		return rateLimited(l.limit.Limit, 0, time.Now().Add(wait))
+		return rateLimited(l.limit, 0, time.Now().Add(wait))
 	}
 	return nil
 }

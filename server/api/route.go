@@ -25,7 +25,7 @@ type endpoint struct {
 	handler Handler
 	sql     string
 	keyed   string
-	rate    *limiter
+	rate    *Limiter
 	meter   *meter
 }
 

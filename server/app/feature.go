@@ -19,6 +19,7 @@ import (
 	"kijko/server/openapi"
 	"kijko/server/profile"
 	"kijko/server/projects"
+	"kijko/server/pushes"
 	"kijko/server/reflexes"
 	"kijko/server/search"
 	"kijko/server/security"
@@ -74,6 +75,10 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.contexts, err = contexts.New(contexts.Settings{Exec: exec, Uploads: uploads, Watch: a.realtime.Watch, Log: a.log}); err != nil {
 		return err
 	}
+	received, err := pushes.New(exec, box, a.log)
+	if err != nil {
+		return err
+	}
 	copies, err := copied.Open(a.cfg.Graph())
 	if err != nil {
 		return err
@@ -81,7 +86,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.graph = copies
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
-	a.features = append(a.features, a.reflexes, a.keys, a.contexts, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
+	a.features = append(a.features, a.reflexes, a.keys, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),

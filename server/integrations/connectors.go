@@ -167,21 +167,25 @@ func (f *Feature) handshake(c *api.Call, plan plannedConnector, s integrations.S
 	return f.Guard.Test(ctx, integrations.Server{URL: plan.URL, Auth: plan.AuthType, Secrets: s, Timeout: min(limit, testCap)}), nil
 }
 
-// saveConnector answers POST and PATCH of connectors: it makes one test, then stores the connector as active or as error.
-func (f *Feature) saveConnector(c *api.Call) error {
-	p, err := params(c)
-	if err != nil {
-		return err
+// planConnector reads a request and has it judged by a function of schema private: the connector after the write, with its secrets.
+func (f *Feature) planConnector(c *api.Call, check string) (p members, plan plannedConnector, s integrations.Secrets, err error) {
+	if p, err = params(c); err != nil {
+		return nil, plan, s, err
 	}
 	w, err := readConnector(c, p)
 	if err != nil {
-		return err
+		return nil, plan, s, err
 	}
-	var plan plannedConnector
-	if err := f.ask(c, "check_connector", p, &plan); err != nil {
-		return err
+	if err := f.ask(c, check, p, &plan); err != nil {
+		return nil, plan, s, err
 	}
-	secrets, err := f.secrets(w, plan)
+	s, err = f.secrets(w, plan)
+	return p, plan, s, err
+}
+
+// saveConnector answers POST and PATCH of connectors: it makes one test, then stores the connector as active or as error.
+func (f *Feature) saveConnector(c *api.Call) error {
+	p, plan, secrets, err := f.planConnector(c, "check_connector")
 	if err != nil {
 		return err
 	}
@@ -229,19 +233,7 @@ func (f *Feature) saveConnector(c *api.Call) error {
 
 // testConnector answers POST /integrations/connectors/test. A failed test is a normal answer.
 func (f *Feature) testConnector(c *api.Call) error {
-	p, err := params(c)
-	if err != nil {
-		return err
-	}
-	w, err := readConnector(c, p)
-	if err != nil {
-		return err
-	}
-	var plan plannedConnector
-	if err := f.ask(c, "check_connector_test", p, &plan); err != nil {
-		return err
-	}
-	secrets, err := f.secrets(w, plan)
+	_, plan, secrets, err := f.planConnector(c, "check_connector_test")
 	if err != nil {
 		return err
 	}

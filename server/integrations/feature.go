@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -122,9 +121,7 @@ func (f *Feature) needBox() error {
 	if f.Box != nil {
 		return nil
 	}
-	p := api.NewProblem(http.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED", "This installation has no encryption key, so it cannot keep credentials.", "")
-	p.Details = json.RawMessage(`{"provider":"encryption"}`)
-	return p
+	return api.NoEncryptionKey("credentials", "")
 }
 
 // place waits for a slot for a test. The returned function releases it and must be called once.

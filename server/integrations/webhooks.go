@@ -1,7 +1,6 @@
 package integrations
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,31 +83,16 @@ func (f *Feature) saveWebhook(c *api.Call) error {
 		return err
 	}
 	if function == "create_webhook" {
-		if answer.Body, err = f.reveal(answer.Body); err != nil {
-			return err
+		// A replayed answer (Idempotency-Key) is about the webhook of the first request.
+		var made struct {
+			ID string `json:"id"`
 		}
+		if err := json.Unmarshal(answer.Body, &made); err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		answer.Body = f.Box.Reveal(answer.Body, "secret", seal.OutgoingWebhook(made.ID))
 	}
 	return c.Reply(answer)
-}
-
-// reveal replaces the sealed secret by the plain one. A replayed answer (Idempotency-Key) holds the secret of the first request.
-func (f *Feature) reveal(body []byte) ([]byte, error) {
-	var answer struct {
-		ID     string `json:"id"`
-		Secret string `json:"secret"`
-	}
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return nil, fmt.Errorf("read the answer: %w", err)
-	}
-	plain, err := f.Box.Open(seal.OutgoingWebhook(answer.ID), answer.Secret)
-	if err != nil {
-		return nil, fmt.Errorf("open the secret of a webhook: %w", err)
-	}
-	shown, err := json.Marshal(string(plain))
-	if err != nil {
-		return nil, err
-	}
-	return bytes.Replace(body, []byte(`"`+answer.Secret+`"`), shown, 1), nil
 }
 
 // testWebhook answers POST /integrations/webhooks/{id}/test: it sends one sample now, and answers with its outcome.

@@ -1,7 +1,6 @@
 package models
 
 import (
-	"encoding/json"
 	"net/http"
 	"strings"
 
@@ -13,9 +12,7 @@ import (
 // key to the database, which authorizes the caller.
 func (f *Feature) setProviderKey(c *api.Call) error {
 	if f.Box == nil {
-		p := api.NewProblem(http.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED", "This installation has no encryption key, so it cannot keep keys.", "key")
-		p.Details = json.RawMessage(`{"provider": "encryption"}`)
-		return p
+		return api.NoEncryptionKey("keys", "key")
 	}
 	var body struct {
 		Key string `json:"key"`

@@ -91,7 +91,7 @@ func (h *hub) decide(ctx context.Context, claims []claim) {
 		}
 		if err != nil {
 			// A connection without a verdict is closed when the event is delivered; its client reconnects.
-			h.log.Warn("nobody can say what people see of a project", "claims", len(claims), "error", err)
+			h.log.Warn("the database did not say what people see of a project", "claims", len(claims), "error", err)
 			return
 		}
 		fresh := map[string]map[viewer]verdict{}

@@ -172,7 +172,7 @@ func (h *hub) deliver(e *Event) {
 func (h *hub) withdraw(ctx context.Context, e *Event) {
 	var r removal
 	if err := json.Unmarshal(e.Data, &r); err != nil {
-		h.log.Error("a removal cannot be read, all sockets are judged anew", "event", e.ID, "error", err)
+		h.log.Error("a removal cannot be read, all sockets are judged again", "event", e.ID, "error", err)
 		h.judge(ctx, h.conns(), leftRevoked)
 		return
 	}
@@ -247,7 +247,7 @@ func (h *hub) verify(ctx context.Context, claims []claim, byClaim map[claim][]*C
 	}
 	if err != nil {
 		// No answer means no permission. The client reconnects and is authorized then.
-		h.log.Warn("sockets are closed because nobody can say whether they may stay", "claims", len(claims), "error", err)
+		h.log.Warn("sockets are closed because the database did not say whether they may stay", "claims", len(claims), "error", err)
 	}
 	for i, right := range claims {
 		for _, c := range byClaim[right] {

@@ -3,7 +3,6 @@ package reflexes
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -52,7 +51,7 @@ func (f *Feature) receive(c *api.Call) error {
 	id, sender := strings.ToLower(strings.Clone(c.Path("reflexId"))), c.AddressKey()
 	attempts := sender + "|" + id
 	signature := signatureOf(c)
-	suspect := f.unknown.spent(sender) || f.failures.spent(attempts)
+	suspect := f.unknown.Spent(sender) || f.failures.Spent(attempts)
 	if suspect && signature == nil {
 		return tooManyFailures()
 	}
@@ -66,10 +65,10 @@ func (f *Feature) receive(c *api.Call) error {
 	}
 	if sealed, ok := f.recent.Get(id); ok {
 		genuine := f.isGenuine(sealed, signature, signed)
-		if genuine && f.genuine.spent(id) {
+		if genuine && f.genuine.Spent(id) {
 			return api.RateLimited(perMinute, 0, time.Now().Add(time.Second))
 		}
-		if !genuine && f.failures.spent(attempts) {
+		if !genuine && f.failures.Spent(attempts) {
 			return tooManyFailures()
 		}
 	}
@@ -77,7 +76,7 @@ func (f *Feature) receive(c *api.Call) error {
 	switch {
 	case err != nil:
 		return err
-	case t == nil && !f.unknown.take(sender):
+	case t == nil && !f.unknown.Take(sender):
 		return tooManyFailures()
 	case t == nil:
 		return api.NewProblem(http.StatusNotFound, "REFLEX_NOT_FOUND", fmt.Sprintf("Reflex with ID %s not found", cut(c.Path("reflexId"))), "")
@@ -85,12 +84,12 @@ func (f *Feature) receive(c *api.Call) error {
 	f.recent.Add(id, t.Sealed)
 	switch {
 	case f.isGenuine(t.Sealed, signature, signed):
-	case !f.failures.take(attempts):
+	case !f.failures.Take(attempts):
 		return tooManyFailures()
 	default:
 		return api.NewProblem(http.StatusUnauthorized, "INVALID_SIGNATURE", "The signature of this delivery is missing or wrong.", "")
 	}
-	if !f.genuine.take(id) {
+	if !f.genuine.Take(id) {
 		return api.RateLimited(perMinute, 0, time.Now().Add(time.Second))
 	}
 	payload, text, err := payloadOf(c, t.Method, body, signed)
@@ -169,11 +168,7 @@ func signatureOf(c *api.Call) []byte {
 	if len(header) == 0 {
 		header = c.Ctx.Request().Header.Peek("X-Hub-Signature-256")
 	}
-	given, err := hex.DecodeString(strings.TrimPrefix(strings.TrimSpace(string(header)), "sha256="))
-	if err != nil || len(given) != sha256.Size {
-		return nil
-	}
-	return given
+	return seal.ReadSignature(string(header))
 }
 
 // isGenuine checks the signature, in constant time.
@@ -186,9 +181,7 @@ func (f *Feature) isGenuine(sealed string, signature, signed []byte) bool {
 		f.log.Error("the secret of a webhook cannot be opened; was a key removed from ENCRYPTION_KEY?", "error", err)
 		return false
 	}
-	mac := hmac.New(sha256.New, secret)
-	mac.Write(signed)
-	return hmac.Equal(signature, mac.Sum(nil))
+	return seal.IsSigned(secret, signature, signed)
 }
 
 // invalid returns the refusal of a payload.

@@ -51,7 +51,7 @@ func (f *Feature) send(c *api.Call) error {
 	if len(matched) == 0 && !c.Keyed() {
 		return c.JSON(map[string]any{"matched": 0, "executionIds": []string{}})
 	}
-	params, err := addMember(c.Params, "reflexIds", matched)
+	params, err := api.AddMember(c.Params, "reflexIds", matched)
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ type Feature struct {
 
 	// genuine counts signed deliveries by reflex: it protects the database, which counts for all processes. failures counts wrong
 	// signatures by sender and reflex, unknown counts addresses without a webhook by sender.
-	genuine, failures, unknown *tally
+	genuine, failures, unknown *api.Limiter
 	// recent holds the sealed secrets of reflexes that were looked up recently.
 	recent  *expirable.LRU[string, string]
 	lookups *semaphore.Weighted
@@ -55,7 +55,7 @@ func New(s Settings) (*Feature, error) {
 		s.Refresh = 10 * time.Second
 	}
 	f := &Feature{exec: s.Exec, box: s.Box, tester: s.Tester, log: s.Log,
-		genuine: newTally(perMinute), failures: newTally(failuresPerMinute), unknown: newTally(failuresPerMinute),
+		genuine: api.NewLimiter(perMinute, time.Minute), failures: api.NewLimiter(failuresPerMinute, time.Minute), unknown: api.NewLimiter(failuresPerMinute, time.Minute),
 		recent: expirable.NewLRU[string, string](recentKept, nil, recentFor), lookups: semaphore.NewWeighted(lookups)}
 	var err error
 	if f.judge, err = condition.NewJudge(); err != nil {

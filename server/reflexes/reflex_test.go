@@ -6,50 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"kijko/server/api"
-	"kijko/worker/seal"
 )
-
-func TestSecretsAreOpenedInPlace(t *testing.T) {
-	t.Parallel()
-	box, err := seal.New([]byte(strings.Repeat("k", seal.KeySize)))
-	require.NoError(t, err)
-	f := &Feature{box: box}
-	plain, sealed, err := f.newSecret()
-	require.NoError(t, err)
-	other, err := box.Seal("another purpose", []byte("x"))
-	require.NoError(t, err)
-	for body, want := range map[string]string{
-		`{"a": 1}`:                     `{"a": 1}`,
-		`{"secret": "` + sealed + `"}`: `{"secret": "` + plain + `"}`,
-		`[{"secret": "` + sealed + `"}, {"secret": "` + sealed + `"}]`: `[{"secret": "` + plain + `"}, {"secret": "` + plain + `"}]`,
-		`{"secret": "` + other + `"}`:                                  `{"secret": "` + other + `"}`,
-		`{"secret": "v1."}`:                                            `{"secret": "v1."}`,
-		`{"text": "\"secret\": \"` + sealed + `\""}`:                   `{"text": "\"secret\": \"` + sealed + `\""}`,
-	} {
-		require.Equal(t, want, string(f.reveal([]byte(body))))
-	}
-	unsealed := &Feature{}
-	require.Equal(t, `{"secret": "`+sealed+`"}`, string(unsealed.reveal([]byte(`{"secret": "`+sealed+`"}`))))
-	_, _, err = unsealed.newSecret()
-	var p *api.Problem
-	require.ErrorAs(t, err, &p)
-	require.Equal(t, "PROVIDER_NOT_CONFIGURED", p.Code)
-}
-
-func TestAddMember(t *testing.T) {
-	t.Parallel()
-	for object, want := range map[string]string{`{}`: `{"a":"b"}`, ` { } `: `{"a":"b" }`, `{"c":1}`: `{"a":"b","c":1}`} {
-		got, err := addMember([]byte(object), "a", "b")
-		require.NoError(t, err)
-		require.JSONEq(t, want, string(got))
-	}
-	_, err := addMember([]byte(`[]`), "a", "b")
-	require.Error(t, err)
-	_, err = addMember([]byte(`{}`), "a", func() {})
-	require.Error(t, err)
-}
 
 // The body of a watched call is kept with the execution and sent to a model: secrets are removed
 // before.

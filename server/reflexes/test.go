@@ -48,7 +48,7 @@ func (f *Feature) test(c *api.Call) error {
 			return c.JSON(outcome{Success: true, Error: reason})
 		}
 		// A replay under the key returns this answer, even if the conditions have changed meanwhile.
-		if params, err = addMember(params, "unmatched", reason); err != nil {
+		if params, err = api.AddMember(params, "unmatched", reason); err != nil {
 			return err
 		}
 	}

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/hashicorp/golang-lru/v2/expirable"
-	"golang.org/x/time/rate"
 
 	"kijko/server/api"
 	"kijko/worker/condition"
@@ -31,7 +29,7 @@ type watcher struct {
 	owners  atomic.Pointer[map[string]struct{}]
 	mu      sync.Mutex // guards writers of owners
 	queue   chan call
-	rates   *expirable.LRU[string, *rate.Limiter]
+	rates   *api.Limiter
 	done    sync.WaitGroup
 }
 
@@ -49,7 +47,7 @@ const (
 
 func newWatcher(exec api.Runner, judge *condition.Judge, log *slog.Logger, refresh time.Duration) *watcher {
 	w := &watcher{exec: exec, judge: judge, log: log, refresh: refresh, queue: make(chan call, maxCalls),
-		rates: expirable.NewLRU[string, *rate.Limiter](maxCalls, nil, 2*time.Minute)}
+		rates: api.NewLimiter(perMinute, time.Minute)}
 	w.owners.Store(&map[string]struct{}{})
 	return w
 }
@@ -119,12 +117,7 @@ func (f *Feature) Called(c *api.Call) {
 	if unwatched.MatchString(path) {
 		return
 	}
-	bucket, ok := w.rates.Get(c.Caller.UserID)
-	if !ok {
-		bucket = rate.NewLimiter(rate.Every(time.Minute/perMinute), perMinute)
-		w.rates.Add(strings.Clone(c.Caller.UserID), bucket)
-	}
-	if !bucket.Allow() {
+	if !w.rates.Take(c.Caller.UserID) {
 		return
 	}
 	payload, err := callPayload(c, path)

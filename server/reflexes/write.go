@@ -44,11 +44,8 @@ func (f *Feature) create(c *api.Call) error {
 	}
 	params := c.Params
 	if w.TriggerType == "webhook" {
-		_, sealed, err := f.newSecret()
-		if err != nil {
-			return err
-		}
-		if params, err = addMember(params, "sealedSecret", sealed); err != nil {
+		var err error
+		if params, err = f.withSecret(params); err != nil {
 			return err
 		}
 	}

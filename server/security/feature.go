@@ -64,9 +64,7 @@ func (f *Feature) Close() error {
 
 // NotConfigured is the answer of an installation without an encryption key.
 func NotConfigured() *api.Problem {
-	p := api.NewProblem(503, "PROVIDER_NOT_CONFIGURED", "This installation has no encryption key, so it cannot keep second factors.", "")
-	p.Details = []byte(`{"provider":"encryption"}`)
-	return p
+	return api.NoEncryptionKey("second factors", "")
 }
 
 func (f *Feature) sealed(next api.Handler) api.Handler {

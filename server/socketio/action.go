@@ -118,7 +118,7 @@ func (p *place) answer(f *realtime.Frame) bool {
 	}
 	if f.Name == "resync_required" {
 		// It is sent as an event too, because the client expects it there.
-		p.acknowledge(false, append([]byte(`{"code":"RESYNC_REQUIRED","message":"read the state anew",`), f.Data[1:]...))
+		p.acknowledge(false, append([]byte(`{"code":"RESYNC_REQUIRED","message":"read the state again",`), f.Data[1:]...))
 		return false
 	}
 	p.acknowledge(f.Name != "error", f.Data)

@@ -102,6 +102,9 @@ ROOT = %[2]s/repositories
 INSTALL_LOCK = true
 SECRET_KEY = secret
 INTERNAL_TOKEN = internal
+ALLOWED_HOST_LIST = loopback
+[webhook]
+ALLOWED_HOST_LIST = loopback
 [log]
 LEVEL = Error
 `

@@ -27,6 +27,7 @@ import (
 	"kijko/worker/jobs"
 	"kijko/worker/llm"
 	"kijko/worker/public"
+	"kijko/worker/pushes"
 	"kijko/worker/runner"
 	"kijko/worker/seal"
 	"kijko/worker/summary"
@@ -157,6 +158,8 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if c.Connections == nil {
 		keeper.Box = nil
 	}
+	watching := &pushes.Engine{Pool: w.pool, Keeper: keeper, Git: git, Log: c.Log}
+	keeper.Leave = watching.Leave
 	w.engine, err = ingestion.New(ingestion.Config{Pool: w.pool, Git: git, Open: c.Blobs.Get, Connected: keeper.Git, Unseal: c.Unseal,
 		Webhook: public.Client(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, ContextFiles: c.ContextFiles,
 		Log: c.Log})
@@ -209,7 +212,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Leases: leases,
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, judge), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
-			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression)},
+			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching)},
 		Ticks: ticks,
 	})
 	if err != nil {

@@ -22,7 +22,9 @@ type Keeper struct {
 	Providers *Providers
 	// Box is nil on an installation without an encryption key, which keeps no tokens.
 	Box *seal.Box
-	Log *slog.Logger
+	// Leave, if set, is called with a token that is about to be given back.
+	Leave func(ctx context.Context, id uuid.UUID, provider, token string)
+	Log   *slog.Logger
 }
 
 // The errors of looking for a token.
@@ -203,8 +205,13 @@ func (k *Keeper) Revoke(ctx context.Context, id uuid.UUID) error {
 		if err != nil {
 			// A token that cannot be read cannot be given back.
 			k.Log.Error("a token could not be given back to its provider", "provider", provider, "error", err)
-		} else if err := k.revoke(ctx, provider, t); err != nil {
-			return err
+		} else {
+			if k.Leave != nil {
+				k.Leave(ctx, id, provider, t.Access)
+			}
+			if err := k.revoke(ctx, provider, t); err != nil {
+				return err
+			}
 		}
 	}
 	if _, err := k.Pool.Exec(ctx, "select private.forget_token($1)", id); err != nil {

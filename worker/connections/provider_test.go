@@ -25,6 +25,8 @@ type double struct {
 	calls []string
 	forms []url.Values
 	basic []string
+	// bodies are those of changes in JSON.
+	bodies []string
 }
 
 type reply struct {
@@ -40,6 +42,10 @@ func newDouble(t *testing.T, replies map[string]reply) *double {
 		call := r.Method + " " + r.URL.EscapedPath()
 		d.mu.Lock()
 		d.calls = append(d.calls, r.Method+" "+r.URL.RequestURI()+" "+r.Header.Get("Authorization"))
+		if r.Header.Get("Content-Type") == "application/json" {
+			body, _ := io.ReadAll(r.Body)
+			d.bodies = append(d.bodies, string(body))
+		}
 		if r.Method == http.MethodPost && r.ParseForm() == nil {
 			id, _, _ := r.BasicAuth()
 			d.forms, d.basic = append(d.forms, r.PostForm), append(d.basic, id)
@@ -401,4 +407,70 @@ func TestDirectoriesAreReadByTheirDocumentedShapes(t *testing.T) {
 		require.False(t, reading.Complete)
 		require.Equal(t, 1000, reading.Groups)
 	})
+}
+
+// TestHooksAreInstalledAndRemoved: an earlier hook of the address is replaced, one of another address stays.
+func TestHooksAreInstalledAndRemoved(t *testing.T) {
+	const address = "https://kijko.test/api/v1/webhooks/git/x/1"
+	for name, c := range map[string]struct {
+		path    string
+		replies map[string]reply
+		calls   []string
+		sent    string
+	}{
+		"github": {path: "ada/app", replies: map[string]reply{
+			"GET /api/v3/repos/ada/app/hooks": {header: map[string]string{"Link": `<{URL}/api/v3/repos/ada/app/hooks?page=2>; rel="next"`},
+				body: `[{"id": 1, "config": {"url": "https://kijko.test/other"}}]`},
+			"GET /api/v3/repos/ada/app/hooks?page=2": {body: `[{"id": 2, "config": {"url": "` + address + `"}}]`},
+			"DELETE /api/v3/repos/ada/app/hooks/2":   {status: 204},
+			"POST /api/v3/repos/ada/app/hooks":       {status: 201, body: `{"id": 3}`},
+		}, calls: []string{"DELETE /api/v3/repos/ada/app/hooks/2", "POST /api/v3/repos/ada/app/hooks"},
+			sent: `{"name":"web","active":true,"events":["push"],"config":{"url":"` + address + `","content_type":"json","secret":"s"}}`},
+		"gitlab": {path: "group/sub/one", replies: map[string]reply{
+			"GET /api/v4/projects/group%2Fsub%2Fone/hooks":      {body: `[{"id": 2, "url": "` + address + `"}]`},
+			"DELETE /api/v4/projects/group%2Fsub%2Fone/hooks/2": {status: 204},
+			"POST /api/v4/projects/group%2Fsub%2Fone/hooks":     {status: 201, body: `{"id": 3}`},
+		}, calls: []string{"DELETE /api/v4/projects/group%2Fsub%2Fone/hooks/2", "POST /api/v4/projects/group%2Fsub%2Fone/hooks"},
+			sent: `{"url":"` + address + `","token":"s","push_events":true,"enable_ssl_verification":true}`},
+		"bitbucket": {path: "ada/app", replies: map[string]reply{
+			"GET /2.0/repositories/ada/app/hooks":            {body: `{"values": [{"uuid": "{2}", "url": "` + address + `"}]}`},
+			"DELETE /2.0/repositories/ada/app/hooks/%7B2%7D": {status: 204},
+			"POST /2.0/repositories/ada/app/hooks":           {status: 201, body: `{"uuid": "{3}"}`},
+		}, calls: []string{"DELETE /2.0/repositories/ada/app/hooks/%7B2%7D", "POST /2.0/repositories/ada/app/hooks"},
+			sent: `{"description":"Kijko","url":"` + address + `","secret":"s","active":true,"events":["repo:push"]}`},
+		"azure": {path: "org/project/app", replies: map[string]reply{
+			"GET /org/_apis/hooks/subscriptions":          {body: `{"value": [{"id": "2", "consumerInputs": {"url": "` + address + `"}}]}`},
+			"DELETE /org/_apis/hooks/subscriptions/2":     {status: 204},
+			"GET /org/project/_apis/git/repositories/app": {body: `{"id": "r", "project": {"id": "p"}}`},
+			"POST /org/_apis/hooks/subscriptions":         {status: 200, body: `{"id": "3"}`},
+		}, calls: []string{"DELETE /org/_apis/hooks/subscriptions/2?api-version=7.1", "POST /org/_apis/hooks/subscriptions?api-version=7.1"},
+			sent: `{"publisherId":"tfs","eventType":"git.push","resourceVersion":"1.0","consumerId":"webHooks","consumerActionId":"httpRequest",
+				"publisherInputs":{"projectId":"p","repository":"r"},"consumerInputs":{"url":"` + address + `","basicAuthUsername":"kijko","basicAuthPassword":"s"}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDouble(t, c.replies)
+			host, ok := providers(t, name, d.URL).Host(name).(connections.Hooker)
+			require.True(t, ok)
+			require.NoError(t, host.InstallHook(t.Context(), "token", connections.Hook{Path: c.path, Address: address, Secret: "s"}))
+			var changes []string
+			for _, call := range d.calls {
+				if !strings.HasPrefix(call, "GET ") {
+					changes = append(changes, strings.TrimSuffix(call, " Bearer token"))
+				}
+			}
+			require.Equal(t, c.calls, changes)
+			require.JSONEq(t, c.sent, d.bodies[len(d.bodies)-1])
+			require.NoError(t, host.RemoveHook(t.Context(), "token", c.path, address))
+			require.Error(t, host.RemoveHook(t.Context(), "token", "no/such/one", address))
+		})
+	}
+	for status, final := range map[int]bool{401: true, 403: true, 404: true, 422: true, 429: false, 500: false, 503: false} {
+		t.Run(fmt.Sprintf("Status%d", status), func(t *testing.T) {
+			t.Parallel()
+			d := newDouble(t, map[string]reply{"GET /api/v3/repos/ada/app/hooks": {body: "[]"}, "POST /api/v3/repos/ada/app/hooks": {status: status, body: "{}"}})
+			host := providers(t, "github", d.URL).Host("github").(connections.Hooker)
+			require.Equal(t, final, connections.IsFinal(host.InstallHook(t.Context(), "token", connections.Hook{Path: "ada/app", Address: address, Secret: "s"})))
+		})
+	}
 }

@@ -282,6 +282,10 @@ func (t *transfer) init(ctx context.Context, dir, commit string) error {
 
 // fetchInto transfers one ref or commit into a repository below Dir, within the limits on time and disk space.
 func (t *transfer) fetchInto(ctx context.Context, dir, what string, options ...string) error {
+	return t.fetchRefs(ctx, dir, []string{what + ":" + headRef}, options...)
+}
+
+func (t *transfer) fetchRefs(ctx context.Context, dir string, what []string, options ...string) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	watched := make(chan struct{})
 	go func() {
@@ -290,7 +294,7 @@ func (t *transfer) fetchInto(ctx context.Context, dir, what string, options ...s
 	}()
 	args := append([]string{"fetch", "--progress", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head",
 		"--no-auto-maintenance", "--no-show-forced-updates", "--force"}, options...)
-	args = append(args, "--", t.loc.url.String(), what+":"+headRef)
+	args = append(append(args, "--", t.loc.url.String()), what...)
 	err := t.f.run(ctx, call{dir: dir, repo: dir, loc: &t.loc, args: args, progress: t.meter.line})
 	stop(nil)
 	<-watched

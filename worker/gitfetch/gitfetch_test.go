@@ -604,6 +604,43 @@ func TestLsRemote(t *testing.T) {
 	})
 }
 
+func TestBranches(t *testing.T) {
+	at := func(hours int, data string) []gittest.Commit {
+		return []gittest.Commit{{When: time.Unix(1_700_000_000, 0).Add(time.Duration(hours) * time.Hour), Files: gittest.Files{"a": gittest.Text(data)}}}
+	}
+	make := func(t *testing.T, filter string) (bundle, string, string) {
+		b := setup(t)
+		b.server.Create(t, "ada/app", gittest.Branch{Name: "trunk", Commits: at(1, "1")}, gittest.Branch{Name: "a/b", Commits: at(2, strings.Repeat("2", 1000))})
+		b.server.Config(t, "ada/app", "uploadpack.allowFilter", filter)
+		return b, b.server.Head(t, "ada/app", "trunk"), b.server.Head(t, "ada/app", "a/b")
+	}
+	for _, filter := range []string{"true", "false"} {
+		t.Run("TimesOfCommitsWithFilter="+filter, func(t *testing.T) {
+			b, trunk, other := make(t, filter)
+			main, list, err := b.fetcher.Branches(t.Context(), app, gitfetch.Auth{}, nil)
+			require.NoError(t, err)
+			require.Equal(t, "trunk", main)
+			require.Equal(t, []gitfetch.DatedBranch{{Name: "trunk", Commit: trunk, At: time.Unix(1_700_003_600, 0).UTC()},
+				{Name: "a/b", Commit: other, At: time.Unix(1_700_007_200, 0).UTC()}}, list)
+		})
+	}
+	t.Run("KnownCommitsAreNotFetched", func(t *testing.T) {
+		b, trunk, other := make(t, "true")
+		_, list, err := b.fetcher.Branches(t.Context(), app, gitfetch.Auth{}, map[string]string{"trunk": trunk, "a/b": other, "gone": trunk})
+		require.NoError(t, err)
+		require.Len(t, list, 2)
+		require.Zero(t, list[0].At)
+		require.Zero(t, b.server.Packs())
+	})
+	t.Run("EmptyRepositoryHasNone", func(t *testing.T) {
+		b := setup(t)
+		b.server.Create(t, "ada/app")
+		_, list, err := b.fetcher.Branches(t.Context(), app, gitfetch.Auth{}, nil)
+		require.NoError(t, err)
+		require.Empty(t, list)
+	})
+}
+
 func TestHead(t *testing.T) {
 	b := setup(t)
 	b.server.Create(t, "ada/app", gittest.On("trunk", gittest.Files{"a": gittest.Text("1")}), gittest.On("dev", gittest.Files{"a": gittest.Text("2")}))

@@ -122,6 +122,7 @@ func (r *run) fetch(ctx context.Context, stage *fetchStage) error {
 			return f
 		}
 		r.trees[repo.ID] = tree
+		r.showBranches(ctx, repo)
 		done := fetchedRepo{Commit: tree.Commit, Files: r.t.Checkpoint.Repositories[repo.ID].Files}
 		if tree.Branch != repo.Branch {
 			done.Branch = tree.Branch
@@ -160,6 +161,25 @@ func (r *run) fetchOne(ctx context.Context, repo *repository, stage *fetchStage,
 		return err
 	})
 	return tree, err
+}
+
+// showBranches brings the branches of the first repository to the default worktree. A failure does not concern the run.
+func (r *run) showBranches(ctx context.Context, repo *repository) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	known, err := r.store.branchesWanted(ctx, repo.ID)
+	if err == nil && known != nil {
+		err = r.connected(ctx, repo, func(auth gitfetch.Auth) error {
+			main, list, err := r.e.c.Git.Branches(ctx, repo.URL, auth, known)
+			if err != nil {
+				return err
+			}
+			return r.store.syncBranches(ctx, repo.ID, main, list)
+		})
+	}
+	if err != nil && ctx.Err() == nil {
+		r.log.Warn("the branches of a repository could not be listed", "url", repo.URL, "error", err)
+	}
 }
 
 // connected calls do with the starter's connection, or without a connection.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
+	"kijko/worker/gitfetch"
 	"kijko/worker/lease"
 )
 
@@ -88,6 +90,32 @@ func (s *store) release(ctx context.Context) error {
 
 func (s *store) markRepository(ctx context.Context, id uuid.UUID) error {
 	return s.exec(ctx, "mark repository", "select private.mark_repository($1, $2, $3)", id)
+}
+
+// branchesWanted returns the known commits of branches if the branches of this repository are shown; otherwise nil.
+func (s *store) branchesWanted(ctx context.Context, id uuid.UUID) (map[string]string, error) {
+	var known map[string]string
+	err := s.retry(ctx, "branches wanted", func(ctx context.Context) error {
+		return s.pool.QueryRow(ctx, "select private.branches_wanted($1, $2, $3)", s.run, s.owner, id).Scan(&known)
+	})
+	return known, err
+}
+
+func (s *store) syncBranches(ctx context.Context, id uuid.UUID, defaultBranch string, list []gitfetch.DatedBranch) error {
+	type branch struct {
+		Name   string    `json:"name"`
+		Commit string    `json:"commit"`
+		At     time.Time `json:"at,omitzero"`
+	}
+	rows := make([]branch, len(list))
+	for i, b := range list {
+		rows[i] = branch{gitfetch.Shown(b.Name), b.Commit, b.At}
+	}
+	data, err := json.Marshal(rows)
+	if err != nil {
+		return fmt.Errorf("sync branches: %w", err)
+	}
+	return s.exec(ctx, "sync branches", "select private.sync_branches($1, $2, $3, $4, $5)", id, gitfetch.Shown(defaultBranch), data)
 }
 
 // clearBatch is the number of rows per transaction of a removal; it keeps the transactions short.

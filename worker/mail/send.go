@@ -13,7 +13,7 @@ import (
 )
 
 // ErrRejected marks a message that will never be accepted as it is.
-var ErrRejected = errors.New("rejected for good")
+var ErrRejected = errors.New("rejected permanently")
 
 // authRequired is the one 5xx status that concerns the sender's settings and not the message.
 const authRequired = 530

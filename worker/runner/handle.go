@@ -41,7 +41,7 @@ func (r *Runner) handler(t Type) gue.WorkFunc {
 			r.c.Log.Warn("job failed, will be tried again", "type", t.Name, "job", j.ID.String(), "attempt", attempt, "error", err)
 			return gue.ErrRescheduleJobIn(t.Backoff(attempt), err.Error())
 		}
-		r.c.Log.Error("job failed for good", "type", t.Name, "job", j.ID.String(), "attempts", attempt, "error", err)
+		r.c.Log.Error("job failed, no attempt is left", "type", t.Name, "job", j.ID.String(), "attempts", attempt, "error", err)
 		if burial := r.bury(ctx, j, attempt, err); burial != nil {
 			r.c.Log.Error("job could not be buried", "job", j.ID.String(), "error", burial)
 			return gue.ErrRescheduleJobIn(t.Backoff(attempt), err.Error())

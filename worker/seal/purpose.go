@@ -43,3 +43,6 @@ func Connector(id string) string { return "connector " + id }
 
 // OutgoingWebhook is the secret that signs the deliveries of a webhook.
 func OutgoingWebhook(id string) string { return "outgoing webhook " + id }
+
+// PushHook is the secret with which a Git provider signs the pushes of a repository.
+func PushHook(repositoryID string) string { return "push hook " + repositoryID }

@@ -40,6 +40,7 @@ begin
         when 'audit.prune_files' then perform private.prune_audit_files();
         when 'reflexes.prune' then perform private.prune_reflexes();
         when 'connections.due' then perform private.tend_connections();
+        when 'pushes.due' then perform private.queue_polls();
         when 'integrations.sweep' then perform private.sweep_integrations();
         when 'integrations.prune' then perform private.prune_integrations();
         when 'enrichments.sweep' then perform private.sweep_enrichments();

@@ -40,7 +40,7 @@ begin
     ) h;
     if v_any and not v_known then
       perform private.tell_security(new.user_id, 'Sign-in from a new device',
-        format('Somebody signed in to your account with %s on %s%s. If that was not you, change your password.',
+        format('Your account was signed in to with %s on %s%s. If that was not you, change your password.',
           private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'), v_where),
         true, 'login:' || new.id, v_device - 'userAgent');
     end if;
@@ -106,7 +106,7 @@ declare
 begin
   perform private.tell_security(new.user_id, 'A session was ended',
     format('Your session with %s on %s was ended%s.', private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'),
-      case new.revoked_reason when 'refresh_reuse' then ', because one of its tokens was used twice: somebody else may have had it' else ' from elsewhere' end),
+      case new.revoked_reason when 'refresh_reuse' then ', because one of its tokens was used twice: another person may have had it' else ' from elsewhere' end),
     false, 'session:' || new.id, v_device - 'userAgent');
   return null;
 end

@@ -1,7 +1,7 @@
 -- Reports who joins, leaves and changes roles (contract 30, 11.6). The acting person is left out; the person concerned is notified. Where a
 -- project or an organization is deleted as a whole, its members are deleted with it, and no notification is sent for each of them.
 
-create or replace function private.shown_name(p_user_id uuid, p_otherwise text default 'Somebody') returns text
+create or replace function private.shown_name(p_user_id uuid, p_otherwise text default 'A member') returns text
 language plpgsql stable security definer set search_path = ''
 as $$
 begin

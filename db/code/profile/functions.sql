@@ -142,7 +142,7 @@ begin
   end if;
   perform private.issue_account_link(u.id, 'verify_email', v_email);
   perform private.tell_security(u.id, 'Your e-mail address is about to change',
-    format('Somebody who is signed in to your account wants to use %s from now on. It changes when that address is confirmed. If it was not you, change your password now.', v_email),
+    format('A person who is signed in to your account wants to use %s from now on. It changes when that address is confirmed. If it was not you, change your password now.', v_email),
     true, 'email_change:' || pg_current_xact_id());
   perform private.audit('user.profile_updated', 'Another e-mail address was asked for.', null,
     jsonb_build_array(jsonb_build_object('field', 'pendingEmail', 'oldValue', null, 'newValue', v_email)));

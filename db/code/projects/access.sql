@@ -86,14 +86,6 @@ create policy delete_developer on public.project_files for delete to authenticat
 grant select (id, organization_id, user_id, name, path, mime_type, size, checksum, created_at) on public.staged_files to authenticated;
 create policy select_own on public.staged_files for select to authenticated using (user_id = (select private.user_id()));
 
-grant select on public.worktrees, public.worktree_branches to authenticated;
-create policy select_reader on public.worktrees for select to authenticated
-  using (exists (select from public.projects p where p.id = project_id)
-    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
-create policy select_reader on public.worktree_branches for select to authenticated
-  using (exists (select from public.projects p where p.id = project_id)
-    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
-
 -- project_activity: all entries for owner, admin, manager and auditor; their own entries for other members. No role writes.
 grant select on public.project_activity to authenticated;
 create policy select_overseer on public.project_activity for select to authenticated

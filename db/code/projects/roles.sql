@@ -4,8 +4,7 @@
 
 -- Constraints of the tables use them, so migration 005 creates them; every writer of a row needs them.
 grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns, private.refuse_row,
-  private.assert_projects_row, private.assert_project_members_row, private.assert_project_settings_row, private.assert_worktrees_row,
-  private.assert_worktree_branches_row, private.assert_project_activity_row
+  private.assert_projects_row, private.assert_project_members_row, private.assert_project_settings_row, private.assert_project_activity_row
   to anon, authenticated, service_role, kijko_server, kijko_worker;
 
 -- A person whose membership in an organization is deactivated is no guest of its projects either: their rows wait for the reactivation.

@@ -223,8 +223,3 @@ create or replace trigger _800_removed after delete on public.staged_files refer
   for each statement execute function private.tg_staged_files__count();
 create or replace trigger _800_changed after update on public.staged_files referencing old table as before_change new table as after_change
   for each statement execute function private.tg_staged_files__count();
-
-create or replace trigger _100_touch before update on public.worktrees
-  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
-create or replace trigger _100_touch before update on public.worktree_branches
-  for each row when (old.* is distinct from new.*) execute function private.tg__touch();

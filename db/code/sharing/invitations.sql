@@ -80,12 +80,12 @@ begin
   v_link := private.app_url() || '/project-invitation?token=' || v_token;
   v_text := format(E'%s invites you to the project "%s" in Kijko as %s.\n\n', v_name, private.one_line(p.name), m.role)
     || coalesce(regexp_replace(v_message, '^', '> ', 'gn') || E'\n\n', '')
-    || format(E'Accept or decline: %s\n\nThe link holds until %s (UTC) and for this address alone. Whoever does not know the sender may ignore this mail.\n',
+    || format(E'Accept or decline: %s\n\nThe link holds until %s (UTC) and for this address alone. If you do not know the sender, ignore this mail.\n',
       v_link, to_char(private.project_invitation_expiry(m) at time zone 'UTC', 'YYYY-MM-DD HH24:MI'));
   v_html := format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s invites you to the project &quot;%s&quot; in Kijko as %s.</p>',
       private.html_text(private.one_line(v_subject)), private.html_text(v_name), private.html_text(private.one_line(p.name)), m.role)
     || coalesce('<blockquote>' || replace(private.html_text(v_message), E'\n', '<br>') || '</blockquote>', '')
-    || format('<p><a href="%s">Accept or decline</a></p><p><small>The link holds until %s (UTC) and for this address alone. Whoever does not know the sender may ignore this mail.</small></p></body></html>',
+    || format('<p><a href="%s">Accept or decline</a></p><p><small>The link holds until %s (UTC) and for this address alone. If you do not know the sender, ignore this mail.</small></p></body></html>',
       private.html_text(v_link), to_char(private.project_invitation_expiry(m) at time zone 'UTC', 'YYYY-MM-DD HH24:MI'));
 
   perform private.drop_unsent_mail(i.mail_id);

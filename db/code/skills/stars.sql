@@ -54,7 +54,7 @@ declare
   v_rating numeric := case when jsonb_typeof(p -> 'body' -> 'rating') = 'number' then (p -> 'body' ->> 'rating')::numeric end;
 begin
   if s.user_id = private.user_id() then
-    perform private.refuse(403, 'FORBIDDEN', 'Nobody can rate their own skill.');
+    perform private.refuse(403, 'FORBIDDEN', 'You cannot rate your own skill.');
   elsif coalesce(v_rating not between 1 and 5 or v_rating <> trunc(v_rating), true) then
     perform private.refuse_field('rating', 'A rating is a whole number from 1 to 5.');
   end if;

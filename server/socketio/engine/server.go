@@ -99,7 +99,7 @@ type Server struct {
 // New makes a Server. It starts no goroutine; its sessions do.
 func New(deps Deps) (*Server, error) {
 	if deps.Accept == nil {
-		return nil, errors.New("engine: somebody must accept sessions")
+		return nil, errors.New("engine: Deps.Accept is missing")
 	}
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)

@@ -64,12 +64,12 @@ func smallDisk(ctx context.Context) (dir string, remove func() error, err error)
 	}, nil
 }
 
-// gitea runs the tests of worker/gitfetch, and those of connected accounts, with Gitea.
+// gitea runs the tests of worker/gitfetch, and those of connected accounts and of pushes, with Gitea.
 func gitea(ctx context.Context, out io.Writer) (tally, error) {
 	if err := provide(ctx, out, peers.GiteaProgram); err != nil {
 		return tally{}, err
 	}
-	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "Gitea", "./worker/gitfetch", "./tests/connections")
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "Gitea", "./worker/gitfetch", "./tests/connections", "./tests/pushes")
 }
 
 // keycloak runs the sign-in tests with Keycloak and our realm.
