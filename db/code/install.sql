@@ -49,6 +49,7 @@
 {{ template "identity/functions.sql" . }}
 {{ template "identity/signin.sql" . }}
 {{ template "identity/links.sql" . }}
+{{ template "identity/claim.sql" . }}
 {{ template "identity/external.sql" . }}
 {{ template "identity/oauth.sql" . }}
 {{ template "identity/refresh.sql" . }}
