@@ -60,6 +60,7 @@
 {{ template "security/compliance.sql" . }}
 {{ template "security/score.sql" . }}
 {{ template "security/triggers.sql" . }}
+{{ template "security/guards.sql" . }}
 {{ template "security/access.sql" . }}
 {{ template "identity/api.sql" . }}
 {{ template "identity/sessions.sql" . }}
