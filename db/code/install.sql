@@ -152,6 +152,7 @@
 {{ template "sharing/invitations.sql" . }}
 {{ template "sharing/api.sql" . }}
 {{ template "sharing/screens.sql" . }}
+{{ template "sharing/activity_days.sql" . }}
 {{ template "sharing/activity.sql" . }}
 {{ template "habits/functions.sql" . }}
 {{ template "habits/api.sql" . }}
