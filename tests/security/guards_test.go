@@ -32,20 +32,36 @@ func TestTheRulesOfRequestsFollowSimultaneousChanges(t *testing.T) {
 	anna := s.SignUp("Anna")
 	pool := s.DB.Pool("postgres")
 	changes := []func(n int) string{
-		func(int) string { return "update public.subscriptions set plan_id = 'enterprise' where organization_id = $1" },
-		func(int) string { return "update public.subscriptions set plan_id = 'teams' where organization_id = $1" },
-		func(int) string { return "update public.subscriptions set status = 'canceled' where organization_id = $1" },
-		func(int) string { return "update public.subscriptions set status = 'active' where organization_id = $1" },
-		func(n int) string { return fmt.Sprintf("update public.security_policies set session_minutes = %d where organization_id = $1", 15+n) },
-		func(n int) string { return fmt.Sprintf("update public.security_policies set ip_mode = 'enforce', ip_admin_bypass = %t where organization_id = $1", n%2 == 0) },
-		func(n int) string { return fmt.Sprintf("update public.security_policies set require_second_factor = 'all', expiry_days = %d where organization_id = $1", n%300) },
+		func(int) string {
+			return "update public.subscriptions set plan_id = 'enterprise' where organization_id = $1"
+		},
+		func(int) string {
+			return "update public.subscriptions set plan_id = 'teams' where organization_id = $1"
+		},
+		func(int) string {
+			return "update public.subscriptions set status = 'canceled' where organization_id = $1"
+		},
+		func(int) string {
+			return "update public.subscriptions set status = 'active' where organization_id = $1"
+		},
+		func(n int) string {
+			return fmt.Sprintf("update public.security_policies set session_minutes = %d where organization_id = $1", 15+n)
+		},
+		func(n int) string {
+			return fmt.Sprintf("update public.security_policies set ip_mode = 'enforce', ip_admin_bypass = %t where organization_id = $1", n%2 == 0)
+		},
+		func(n int) string {
+			return fmt.Sprintf("update public.security_policies set require_second_factor = 'all', expiry_days = %d where organization_id = $1", n%300)
+		},
 		func(n int) string {
 			return fmt.Sprintf("insert into public.ip_allow_list_entries (organization_id, name, network, is_range) values ($1, 'x', '10.%d.%d.0/24', true) on conflict do nothing", n%4, n%50)
 		},
 		func(n int) string {
 			return fmt.Sprintf("update public.ip_allow_list_entries set is_active = not is_active where organization_id = $1 and network = '10.%d.%d.0/24'", n%4, n%50)
 		},
-		func(int) string { return "delete from public.ip_allow_list_entries where organization_id = $1 and random() < 0.2" },
+		func(int) string {
+			return "delete from public.ip_allow_list_entries where organization_id = $1 and random() < 0.2"
+		},
 	}
 	var all sync.WaitGroup
 	for range 8 {
