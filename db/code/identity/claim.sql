@@ -142,7 +142,6 @@ declare
   u public.users;
   v jsonb;
   v_orgs uuid[];
-  v_org uuid;
   v_count integer;
   v_lines text;
   v_elsewhere text;
@@ -189,10 +188,12 @@ begin
 
   -- An invitation's token is no proof of the address: the inviting person sees it as well. So the owner of the address begins in an
   -- organization of their own, and decides about the others.
-  if u.default_organization_id is null or u.default_organization_id <> all (v_orgs) then
-    v_org := coalesce(v_orgs[1], private.create_organization(private.personal_organization_name(u.first_name, u.last_name, u.email), u.id));
-    update public.users x set default_organization_id = v_org where x.id = u.id;
-    v_orgs := case when v_orgs = '{}' then array[v_org] else v_orgs end;
+  -- A person whose memberships are all inactive, or who has none, is treated at the sign-in as everywhere.
+  if v_orgs = '{}' and exists (select from public.memberships m where m.user_id = u.id and m.status = 'active') then
+    v_orgs := array[private.create_organization(private.personal_organization_name(u.first_name, u.last_name, u.email), u.id)];
+  end if;
+  if v_orgs <> '{}' and coalesce(u.default_organization_id <> all (v_orgs), true) then
+    update public.users x set default_organization_id = v_orgs[1] where x.id = u.id;
   end if;
   update public.users x set email_verified_at = p_at, two_factor_enabled_at = null where x.id = u.id;
 
