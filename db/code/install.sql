@@ -49,6 +49,7 @@
 {{ template "identity/functions.sql" . }}
 {{ template "identity/signin.sql" . }}
 {{ template "identity/links.sql" . }}
+{{ template "identity/claim.sql" . }}
 {{ template "identity/external.sql" . }}
 {{ template "identity/oauth.sql" . }}
 {{ template "identity/refresh.sql" . }}
@@ -59,6 +60,7 @@
 {{ template "security/compliance.sql" . }}
 {{ template "security/score.sql" . }}
 {{ template "security/triggers.sql" . }}
+{{ template "security/guards.sql" . }}
 {{ template "security/access.sql" . }}
 {{ template "identity/api.sql" . }}
 {{ template "identity/sessions.sql" . }}
@@ -184,6 +186,7 @@
 {{ template "sharing/invitations.sql" . }}
 {{ template "sharing/api.sql" . }}
 {{ template "sharing/screens.sql" . }}
+{{ template "sharing/activity_days.sql" . }}
 {{ template "sharing/activity.sql" . }}
 {{ template "sources/functions.sql" . }}
 {{ template "sources/api.sql" . }}

@@ -164,6 +164,14 @@ func TestTheSecondFactorIsDemandedBehindALinkAndAProvider(t *testing.T) {
 		prove(l.Stack, demanded(l.In(t).With("Idempotency-Key", "provider").Do("POST", "/auth/oauth/callback", body)), code()).Want(200)
 		require.Equal(t, "2fa sso", methodOf(l.Stack, ann))
 	})
+	t.Run("TheMembershipThatEndedMeanwhileIsWritten", func(t *testing.T) {
+		belong(l.Stack, ann, l.SignUp("Boss"), "member")
+		refusal := demanded(byLink(l.Stack, ann))
+		l.DB.Exec("update public.memberships set status = 'inactive' where user_id = $1 and role = 'member'", ann.ID)
+		prove(l.Stack, refusal, code()).Problem(403, "MEMBERSHIP_INACTIVE")
+		require.Equal(t, "2fa failed Membership inactive with Firefox Windows from 127.0.0.1", tried(t, l.Stack, ann))
+		require.Equal(t, "security.login_failed Membership inactive with Firefox Windows from 127.0.0.1", trail(l.Stack, ann))
+	})
 	t.Run("AResetIsNoWayAroundIt", func(t *testing.T) {
 		l.Do("POST", "/auth/reset-password", fields{"token": mailed(l.Stack, ann, "reset_password"), "password": "Another-Horse-8"}).Want(204)
 		demanded(l.Do("POST", "/auth/login", fields{"email": ann.Email, "password": "Another-Horse-8"}))

@@ -31,6 +31,12 @@ func TestNoRouteTakesAnAddressInside(t *testing.T) {
 		code, field        string
 	}{
 		{"a connector", "POST", "/integrations/connectors", func(a string) any { return map[string]any{"name": "Inside", "remoteMcpServerUrl": a} }, 400, "VALIDATION_ERROR", "remoteMcpServerUrl"},
+		{"the icon of a connector", "POST", "/integrations/connectors", func(a string) any {
+			return map[string]any{"name": "Inside", "remoteMcpServerUrl": "https://mcp.example.nl", "iconUrl": a}
+		}, 400, "VALIDATION_ERROR", "iconUrl"},
+		{"the webhook of a connector", "POST", "/integrations/connectors", func(a string) any {
+			return map[string]any{"name": "Inside", "remoteMcpServerUrl": "https://mcp.example.nl", "config": map[string]any{"webhookUrl": a}}
+		}, 400, "VALIDATION_ERROR", "config.webhookUrl"},
 		{"an outgoing webhook", "POST", "/integrations/webhooks", func(a string) any {
 			return map[string]any{"name": "Inside", "endpointUrl": a, "secret": strings.Repeat("s", 16), "events": []string{"context.created"}}
 		}, 400, "VALIDATION_ERROR", "endpointUrl"},

@@ -28,7 +28,9 @@ func BenchmarkActivity(b *testing.B) {
 			select $1, $2, case when n % 10 = 0 then 'permission' else 'chat' end, $3, 'Anna', 'anna@example.nl', 'did ' || n, now() - n * interval '100 seconds'
 			from generate_series(1, $4) n`, anna.OrgID, id, anna.ID, size)
 	}
-	s.DB.Exec("vacuum analyze public.project_activity")
+	s.DB.Exec("update private.audit_mark set settled_at = now()")
+	s.DB.Exec("select private.close_activity_days() from generate_series(1, 5)")
+	s.DB.Exec("vacuum analyze public.project_activity, private.activity_days")
 	for _, query := range []string{"range=7d", "range=all", "range=all&type=permission", "range=all&page=4"} {
 		b.Run(query, func(b *testing.B) {
 			took := map[int][]time.Duration{}

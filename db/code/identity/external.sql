@@ -137,26 +137,6 @@ comment on function private.provider_session is
   'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Judges: callable by the worker only.';
 grant execute on function private.provider_session to kijko_worker;
 
--- The person who registered this address never proved to own it; the person who signs in now did. So no credential of the first person may
--- open the account any longer. Otherwise a stranger could register another person's address and wait for its owner.
-create or replace function private.claim_account(p_user_id uuid, p_at timestamptz) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from private.credentials c where c.user_id = p_user_id;
-  delete from private.identities i where i.user_id = p_user_id;
-  delete from private.account_tokens t where t.user_id = p_user_id and t.used_at is null;
-  delete from private.second_factors f where f.user_id = p_user_id;
-  delete from private.backup_codes b where b.user_id = p_user_id;
-  delete from private.remembered_devices d where d.user_id = p_user_id;
-  perform private.end_api_key(k.id, 'revoked') from public.api_keys k where k.user_id = p_user_id and k.revoked_at is null;
-  perform private.revoke_session(s.id, 'account_claimed', p_at) from private.sessions s where s.user_id = p_user_id and s.revoked_at is null;
-  update public.users u set email_verified_at = p_at, two_factor_enabled_at = null where u.id = p_user_id;
-end
-$$;
-comment on function private.claim_account is
-  'An unverified account becomes that of the person who proved to own its address. Judges: callable by definer functions of ours only.';
-
 -- Finds or creates the account for an identity that is not known yet.
 create or replace function private.adopt_identity(p jsonb) returns uuid
 language plpgsql volatile security definer set search_path = ''

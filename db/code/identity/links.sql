@@ -133,6 +133,8 @@ as $$
 declare
   v private.account_tokens;
 begin
+  -- The account before its links, as a claim does, which ends the other links of the account.
+  perform from public.users u where u.id = (select t.user_id from private.account_tokens t where t.token_hash = p_token_hash) for no key update;
   update private.account_tokens t set used_at = p_at
   where t.token_hash = p_token_hash and t.purpose = p_purpose and t.used_at is null and t.expires_at > p_at
     and (p_purpose = 'verify_email' or exists (select from public.users u where u.id = t.user_id and u.email = t.email))

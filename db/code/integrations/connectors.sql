@@ -7,6 +7,13 @@ return char_length(p_url) <= 2048 and p_url ~ ('^(' || p_schemes || ')://[^/?#@\
 comment on function private.is_web_address is 'Is it an address of one of the schemes ("http|https"), without credentials, of at most 2048 characters?';
 grant execute on function private.is_web_address to authenticated;
 
+-- Addresses that our servers do not contact when they are saved: browsers load the icon, and a later caller would resolve the name again.
+create or replace function private.is_outside_address(p_url text) returns boolean
+language sql immutable parallel safe
+return coalesce(private.is_web_address(p_url, 'https') and private.is_public_address(p_url), false);
+comment on function private.is_outside_address is 'Is it an https address of a public host, without credentials, of at most 2048 characters?';
+grant execute on function private.is_outside_address to authenticated;
+
 create or replace function private.connector_config(p_old jsonb, p_value jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -42,8 +49,8 @@ begin
     perform private.refuse_field('config.customHeaders', 'There are at most 20 headers.');
   elsif exists (select from jsonb_each(c -> 'customHeaders') h where h.value <> '"••••"' or char_length(h.key) not between 1 and 100) then
     perform private.refuse_field('config.customHeaders', 'Values of headers are sealed by the server; set them through the API.');
-  elsif coalesce(c -> 'webhookUrl', 'null') <> 'null' and not coalesce(private.is_web_address(c ->> 'webhookUrl', 'https'), false) then
-    perform private.refuse_field('config.webhookUrl', 'The webhook has an https address of at most 2048 characters.');
+  elsif coalesce(c -> 'webhookUrl', 'null') <> 'null' and not private.is_outside_address(c ->> 'webhookUrl') then
+    perform private.refuse_field('config.webhookUrl', 'The webhook has an https address of a public host, of at most 2048 characters.');
   end if;
   return nullif(v, '{}');
 end
@@ -71,8 +78,8 @@ begin
   end if;
   if b ? 'iconUrl' and b ->> 'iconUrl' is distinct from c.icon_url then
     c.icon_url := nullif(b ->> 'iconUrl', '');
-    if c.icon_url is not null and not private.is_web_address(c.icon_url, 'https') then
-      perform private.refuse_field('iconUrl', 'The icon has an https address of at most 2048 characters.');
+    if c.icon_url is not null and not private.is_outside_address(c.icon_url) then
+      perform private.refuse_field('iconUrl', 'The icon has an https address of a public host, of at most 2048 characters.');
     end if;
   end if;
   if b ? 'remoteMcpServerUrl' or c.id is null then

@@ -56,21 +56,30 @@ create or replace trigger _900_tell after insert or update or delete on public.c
 create or replace trigger _900_tell after insert or update or delete on public.webhooks
   for each row execute function private.tg__tell_integration('webhook');
 
--- Before the row is deleted, because its tokens are deleted with it.
-create or replace function private.tg_integrations__revoke() returns trigger
+create or replace function private.revoke_integration(p_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_id uuid;
 begin
   insert into private.integration_revocations (organization_id, provider, sealed)
-  select old.organization_id, old.provider, s.sealed
-  from private.integration_secrets s join public.integration_apps a on a.id = old.provider
-  where s.integration_id = old.id and a.auth = 'oauth'
+  select i.organization_id, i.provider, s.sealed
+  from public.integrations i join private.integration_secrets s on s.integration_id = i.id join public.integration_apps a on a.id = i.provider
+  where i.id = p_id and a.auth = 'oauth'
   returning id into v_id;
   if found then
     perform private.enqueue('integrations.run', jsonb_build_object('revocationId', v_id), p_queue => 'integrations');
   end if;
+end
+$$;
+comment on function private.revoke_integration is 'Has a provider told that its tokens are void. Judges: callable by definer functions and triggers of ours only.';
+
+-- Before the row is deleted, because its tokens are deleted with it.
+create or replace function private.tg_integrations__revoke() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.revoke_integration(old.id);
   return old;
 end
 $$;

@@ -242,6 +242,8 @@ as $$
 declare
   v_user constant uuid := private.enter_caller(p);
 begin
+  -- The account before its password, as a claim and a reset do.
+  perform from public.users u where u.id = v_user for no key update;
   update private.credentials c
   set password_hash = p ->> 'new_hash', meets_policy = (p ->> 'meets_policy')::boolean, changed_at = greatest(now(), c.changed_at + interval '1 microsecond')
   where c.user_id = v_user and c.password_hash = p ->> 'checked_hash';

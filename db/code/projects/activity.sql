@@ -90,8 +90,9 @@ declare
 begin
   delete from public.project_activity where created_at < p_at - interval '400 days';
   get diagnostics v_count = row_count;
+  perform private.close_activity_days(p_at);
   return v_count;
 end
 $$;
-comment on function private.prune_activity is 'Retention of 400 days. Judges: callable by the worker only.';
+comment on function private.prune_activity is 'Retention of 400 days, and the numbers of days that have ended. Judges: callable by the worker only.';
 grant execute on function private.prune_activity to kijko_worker;

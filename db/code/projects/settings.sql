@@ -18,13 +18,13 @@ return (
 comment on function private.settings_json is 'AdvancedSettingsConfig with the form''s remaining fields.';
 
 -- https, no credentials, and no address that is visibly private. The resolved address is checked again at each call.
-create or replace function private.is_public_url(p_url text) returns boolean
+create or replace function private.is_public_address(p_url text) returns boolean
 language plpgsql immutable parallel safe
 as $$
 declare
   v_host text := lower(substring(p_url from '^https://([^/?#@\s\\:\[\]]+)(?::[0-9]{1,5})?(?:[/?#][^\s\\]*)?$'));
 begin
-  if v_host is null or char_length(p_url) > 500 or v_host !~ '\.' or v_host ~ '(^|\.)(localhost|local|internal|home\.arpa)\.?$' then
+  if v_host is null or v_host !~ '\.' or v_host ~ '(^|\.)(localhost|local|internal|home\.arpa)\.?$' then
     return false;
   end if;
   -- A name that ends in digits would be read as an IPv4 address, in whatever notation.
@@ -38,7 +38,12 @@ begin
   return true;
 end
 $$;
-comment on function private.is_public_url is 'Is this an https address of a public host, as far as its text tells?';
+comment on function private.is_public_address is 'Is this an https address of a public host, as far as its text tells?';
+
+create or replace function private.is_public_url(p_url text) returns boolean
+language sql immutable parallel safe
+return char_length(p_url) <= 500 and private.is_public_address(p_url);
+comment on function private.is_public_url is 'Is this an https address of a public host, as far as its text tells, of at most 500 characters?';
 
 create or replace function private.store_webhook_secret(p_project_id uuid, p_sealed text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -153,7 +158,7 @@ $$;
 comment on function private.apply_settings is
   'Merges settings into a project, as the caller; true when the given sealed secret was stored with a new webhook URL.';
 
-grant execute on function private.settings_json, private.is_public_url, private.store_webhook_secret, private.merged_switches,
+grant execute on function private.settings_json, private.is_public_address, private.is_public_url, private.store_webhook_secret, private.merged_switches,
   private.apply_settings to authenticated;
 
 create or replace function api.get_project_settings(p jsonb) returns jsonb

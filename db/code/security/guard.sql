@@ -15,6 +15,12 @@ $$;
 comment on function private.as_inet is 'The text as an address or network, null where it is none.';
 grant execute on function private.as_inet to authenticated;
 
+-- Go has parsed the address of a request through our server; this function parses it without the price of catching errors.
+create or replace function private.client_address(p_client_ip text) returns inet
+language sql immutable parallel safe
+return case when p_client_ip ~ '^[0-9a-f:.]+$' then (case when p_client_ip like '::ffff:%.%' then substr(p_client_ip, 8) else p_client_ip end)::inet end;
+comment on function private.client_address is 'The address of a request as our server passes it, or null where it is none.';
+
 -- Plpgsql, because SQL would be inlined, and the address parsed again for each entry.
 create or replace function private.is_listed(p_org_id uuid, p_address inet) returns boolean
 language plpgsql stable parallel safe
@@ -25,58 +31,44 @@ end
 $$;
 comment on function private.is_listed is 'Does an active entry of the organization''s allow-list name the address?';
 
--- Go has parsed the address of a request through our server; this function parses it without the price of catching errors.
-create or replace function private.client_address(p_client_ip text) returns inet
-language sql immutable parallel safe
-return case when p_client_ip ~ '^[0-9a-f:.]+$' then (case when p_client_ip like '::ffff:%.%' then substr(p_client_ip, 8) else p_client_ip end)::inet end;
-comment on function private.client_address is 'The address of a request as our server passes it, or null where it is none.';
+-- Postgres prepares an expression once a transaction, so its length is what the rules cost a request. This one is short: it only says that a
+-- session meets all rules. p_client_ip: '' says that the address was checked before (a socket that is checked again), null that it is
+-- unknown, which no list allows. Postgres inlines it into the statement that reads the row.
+create or replace function private.meets_guard(
+  g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text,
+  p_password_changed_at timestamptz
+) returns boolean
+language sql stable parallel safe
+return coalesce(least(p_signed_in_at + g.session_length, p_last_active_at + g.idle_length, p_password_changed_at + g.password_length) > now(), true)
+  and (p_has_second_factor or p_role <> all (g.second_factor_roles))
+  and (p_role = any (g.free_roles) or p_client_ip = ''
+    or case when p_client_ip ~ '^[0-9a-f:.]+$' then p_client_ip::inet end <<= any (g.networks));
+comment on function private.meets_guard is
+  'Does a session meet all of its organization''s rules? Where not true, judge_guard says which is broken. Callable by functions of ours only.';
 
--- One query returns all rules of an organization. p_client_ip: '' says that the address was checked before (a socket that is checked
--- again), null that it is unknown, which no list allows. Times of last use are written once a minute and some seconds late, so an idle
--- session gets that much more. Where people sign in at an external provider, a password opens nothing, however old it is.
+create or replace function private.is_outside(g private.guards, p_role text, p_client_ip text) returns boolean
+language sql immutable parallel safe
+return p_role <> all (g.free_roles) and p_client_ip is distinct from ''
+  and not coalesce(private.client_address(p_client_ip) <<= any (g.networks), false);
+comment on function private.is_outside is 'Is this an address that the allow-list does not admit for the role? Not where it was checked before.';
+
 create or replace function private.judge_guard(
-  p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text
+  g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text,
+  p_password_changed_at timestamptz
 ) returns text
 language plpgsql stable parallel safe
 as $$
-declare
-  v record;
-  v_unlisted boolean := false;
 begin
-  -- By keys only, so that Postgres keeps one plan for all callers instead of making one at each call.
-  select p.session_minutes, p.idle_minutes, p.require_second_factor, p.expiry_days, p.sso_enforced, p.ip_mode, p.ip_admin_bypass, pl.gates
-  into v
-  from public.subscriptions s
-  join public.plans pl on pl.id = private.plan_in_effect(s)
-  join public.security_policies p on p.organization_id = s.organization_id
-  where s.organization_id = p_org_id;
-
-  if 'security_policies' = any (v.gates) and (p_signed_in_at <= now() - make_interval(mins => v.session_minutes)
-    or v.idle_minutes > 0 and p_last_active_at <= now() - make_interval(mins => v.idle_minutes, secs => 70))
-  then
-    return 'SESSION_EXPIRED';
-  end if;
-  if v.ip_mode <> 'disabled' and p_client_ip is distinct from '' and 'ip_allow_list' = any (v.gates)
-    and not (v.ip_admin_bypass and p_role in ('owner', 'admin'))
-  then
-    v_unlisted := not private.is_listed(p_org_id, private.client_address(p_client_ip));
-    if v_unlisted and v.ip_mode = 'enforce' then
-      return 'IP_NOT_ALLOWED';
-    end if;
-  end if;
-  if 'security_policies' = any (v.gates) then
-    if not p_has_second_factor and (v.require_second_factor = 'all' or v.require_second_factor = 'admins' and p_role in ('owner', 'admin')) then
-      return 'TWO_FACTOR_SETUP_REQUIRED';
-    elsif v.expiry_days > 0 and not v.sso_enforced and exists (select from private.credentials c
-      where c.user_id = p_user_id and c.changed_at <= now() - make_interval(days => v.expiry_days))
-    then
-      return 'PASSWORD_EXPIRED';
-    end if;
-  end if;
-  return case when v_unlisted then 'warned' end;
+  return case
+    when p_signed_in_at + g.session_length <= now() or p_last_active_at + g.idle_length <= now() then 'SESSION_EXPIRED'
+    when g.ip_mode = 'enforce' and private.is_outside(g, p_role, p_client_ip) then 'IP_NOT_ALLOWED'
+    when not p_has_second_factor and p_role = any (g.second_factor_roles) then 'TWO_FACTOR_SETUP_REQUIRED'
+    when p_password_changed_at + g.password_length <= now() then 'PASSWORD_EXPIRED'
+    when g.ip_mode = 'warn' and private.is_outside(g, p_role, p_client_ip) then 'warned'
+  end;
 end
 $$;
-comment on function private.judge_guard is
+comment on function private.judge_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz) is
   'What the organization''s rules say of a session: the code of a refusal, warned for an address that is only to be noted, or null. Callable by functions of ours only.';
 
 create or replace function private.refuse_guarded(p_code text) returns void
@@ -115,60 +107,56 @@ create or replace function private.enter_guarded_key(p_org_id uuid, p_role text,
 language plpgsql volatile
 as $$
 declare
-  v public.security_policies;
+  v_mode text := (select g.ip_mode from private.guards g where g.organization_id = p_org_id and g.ip_mode <> 'disabled' and private.is_outside(g, p_role, p_client_ip));
 begin
-  select * into v from public.security_policies p where p.organization_id = p_org_id and p.ip_mode <> 'disabled' and private.has_gate(p_org_id, 'ip_allow_list');
-  if not found then
-    return;
-  end if;
-  if p_client_ip = '' or v.ip_admin_bypass and p_role in ('owner', 'admin') or private.is_listed(p_org_id, private.client_address(p_client_ip)) then
-    return;
-  elsif v.ip_mode = 'enforce' then
+  if v_mode = 'enforce' then
     perform private.refuse_guarded('IP_NOT_ALLOWED');
+  elsif v_mode = 'warn' then
+    perform private.warn_of_address(p_key_id, p_client_ip);
   end if;
-  perform private.warn_of_address(p_key_id, p_client_ip);
 end
 $$;
 comment on function private.enter_guarded_key is 'Holds an API key to its organization''s allow-list. Callable by functions of ours that admit keys only. Errors: 403 IP_NOT_ALLOWED.';
 
--- The branch of private.enter. A session that lacks a second factor or has an expired password may use the routes that fix it: the server
--- sets app.unrestricted for those routes (server/openapi, Operation.Unrestricted).
-create or replace function private.enter_guarded(
-  p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz,
-  p_client_ip text, p_session_id uuid
+-- The rare branch of private.enter. A session that lacks a second factor or has an expired password may use the routes that fix it: the
+-- server sets app.unrestricted for those routes (server/openapi, Operation.Unrestricted).
+create or replace function private.meet_guard(
+  p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text,
+  p_password_changed_at timestamptz, p_session_id uuid
 ) returns void
 language plpgsql volatile
 as $$
 declare
-  v_verdict constant text := private.judge_guard(p_user_id, p_org_id, p_role, p_has_second_factor, p_signed_in_at, p_last_active_at, p_client_ip);
+  v_verdict constant text := (
+    select private.judge_guard(g, p_role, p_has_second_factor, p_signed_in_at, p_last_active_at, p_client_ip, p_password_changed_at)
+    from private.guards g where g.organization_id = p_org_id);
 begin
   if v_verdict = 'warned' then
     perform private.warn_of_address(p_session_id, p_client_ip);
-  elsif v_verdict is not null
-    and not (v_verdict in ('TWO_FACTOR_SETUP_REQUIRED', 'PASSWORD_EXPIRED') and current_setting('app.unrestricted', true) = 'on')
-  then
+  elsif not (v_verdict in ('TWO_FACTOR_SETUP_REQUIRED', 'PASSWORD_EXPIRED') and current_setting('app.unrestricted', true) = 'on') then
     perform private.refuse_guarded(v_verdict);
   end if;
 end
 $$;
-comment on function private.enter_guarded is 'Holds a session to its organization''s rules. Callable by private.enter only. Errors: as private.refuse_guarded.';
+comment on function private.meet_guard is
+  'Refuses a session that does not meet its organization''s rules, or has its address noted. Callable by private.enter only. Errors: as private.refuse_guarded.';
+drop function if exists private.enter_guarded(uuid, uuid, text, boolean, timestamptz, timestamptz, text, uuid);
+drop function if exists private.judge_guard(uuid, uuid, text, boolean, timestamptz, timestamptz, text);
 
 -- Returns the refusal of the claims of this request, or null, for callers past our server. Their address is unverified.
 create or replace function private.claims_refusal(p_user_id uuid, p_signed_in_at timestamptz, p_last_active_at timestamptz) returns text
 language plpgsql stable parallel safe
 as $$
-declare
-  v record;
 begin
-  select m.organization_id, m.role, u.two_factor_enabled_at is not null as has_second_factor into v
-  from public.memberships m
-  join public.users u on u.id = m.user_id
-  where m.user_id = p_user_id and m.is_guarded and m.status = 'active'
-    and m.organization_id = coalesce(private.claimed_org_id(), u.default_organization_id);
-  if not found then
-    return null;
-  end if;
-  return nullif(private.judge_guard(p_user_id, v.organization_id, v.role, v.has_second_factor, p_signed_in_at, p_last_active_at, null), 'warned');
+  return (
+    select nullif(private.judge_guard(g, m.role, u.two_factor_enabled_at is not null, p_signed_in_at, p_last_active_at, null,
+      u.password_changed_at), 'warned')
+    from public.memberships m
+    join public.users u on u.id = m.user_id
+    join private.guards g on g.organization_id = m.organization_id
+    where m.user_id = p_user_id and m.is_guarded and m.status = 'active'
+      and m.organization_id = coalesce(private.claimed_org_id(), u.default_organization_id)
+  );
 end
 $$;
 comment on function private.claims_refusal is 'The code of the refusal that the claims of this request meet, or null. Callable by functions of ours only.';

@@ -154,6 +154,7 @@ begin
   update private.second_factor_challenges c set used_at = p_at where c.token_hash = v.token_hash;
   -- Five minutes have passed at most: the membership and the rules are checked as they are now.
   if not exists (select from public.memberships m where m.user_id = v.user_id and m.organization_id = v.organization_id and m.status = 'active') then
+    perform private.record_attempt(v.user_id, v.organization_id, '2fa', 'failed', 'Membership inactive', p ->> 'user_agent');
     return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
   end if;
   v_problem := private.sign_in_policy_problem(v.user_id, v.organization_id, v.method, p ->> 'user_agent');

@@ -57,7 +57,8 @@ end
 $$;
 comment on function private.activity_page is 'ActivityEvent[] of a project, newest first, as far as the caller reads its log.';
 
--- Counts without the policies, which read more of each row than an index holds: a long log is counted by the index alone.
+-- Counts without the policies, which read more of each row than an index holds. Of those who read the whole log, closed days are summed
+-- (activity_days.sql), and only what is outside them is counted by the index.
 create or replace function private.activity_count(p_project_id uuid, p_type text, p_since timestamptz) returns bigint
 language plpgsql stable security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
@@ -66,12 +67,24 @@ as $$
 declare
   v_where text := private.activity_conditions(p_project_id, p_type, p_since);
   v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+  v_since constant timestamptz := coalesce(private.shown(p_since), '-infinity');
+  v_first timestamptz;
+  v_until timestamptz;
   v bigint;
 begin
   perform private.assert_project_role(p_project_id);
+  if private.reads_all_activity(p_project_id) then
+    -- The closed days from the first whole one on.
+    v_first := case when isfinite(v_since) then date_trunc('day', v_since + interval '1 day' - interval '1 microsecond', 'UTC') else v_since end;
+    v_until := (select m.closed_until from private.activity_mark m where m.closed_until > v_first);
+  end if;
   execute 'select count(*) from public.project_activity a where ' || v_where
-  into v using v_org, p_project_id, p_type, p_since, private.user_id();
-  return v;
+    || case when v_until is null then '' when v_first > '-infinity' then ' and (a.created_at >= $6 or a.created_at < $7)' else ' and a.created_at >= $6' end
+  into v using v_org, p_project_id, p_type, p_since, private.user_id(), v_until, v_first;
+  return v + coalesce((
+    select sum(d.entries) from private.activity_days d
+    where v_until is not null and d.project_id = p_project_id and (p_type = 'all' or d.type = p_type)
+      and (d.day >= (v_first at time zone 'UTC')::date or v_first = '-infinity')), 0);
 end
 $$;
 comment on function private.activity_count is

@@ -4,7 +4,7 @@
 //	go run ./tests/bench/http              all
 //	KIJKO_BENCH_BASE=../before go run ./tests/bench/http read
 //	                                       beside the server of another checkout, on the same database in the same rounds (read, write, fair)
-//	go run ./tests/bench/http write quota  some of start, read, keys, peer, write, pooler, list, quota, flood, fair
+//	go run ./tests/bench/http write quota  some of start, read, rules, keys, peer, write, pooler, list, quota, flood, fair
 package main
 
 import (
@@ -86,7 +86,7 @@ func run(ctx context.Context) (err error) {
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"start", b.coldStart}, {"read", b.read}, {"keys", b.keys}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"flood", b.flood}, {"fair", b.fair}} {
+	}{{"start", b.coldStart}, {"read", b.read}, {"rules", b.rules}, {"keys", b.keys}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"flood", b.flood}, {"fair", b.fair}} {
 		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], step.name) {
 			continue
 		}
@@ -284,6 +284,36 @@ func (b *bench) read(ctx context.Context) error {
 	report("P1", fmt.Sprintf("one-row GET / pgbench pipelined (%.0f a second, p99 %.1f ms)", median(ours), median(p99)), median(ratios), "must 0.40, aim 0.55")
 	reportBeside("P1", "one-row GET", beside)
 	return nil
+}
+
+// rules measures the same read in an organization that demands a second factor, addresses of its list and young passwords.
+func (b *bench) rules(ctx context.Context) error {
+	set := func(plan string) error {
+		_, err := b.owner.Exec(ctx, strings.NewReplacer("{org}", b.person.org, "{user}", b.person.user, "{plan}", plan).Replace(`
+			update public.subscriptions set plan_id = '{plan}' where organization_id = '{org}';
+			update public.users set two_factor_enabled_at = now() where id = '{user}';
+			update public.security_policies set require_second_factor = 'all', expiry_days = 90, ip_mode = 'enforce', ip_admin_bypass = false where organization_id = '{org}';
+			insert into public.ip_allow_list_entries (organization_id, name, network, is_range)
+			select '{org}', 'x', ('127.' || n || '.0.0/16')::cidr, true from generate_series(0, 19) n on conflict do nothing`))
+		return err
+	}
+	var ratios []float64
+	for range 2 * rounds {
+		var rates []float64
+		for _, plan := range []string{"free", "enterprise"} {
+			if err := set(plan); err != nil {
+				return err
+			}
+			h, err := b.wrk(ctx, "/api/v1/projects/"+b.project, "")
+			if err != nil {
+				return err
+			}
+			rates = append(rates, h.rate)
+		}
+		ratios = append(ratios, rates[1]/rates[0])
+	}
+	report("", "one-row GET with all rules of an organization / with none", median(ratios), "must 0.97")
+	return set("free")
 }
 
 // besideOther adds the rate of a load divided by that of the other checkout's server.
