@@ -111,7 +111,9 @@ func TestAnnaReadsWhatHerContextIsAbout(t *testing.T) {
 	require.Contains(t, calls[0].Text, "cart.go")
 
 	l.ready()
-	models.Always(func(llmtest.Call) llmtest.Reply { return llmtest.Answer(answer("It bills more. It is small. It is in Go.")) })
+	models.Always(func(llmtest.Call) llmtest.Reply {
+		return llmtest.Answer(answer("It bills more. It is small. It is in Go."))
+	})
 	old := l.get()
 	require.Equal(t, []any{"It bills. It is small. It is in Go.", true, 1.}, []any{old.Value("description"), old.Value("stale"), old.Value("version")}, "after a version the old text comes at once")
 	stack.Eventually(t, "the new one follows", func() bool { return l.get().Value("version") == 2. })
@@ -126,7 +128,7 @@ func TestAnnaReadsWhatHerContextIsAbout(t *testing.T) {
 	require.Equal(t, "kijko-extractive", l.regenerate().Want(200).String("model"))
 	async := l.anna.With("Prefer", "respond-async").Do("POST", "/contexts/"+l.project+"/summary/regenerate", nil).Want(202)
 	stack.Eventually(t, "the operation ends", func() bool {
-		return l.anna.Get("/contexts/" + l.project + "/operations/" + async.String("operationId")).Want(200).String("status") == "completed"
+		return l.anna.Get("/contexts/"+l.project+"/operations/"+async.String("operationId")).Want(200).String("status") == "completed"
 	})
 }
 

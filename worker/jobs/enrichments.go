@@ -25,11 +25,11 @@ func EnrichmentsRun(e *enrichments.Engine, slots int) runner.Lease {
 // enrichmentRows is how many rows one transaction of EnrichmentsDrop removes.
 const enrichmentRows = 5000
 
-// EnrichmentsDrop: {"projectId"}. Removes definitions and embeddings that are no longer in force, in small transactions. Unique key
-// enrichments.drop:<projectId>; 10 attempts, 10 s to 10 min. After a permanent failure the rows stay, and stay invisible, until the next
-// run of the context ends.
+// EnrichmentsDrop: {"projectId"}. Removes definitions and embeddings that are no longer in force, in small transactions. Without
+// a unique key: one that is working already may have passed the rows of a later reset. 10 attempts, 10 s to 10 min. After a permanent
+// failure the rows stay, and stay invisible, until the next run of the context ends.
 func EnrichmentsDrop(pool *pgxpool.Pool) runner.Type {
-	return runner.Type{Name: "enrichments.drop", Unique: "enrichments.drop:<projectId>", Attempts: 10, TimeLimit: 10 * time.Minute,
+	return runner.Type{Name: "enrichments.drop", Attempts: 10, TimeLimit: 10 * time.Minute,
 		Backoff: runner.Exponential(10*time.Second, 10*time.Minute),
 		Work: func(ctx context.Context, job runner.Job) error {
 			var args struct {

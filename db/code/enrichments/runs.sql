@@ -186,7 +186,7 @@ begin
     -- Symbols go with their contents, in small transactions of a job.
     delete from public.symbol_files f where f.project_id = p_project_id;
   end if;
-  perform private.enqueue('enrichments.drop', jsonb_build_object('projectId', p_project_id), now(), 'enrichments.drop:' || p_project_id);
+  perform private.enqueue('enrichments.drop', jsonb_build_object('projectId', p_project_id));
   perform private.add_changelog(p_project_id, 'config', 'Enrichments reset');
 end
 $$;

@@ -10,50 +10,66 @@ declare
   v_length constant integer := char_length(p_pattern);
   v_at integer := 1;
   v_char text;
-  v_in_braces boolean := false;
+  v_depth integer := 0;
   v_commas integer := 0;
   v_combinations integer := 1;
 begin
   if btrim(p_pattern, '/ ') = '' then
     return false;
   end if;
+  -- Everything is closed.
   while v_at <= v_length loop
     v_char := substr(p_pattern, v_at, 1);
-    case v_char
-      when '\' then
+    if v_char = '\' then
+      v_at := v_at + 1;
+      if v_at > v_length then
+        return false;
+      end if;
+    elsif v_char = '[' then
+      v_at := v_at + 1;
+      if substr(p_pattern, v_at, 1) in ('^', '!') then
         v_at := v_at + 1;
+      end if;
+      if substr(p_pattern, v_at, 1) in (']', '') then
+        return false;
+      end if;
+      loop
+        v_char := substr(p_pattern, v_at, 1);
+        exit when v_char = ']';
+        v_at := v_at + case v_char when '\' then 2 else 1 end;
         if v_at > v_length then
           return false;
         end if;
-      when '[' then
+      end loop;
+    elsif v_char = '{' then
+      v_depth := v_depth + 1;
+    elsif v_char = '}' then
+      v_depth := v_depth - 1;
+      if v_depth < 0 then
+        return false;
+      end if;
+    end if;
+    v_at := v_at + 1;
+  end loop;
+  if v_depth > 0 then
+    return false;
+  end if;
+  -- The combinations of braces; those in a class count too, so that the count is never too low.
+  v_at := 1;
+  while v_at <= v_length loop
+    case substr(p_pattern, v_at, 1)
+      when '\' then
         v_at := v_at + 1;
-        if substr(p_pattern, v_at, 1) in ('^', '!') then
-          v_at := v_at + 1;
-        end if;
-        if substr(p_pattern, v_at, 1) in (']', '') then
-          return false;
-        end if;
-        loop
-          v_char := substr(p_pattern, v_at, 1);
-          exit when v_char = ']';
-          v_at := v_at + case v_char when '\' then 2 else 1 end;
-          if v_at > v_length then
-            return false;
-          end if;
-        end loop;
       when '{' then
-        if v_in_braces then
+        v_depth := v_depth + 1;
+        if v_depth > 1 then
           return false;
         end if;
-        v_in_braces := true;
         v_commas := 0;
       when ',' then
         v_commas := v_commas + 1;
       when '}' then
-        if not v_in_braces then
-          return false;
-        end if;
-        v_in_braces := false;
+        v_depth := v_depth - 1;
         v_combinations := v_combinations * (v_commas + 1);
         if v_combinations > c_most then
           return false;
@@ -62,7 +78,7 @@ begin
     end case;
     v_at := v_at + 1;
   end loop;
-  return not v_in_braces;
+  return true;
 end
 $$;
 comment on function private.is_exclude_pattern is 'Can the pattern be used: *, ?, **, classes, and braces with at most 64 combinations?';

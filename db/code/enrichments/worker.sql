@@ -286,7 +286,7 @@ begin
   end case;
   update public.enrichment_states x set is_active = true, last_run_at = clock_timestamp(), result = v_now
   where x.project_id = r.project_id and x.kind = r.kind;
-  perform private.enqueue('enrichments.drop', jsonb_build_object('projectId', r.project_id), now(), 'enrichments.drop:' || r.project_id);
+  perform private.enqueue('enrichments.drop', jsonb_build_object('projectId', r.project_id));
   -- The entry names the person who started the run.
   perform set_config('app.user_id', coalesce(r.started_by::text, ''), true);
   perform private.add_changelog(r.project_id, 'enrichment', v_text, greatest(0, v_added)::integer, greatest(0, v_modified)::integer);
