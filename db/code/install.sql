@@ -86,6 +86,7 @@
 {{ template "ingestion/lifecycle.sql" . }}
 {{ template "ingestion/worker.sql" . }}
 {{ template "ingestion/storage.sql" . }}
+{{ template "ingestion/incremental.sql" . }}
 {{ template "ingestion/recovery.sql" . }}
 {{ template "ingestion/schedules.sql" . }}
 {{ template "ingestion/api.sql" . }}
@@ -105,6 +106,11 @@
 {{ template "compression/worker.sql" . }}
 {{ template "compression/api.sql" . }}
 {{ template "compression/access.sql" . }}
+{{ template "graph/functions.sql" . }}
+{{ template "graph/api.sql" . }}
+{{ template "graph/store.sql" . }}
+{{ template "graph/triggers.sql" . }}
+{{ template "graph/access.sql" . }}
 {{ template "mail/functions.sql" . }}
 {{ template "mail/api.sql" . }}
 {{ template "models/functions.sql" . }}

@@ -271,5 +271,5 @@ func TestIngestionReplacesTheIndexAtOnce(t *testing.T) {
 	require.Zero(t, value[int](l, "select count(*) from public.chunks where content like '%ghp_R8s2%'"), "a secret was stored")
 	l.exec("delete from public.project_repositories where project_id = $1", project)
 	require.Zero(t, value[int](l, "select count(*) from public.chunks where run_id = $1", second), "a removed repository leaves the index")
-	require.Zero(t, value[int](l, "select count(*) from public.graph_links where run_id = $1", second), "and its links the graph")
+	require.Zero(t, value[int](l, "select count(*) from public.kg_edges where project_id = $1", project), "and its links the graph")
 }

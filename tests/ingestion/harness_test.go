@@ -151,6 +151,7 @@ func (l *ingestLab) outcome(run uuid.UUID) string {
 func (l *ingestLab) digest(run uuid.UUID) string {
 	l.t.Helper()
 	return value[string](l, `
+		with r as (select project_id from public.ingestion_runs where id = $1 and outcome = 'completed')
 		select md5(concat_ws('|',
 			(select string_agg(concat_ws(',', f.position, f.path, f.language, f.tokens, f.optimized_tokens, encode(f.hash, 'hex'), f.metadata), ';' order by f.position)
 				from public.run_files f where f.organization_id = $2 and f.run_id = $1),
@@ -158,8 +159,10 @@ func (l *ingestLab) digest(run uuid.UUID) string {
 					substr(c.reference_of::text, 25), c.parent_id, c.metadata), ';' order by c.id)
 				from public.chunks c where c.organization_id = $2 and c.run_id = $1),
 			(select string_agg(t.terms::text, ';' order by t.chunk_id) from public.chunk_terms t where t.organization_id = $2 and t.run_id = $1),
-			(select string_agg(concat_ws(',', n.kind, n.qualified_name, n.start_line, n.metadata), ';' order by n.id) from public.graph_nodes n
-				where n.organization_id = $2 and n.run_id = $1),
-			(select string_agg(concat_ws(',', substr(k.from_id::text, 25), substr(k.to_id::text, 25), k.kind, k.weight), ';' order by k.from_id, k.to_id, k.kind)
-				from public.graph_links k where k.organization_id = $2 and k.run_id = $1)))`, run, l.org)
+			(select string_agg(concat_ws(',', n.type, n.path, n.name, n.start_line, n.end_line, n.reference_count), ';' order by n.path, n.name, n.type, n.start_line)
+				from public.kg_nodes n join r on r.project_id = n.project_id),
+			(select string_agg(concat_ws(',', a.path, a.name, b.path, b.name, e.type, e.count), ';' order by a.path, a.name, b.path, b.name, e.type, e.count)
+				from public.kg_edges e join r on r.project_id = e.project_id
+				join public.kg_nodes a on a.project_id = e.project_id and a.id = e.source_id
+				join public.kg_nodes b on b.project_id = e.project_id and b.id = e.target_id)))`, run, l.org)
 }

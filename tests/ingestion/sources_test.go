@@ -62,10 +62,10 @@ func TestIngestionOfSeveralSources(t *testing.T) {
 	require.Equal(t, "fixed", value[string](l, "select chunking_strategy from public.projects where id = $1", project))
 	paths := value[[]string](l, "select array_agg(path order by position) from public.run_files where run_id = $1", run)
 	require.Len(t, paths, 2*9+3)
-	require.Subset(t, paths, []string{"acme/one/greet.go", "acme/two/greet.go", "code.zip/src/a.ts", "note.txt", "manual-content.md"})
+	require.Subset(t, paths, []string{"greet.go", "acme/two/greet.go", "code.zip/src/a.ts", "note.txt", "manual-content.md"})
 	require.Positive(t, value[int](l, "select count(*) from public.chunks where run_id = $1 and reference_of is not null", run), "equal chunks are stored once")
 	for _, kind := range []string{"contains", "imports", "calls", "extends"} {
-		require.Positive(t, value[int](l, "select count(*) from public.graph_links where run_id = $1 and kind = $2", run, kind), kind)
+		require.Positive(t, value[int](l, "select count(*) from public.kg_edges where project_id = $1 and type = $2", project, kind), kind)
 	}
 
 	data, err := l.call("get_progress_details", project, "{}")

@@ -7,12 +7,8 @@ with f as (
   insert into public.chunks (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash)
   select organization_id, run_id, gen_random_uuid(), id, 0, 1, 2, 'module_boundaries', 5, 'package main', sha256('x') from f returning *
 ), t as (
-  insert into public.chunk_terms select organization_id, run_id, id, to_tsvector('simple', content) from c
-), n as (
-  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name)
-  select organization_id, run_id, gen_random_uuid(), id, k, k, 'main.go#' || k from f, unnest(array['file', 'function']) k returning *
+  insert into public.chunk_terms select organization_id, run_id, id, to_tsvector('simple', content) from c returning *
 )
-insert into public.graph_links (organization_id, run_id, from_id, to_id, kind)
-select a.organization_id, a.run_id, a.id, b.id, 'contains' from n a, n b where a.kind = 'file' and b.kind = 'function';
+select from t;
 select private.write_completion(pg_temp.id('runId'), '{}');
 select private.start_run(pg_temp.id('projectId'), true);

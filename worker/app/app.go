@@ -69,6 +69,8 @@ type Config struct {
 	Workers int
 	// Parsers is how many files of one run are parsed at once; default one per core.
 	Parsers int
+	// ContextFiles is the largest number of files of a context; 0 is the contract's.
+	ContextFiles int
 	// Poll is how often idle loops look at their queues, in case a wake-up was lost; default 2 s.
 	Poll time.Duration
 	// Grace is the time that running work gets at shutdown; default 20 s.
@@ -138,7 +140,8 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		keeper.Box = nil
 	}
 	w.engine, err = ingestion.New(ingestion.Config{Pool: w.pool, Git: git, Open: c.Blobs.Get, Connected: keeper.Git, Unseal: c.Unseal,
-		Webhook: public.Client(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, Log: c.Log})
+		Webhook: public.Client(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, ContextFiles: c.ContextFiles,
+		Log: c.Log})
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,13 @@ type state struct {
 	History  bool   `json:"history,omitempty"`
 	// Asked records that history was requested, so that a server without it is not asked again.
 	Asked bool `json:"asked,omitempty"`
+	// Bytes is the size after the last fetch into an empty directory, and Grown how many fetches have added to it since.
+	Bytes int64 `json:"bytes,omitempty"`
+	Grown int   `json:"grown,omitempty"`
 }
+
+// A directory that holds an earlier commit gets only what is new, until what it keeps of earlier commits is as large as the current one.
+const maxGrown = 50
 
 // Fetch brings the branch to Dir and lists its files. If Dir already holds the wanted commit nothing is transferred; with
 // Request.Commit no request is made. History is optional: if the host cannot provide it within the limits, the fetch succeeds
@@ -137,11 +143,11 @@ func (f *Fetcher) fetch(ctx context.Context, req Request, limits Limits) (*Tree,
 		return nil, err
 	}
 	if held.Commit == "" || held.Commit != s.Commit {
-		if s, err = job.run(ctx, s); err != nil {
+		if s, err = job.renew(ctx, s, held); err != nil {
 			return nil, err
 		}
 	} else {
-		s.History, s.Asked = held.History, held.Asked
+		s.History, s.Asked, s.Bytes, s.Grown = held.History, held.Asked, held.Bytes, held.Grown
 	}
 	if err := writeState(req.Dir, s); err != nil {
 		return nil, err
@@ -167,6 +173,39 @@ func (t *transfer) choose(ctx context.Context) (state, error) {
 	}
 	head, err := t.f.head(ctx, t.loc, t.req.Branch)
 	s.Branch, s.Commit, s.FellBack = head.Branch, head.Commit, head.FellBack
+	return s, err
+}
+
+// renew adds the commit to a directory that holds an earlier one, or fills the directory again.
+func (t *transfer) renew(ctx context.Context, s, held state) (state, error) {
+	if held.Commit != "" && len(held.Commit) == len(s.Commit) && held.Grown < maxGrown && dirSize(t.req.Dir) < 2*held.Bytes {
+		grown, err := t.grow(ctx, s)
+		if err == nil {
+			grown.Bytes, grown.Grown = held.Bytes, held.Grown+1
+			return grown, nil
+		}
+		if ctx.Err() != nil {
+			return s, err
+		}
+		t.f.log.InfoContext(ctx, "earlier copy not used", "url", s.URL, "error", err)
+	}
+	s, err := t.run(ctx, s)
+	s.Bytes = dirSize(t.req.Dir)
+	return s, err
+}
+
+// grow fetches what is new since the commit that the directory holds.
+func (t *transfer) grow(ctx context.Context, s state) (state, error) {
+	if err := writeState(t.req.Dir, state{}); err != nil {
+		return s, err
+	}
+	if err := os.RemoveAll(filepath.Join(t.req.Dir, historyDir)); err != nil {
+		return s, fmt.Errorf("remove history: %w", err)
+	}
+	err := t.fetchInto(ctx, t.req.Dir, s.Commit, "--depth=1")
+	if err == nil && t.req.History {
+		s.History, err = t.fetchHistory(ctx, s)
+	}
 	return s, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"kijko/worker/ingestion/chunk"
+	"kijko/worker/ingestion/optimize"
 	"kijko/worker/ingestion/spill"
 )
 
@@ -42,12 +43,16 @@ func (r *run) chunkAll(ctx context.Context) error {
 	if r.chunked != nil {
 		return nil
 	}
-	input := fingerprint("chunk", r.parseInput, chunkedSchema, r.t.Strategy, r.t.WebhookURL)
+	input := fingerprint("chunk", r.parseInput, chunkedSchema, factsSchema, r.t.Strategy, r.t.WebhookURL)
 	if r.dir.done("chunk", input, &r.chunk) {
-		if reader, err := spill.Open(r.dir.file("chunked"), len(r.files)); err == nil {
-			r.chunked = reader
-			r.showChunks(&chunkStage{done: len(r.files), outcome: r.chunk})
-			return nil
+		chunked, err := spill.Open(r.dir.file("chunked"), len(r.files))
+		if err == nil {
+			if facts, err := spill.Open(r.dir.file("facts"), len(r.files)); err == nil {
+				r.chunked, r.facts = chunked, facts
+				r.showChunks(&chunkStage{done: len(r.files), outcome: r.chunk})
+				return nil
+			}
+			_ = chunked.Close()
 		}
 	}
 	if err := r.dir.forget("chunk"); err != nil {
@@ -61,43 +66,98 @@ func (r *run) chunkAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	facts, err := spill.Create(r.dir.file("facts"), len(r.files))
+	if err != nil {
+		w.Abort()
+		return err
+	}
 	stage := &chunkStage{}
+	if err := r.chunkInto(ctx, w, facts, stage, webhook); err != nil {
+		w.Abort()
+		facts.Abort()
+		return err
+	}
+	if r.chunked, err = w.Seal(); err != nil {
+		return err
+	}
+	if r.facts, err = facts.Seal(); err != nil {
+		return err
+	}
+	r.chunk = stage.outcome
+	return r.dir.finish("chunk", input, r.chunk)
+}
+
+// chunkInto cuts the files that no earlier run has cut.
+func (r *run) chunkInto(ctx context.Context, w, facts *spill.Writer, stage *chunkStage, webhook *chunk.Endpoint) error {
 	workers := r.workers()
 	if webhook != nil {
 		workers = cap(r.e.hooks) // they wait for the network, not for a core
 	}
-	err = each(ctx, len(r.files), workers, func(ctx context.Context, i int) error {
+	store := &records{r: r}
+	err := each(ctx, len(r.files), workers, func(ctx context.Context, i int) error {
+		defer r.showChunks(stage)
+		if r.kept.Has(i) {
+			var known factsRecord
+			if _, err := r.kept.Get(i, &known); err != nil {
+				return err
+			}
+			stage.add(&known.Quality)
+			return nil
+		}
 		var p parsedFile
 		ok, err := r.record(i, &p)
 		if err != nil {
 			return err
 		}
 		if !ok {
-			stage.add(nil)
+			stage.add(&chunk.Quality{})
 			return nil
 		}
+		if p.Text, err = r.textOf(ctx, &p); err != nil {
+			return err
+		}
+		p.Absent = false
 		chunks, err := r.chunksOf(ctx, i, &p, webhook)
 		if err != nil {
 			return err
 		}
-		stage.add(chunks)
+		found, err := optimize.FactsOf(*optimizable(r.files[i].Name, &p, chunks))
+		if err != nil {
+			return fmt.Errorf("%s: %w", r.files[i].Name, err)
+		}
+		record := factsRecord{Summary: p.Summary, Facts: *found}
+		record.Quality.Add(chunks)
+		stage.add(&record.Quality)
 		for k := range chunks {
 			if c := &chunks[k]; c.StartByte >= 0 && c.EndByte >= c.StartByte && c.EndByte <= len(p.Text) && p.Text[c.StartByte:c.EndByte] == c.Content {
 				c.Content = ""
 			}
 		}
-		r.showChunks(stage)
-		return w.Put(i, &chunkedFile{chunks})
+		if err := w.Put(i, &chunkedFile{chunks}); err != nil {
+			return err
+		}
+		if webhook != nil {
+			record.Chunks = chunks
+		}
+		raw, err := spill.Encode(nil, &record)
+		if err != nil {
+			return err
+		}
+		if err := facts.PutEncoded(i, raw); err != nil {
+			return err
+		}
+		return store.put(ctx, r.files[i].Name, &p, raw)
 	})
 	if err != nil {
-		w.Abort()
 		return err
 	}
-	if r.chunked, err = w.Seal(); err != nil {
-		return err
-	}
-	r.chunk = stage.outcome
-	return r.dir.finish("chunk", input, r.chunk)
+	return store.send(ctx, &store.recordRows)
+}
+
+// optimizable is a file as package optimize needs it.
+func optimizable(name string, p *parsedFile, chunks []chunk.Chunk) *optimize.File {
+	return &optimize.File{Path: name, Language: p.File.Language, Layout: p.File.Layout, Verbatim: p.File.Verbatim, Imports: p.File.Imports,
+		Dependencies: p.File.Dependencies, Chunks: chunks}
 }
 
 // webhook returns the endpoint of custom chunks; nil for the other strategies.
@@ -144,15 +204,29 @@ func (r *run) chunksOf(ctx context.Context, i int, p *parsedFile, webhook *chunk
 	return chunks, err
 }
 
-// both reads the results of phases 2 and 3 for a file; false for a file that was left out.
-func (r *run) both(i int, p *parsedFile, c *chunkedFile) (bool, error) {
+// both reads the results of phases 2 and 3 for a file, with its text; false for a file that was left out.
+func (r *run) both(ctx context.Context, i int, p *parsedFile, c *chunkedFile) (bool, error) {
 	ok, err := r.record(i, p)
 	if err != nil || !ok {
 		return false, err
 	}
+	if p.Text, err = r.textOf(ctx, p); err != nil {
+		return false, err
+	}
+	p.Absent = false
 	*c = chunkedFile{}
-	if ok, err = r.chunked.Get(i, c); err != nil || !ok {
-		return false, errors.Join(err, errNoRecord)
+	switch {
+	case r.chunked.Has(i):
+		_, err = r.chunked.Get(i, c)
+	case r.t.Strategy == string(chunk.CustomHook):
+		var f factsRecord
+		_, err = r.kept.Get(i, &f)
+		c.Chunks = f.Chunks
+	default:
+		c.Chunks = chunk.Split(&p.File, r.files[i].Name, p.Text, chunk.Strategy(r.t.Strategy))
+	}
+	if err != nil {
+		return false, err
 	}
 	for k := range c.Chunks {
 		if x := &c.Chunks[k]; x.Content == "" && x.StartByte >= 0 {
@@ -169,11 +243,11 @@ type chunkStage struct {
 	outcome chunkOutcome
 }
 
-func (s *chunkStage) add(chunks []chunk.Chunk) {
+func (s *chunkStage) add(q *chunk.Quality) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done++
-	s.outcome.Quality.Add(chunks)
+	s.outcome.Quality.Merge(q)
 }
 
 var strategyLabels = map[string]string{"semantic": "Semantic", "fixed": "Fixed size", "recursive": "Recursive", "custom": "Custom webhook"}

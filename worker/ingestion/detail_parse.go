@@ -38,9 +38,9 @@ type typeCount struct{ total, done, classes, functions, modules int }
 
 func newParseStage(r *run) *parseStage {
 	s := &parseStage{began: time.Now(), total: len(r.files), types: map[string]*typeCount{}, bodies: map[uint64]bool{}, imports: map[string]int{},
-		out: parseOutcome{Languages: map[string]int{}}}
+		out: parseOutcome{Languages: map[string]int{}, Texts: make([]*content, len(r.files))}}
 	for _, f := range r.files {
-		s.typeOf(languageOf(f.Path)).total++
+		s.typeOf(languageOf(f.Name)).total++
 	}
 	// The result comes from the disk: the phase is complete already.
 	if r.parsed != nil {
@@ -73,41 +73,74 @@ func (s *parseStage) failed(name, language string, large bool) {
 	s.out.Failed = append(s.out.Failed, name)
 }
 
-func (s *parseStage) add(path string, p *parsedFile) {
+// summary is what the figures of the whole project need of a file.
+type summary struct {
+	Text      content
+	Classes   int
+	Functions int
+	Modules   int
+	Bodies    []uint64 // of functions, with their names and signatures
+	Imports   []string
+	Generated bool
+	Secrets   int
+	Markers   int
+}
+
+func summarize(p *parsedFile) summary {
+	s := summary{Text: content{p.Hash[:], int64(p.Bytes), int64(p.Tokens), p.File.Language}, Imports: importPaths(&p.File), Generated: p.File.Generated,
+		Secrets: p.Secrets, Markers: len(p.File.Markers)}
+	p.File.Walk(func(d *parse.Decl) {
+		switch d.Kind {
+		case parse.Function, parse.Method:
+			s.Functions++
+			s.Bodies = append(s.Bodies, xxhash.Sum64String(d.Name+"\x00"+p.Text[d.NameByte:d.EndByte]))
+		case parse.Class, parse.Interface, parse.Struct, parse.Enum:
+			s.Classes++
+		case parse.Module:
+			s.Modules++
+		}
+	})
+	return s
+}
+
+func (s *parseStage) add(i int, name string, p *summary) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done++
 	s.out.Files++
-	s.out.Tokens += int64(p.Tokens)
-	s.out.Bytes += int64(len(p.Text))
-	s.out.Languages[p.File.Language]++
-	t := s.typeOf(languageOf(path))
+	s.out.Tokens += p.Text.Tokens
+	s.out.Bytes += p.Text.Bytes
+	s.out.Languages[p.Text.Language]++
+	text := p.Text
+	s.out.Texts[i] = &text
+	t := s.typeOf(languageOf(name))
 	t.done++
-	p.File.Walk(func(d *parse.Decl) {
-		switch d.Kind {
-		case parse.Function, parse.Method:
-			t.functions++
-			if h := xxhash.Sum64String(d.Name + "\x00" + p.Text[d.NameByte:d.EndByte]); s.bodies[h] {
-				s.repeated++
-			} else if len(s.bodies) < insightLimit {
-				s.bodies[h] = true
-			}
-		case parse.Class, parse.Interface, parse.Struct, parse.Enum:
-			t.classes++
-		case parse.Module:
-			t.modules++
+	t.functions += p.Functions
+	t.classes += p.Classes
+	t.modules += p.Modules
+	for _, h := range p.Bodies {
+		if s.bodies[h] {
+			s.repeated++
+		} else if len(s.bodies) < insightLimit {
+			s.bodies[h] = true
 		}
-	})
-	for _, path := range importPaths(&p.File) {
+	}
+	for _, path := range p.Imports {
 		if _, known := s.imports[path]; known || len(s.imports) < insightLimit {
 			s.imports[path]++
 		}
 	}
-	if p.File.Generated {
+	if p.Generated {
 		s.generated++
 	}
 	s.secrets += p.Secrets
-	s.markers += len(p.File.Markers)
+	s.markers += p.Markers
+}
+
+func (s *parseStage) reused() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out.Reused++
 }
 
 // outcome is final, and the same for every order of the files.

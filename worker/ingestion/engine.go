@@ -52,7 +52,11 @@ type Config struct {
 	// FlightBytes bounds the file content in work at once in one run; default 16 MiB. Larger memory classes get four times as much.
 	FlightBytes int64
 	Limits      gitfetch.Limits
-	Log         *slog.Logger
+	// CopyBytes bounds the copies of repositories that are kept between runs; default 20 GiB.
+	CopyBytes int64
+	// ContextFiles is the largest number of files of a context; default 100,000 (60-contexts 5).
+	ContextFiles int
+	Log          *slog.Logger
 }
 
 // Engine works runs. Make it with New.
@@ -74,6 +78,12 @@ func New(c Config) (*Engine, error) {
 	}
 	if c.FlightBytes <= 0 {
 		c.FlightBytes = 16 << 20
+	}
+	if c.CopyBytes <= 0 {
+		c.CopyBytes = 20 << 30
+	}
+	if c.ContextFiles <= 0 {
+		c.ContextFiles = 100_000
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -190,6 +200,9 @@ func (e *Engine) Sweep(ctx context.Context) error {
 		if id, err := uuid.Parse(filepath.Base(entry.Name())); err == nil && len(entry.Name()) == 36 {
 			runs = append(runs, id)
 		}
+	}
+	if err := e.sweepCopies(ctx); err != nil {
+		return err
 	}
 	if len(runs) == 0 {
 		return nil

@@ -1,6 +1,7 @@
 package ingestion
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,12 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"kijko/worker/gitfetch"
 	"kijko/worker/ingestion/parse"
@@ -25,21 +26,60 @@ type origin struct {
 	kind   string // repository, file, text, manual: as the row says
 	repo   *repository
 	label  string // phase1Data.repositoryUrl
-	prefix string // in front of its paths where the run has several sources
+	prefix string // in front of its paths in the context
+	memory string // name of the source in what earlier runs remember
 	src    source.Source
 	filter *source.Filter
 }
 
-// file is one file of the run. The run's files are in byte order of their names, which are unique.
+// file is one file of the set that the run leaves. The files are in byte order of their names, which are unique.
 type file struct {
-	Origin int    `json:"o"`
+	Name   string `json:"n"` // in the context
+	Origin int    `json:"o"` // -1: the run reads no source that has it
 	Path   string `json:"p"` // within the origin
 	Size   int64  `json:"s"`
 	Ref    string `json:"r,omitempty"`
 	Code   string `json:"c,omitempty"` // encoding, if it is no Unicode
+	Key    []byte `json:"k,omitempty"` // fingerprint of what decides its text
+
+	// Stored is set for a file whose text is stored already: it is not read again.
+	Stored *content `json:"t,omitempty"`
+	// Of a file without an origin.
+	Kind       string      `json:"i,omitempty"`
+	Repository *uuid.UUID  `json:"y,omitempty"`
+	Change     *lastChange `json:"d,omitempty"`
 }
 
-func (r *run) name(f file) string { return r.origins[f.Origin].prefix + f.Path }
+// lastChange is the last change of a file as its row shows it.
+type lastChange struct {
+	Author string `json:"author"`
+	Date   string `json:"date"`
+}
+
+// content is what is known of a text that is stored.
+type content struct {
+	Hash     []byte `json:"h"`
+	Bytes    int64  `json:"b"`
+	Tokens   int64  `json:"t"`
+	Language string `json:"l"`
+}
+
+func (r *run) name(f file) string { return f.Name }
+
+// kind and repository say where a file came from.
+func (r *run) kind(f file) (kind string, repository pgtype.UUID) {
+	if f.Origin < 0 {
+		if f.Repository != nil {
+			repository = pgtype.UUID{Bytes: *f.Repository, Valid: true}
+		}
+		return f.Kind, repository
+	}
+	o := r.origins[f.Origin]
+	if o.repo != nil {
+		repository = pgtype.UUID{Bytes: o.repo.ID, Valid: true}
+	}
+	return o.kind, repository
+}
 
 func (f file) entry() source.Entry {
 	return source.Entry{Path: f.Path, Size: f.Size, Ref: f.Ref, Encoding: f.Code}
@@ -103,11 +143,15 @@ func (r *run) saveCheckpoint(ctx context.Context) error {
 }
 
 func (r *run) fetchOne(ctx context.Context, repo *repository, stage *fetchStage, i int) (tree *gitfetch.Tree, err error) {
+	dir, err := r.copyOf(repo)
+	if err != nil {
+		return nil, err
+	}
 	err = r.connected(ctx, repo, func(auth gitfetch.Auth) (err error) {
 		stage.authenticated()
 		tree, err = r.e.c.Git.Fetch(ctx, gitfetch.Request{
 			URL: repo.URL, Branch: repo.Branch, Commit: r.t.Checkpoint.Repositories[repo.ID].Commit, Auth: auth,
-			Dir: r.dir.file(filepath.Join("git", repo.ID.String())), History: r.t.MetadataOptions.History, Limits: r.e.c.Limits,
+			Dir: dir, History: r.t.MetadataOptions.History, Limits: r.e.c.Limits,
 			Progress: func(p gitfetch.Progress) {
 				stage.received(p)
 				r.showFetch(stage, 80*(100*i+p.Percent)/(100*len(r.t.Repositories)))
@@ -154,45 +198,45 @@ func (r *run) branches(ctx context.Context, repo *repository) []string {
 	return names[:min(len(names), 500)]
 }
 
-// setOrigins lists the sources. Paths get a prefix only if two sources could have the same paths.
+// setOrigins lists the sources, in the order in which a later one wins a path that two have.
 func (r *run) setOrigins() error {
 	r.origins = nil
-	var uploads, texts []source.Stored
+	var uploads, picked, texts []source.Stored
+	r.checksums = map[string]string{}
 	for _, f := range r.t.Files {
 		s := source.Stored{Path: f.Path, Size: f.Size, Key: f.Key}
-		if f.Origin == "text" {
+		r.checksums[f.Key] = f.Checksum
+		switch {
+		case f.Origin == "text":
 			texts = append(texts, s)
-		} else {
+		case r.t.Scope.Files != nil && !source.IsArchive(f.Path):
+			picked = append(picked, s)
+		default:
 			uploads = append(uploads, s)
 		}
 	}
-	several := len(r.t.Repositories)+min(len(uploads), 1)+min(len(texts), 1) > 1 || len(r.t.Repositories) > 0 && r.t.Manual != ""
-	taken := map[string]bool{}
 	for i := range r.t.Repositories {
 		repo := &r.t.Repositories[i]
-		o := &origin{kind: "repository", repo: repo, label: withoutScheme(repo.URL), src: source.FromTree(r.trees[repo.ID])}
-		if several {
-			o.prefix = repo.Name + "/"
-			if taken[o.prefix] {
-				o.prefix = repo.Name + "@" + repo.Branch + "/"
-			}
-			for n := 2; taken[o.prefix]; n++ {
-				o.prefix = fmt.Sprintf("%s@%s.%d/", repo.Name, repo.Branch, n)
-			}
-			taken[o.prefix] = true
+		r.origins = append(r.origins, &origin{kind: "repository", repo: repo, label: withoutScheme(repo.URL), src: source.FromTree(r.trees[repo.ID]),
+			prefix: r.prefix(repo), memory: "repository:" + repo.ID.String()})
+	}
+	for _, o := range []struct {
+		kind, memory string
+		files        []source.Stored
+		as           source.Kind
+	}{
+		{"file", "file", uploads, source.Upload},
+		// Files that a person picked one by one pass no filter.
+		{"file", "picked", picked, source.Text},
+		{"text", "text", texts, source.Text},
+	} {
+		if len(o.files) > 0 {
+			r.origins = append(r.origins, &origin{kind: o.kind, label: "uploaded files", memory: o.memory,
+				src: source.FromStored(o.as, o.files, source.Open(r.e.c.Open), r.dir.path, source.ArchiveLimits{})})
 		}
-		r.origins = append(r.origins, o)
-	}
-	if len(uploads) > 0 {
-		r.origins = append(r.origins, &origin{kind: "file", label: "uploaded files",
-			src: source.FromStored(source.Upload, uploads, source.Open(r.e.c.Open), r.dir.path, source.ArchiveLimits{})})
-	}
-	if len(texts) > 0 {
-		r.origins = append(r.origins, &origin{kind: "text", label: "uploaded files",
-			src: source.FromStored(source.Text, texts, source.Open(r.e.c.Open), r.dir.path, source.ArchiveLimits{})})
 	}
 	if r.t.Manual != "" {
-		r.origins = append(r.origins, &origin{kind: "manual", label: "manual content", src: source.FromText(manualPath, r.t.Manual)})
+		r.origins = append(r.origins, &origin{kind: "manual", label: "manual content", memory: "manual", src: source.FromText(manualPath, r.t.Manual)})
 	}
 	for _, o := range r.origins {
 		if err := r.setFilter(o); err != nil {
@@ -200,6 +244,31 @@ func (r *run) setOrigins() error {
 		}
 	}
 	return nil
+}
+
+// prefix stands in front of a repository's paths. The first repository of a project has none, and what its first ingestion gave to a
+// repository stays.
+func (r *run) prefix(repo *repository) string {
+	if repo.Prefix != nil {
+		return *repo.Prefix
+	}
+	if given, ok := r.t.Checkpoint.Prefixes[repo.ID]; ok {
+		return given
+	}
+	taken := func(p string) bool { return r.t.prefixes[p] }
+	p := ""
+	if taken(p) {
+		p = repo.Name + "/"
+	}
+	if taken(p) {
+		p = repo.Name + "@" + repo.Branch + "/"
+	}
+	for n := 2; taken(p); n++ {
+		p = fmt.Sprintf("%s@%s.%d/", repo.Name, repo.Branch, n)
+	}
+	r.t.prefixes[p] = true
+	r.t.Checkpoint.Prefixes[repo.ID] = p
+	return p
 }
 
 // manualPath is the pseudo-file of the text typed by hand. It is Markdown, so that headings become chunks.
@@ -215,6 +284,9 @@ func (r *run) setFilter(o *origin) (err error) {
 	if o.repo != nil {
 		rules.IncludePaths, rules.ExcludePaths = o.repo.Include, o.repo.Exclude
 	}
+	if o.memory == "picked" {
+		rules.Stronger = false
+	}
 	for _, path := range r.t.Options.Exclusions {
 		if own, ok := strings.CutPrefix(path, o.prefix); ok {
 			rules.Excluded = append(rules.Excluded, own)
@@ -228,13 +300,13 @@ func (r *run) setFilter(o *origin) (err error) {
 }
 
 // discoverInput lists all inputs that decide which files the run has.
-func (r *run) discoverInput() string {
+func (r *run) discoverInput(others []file) string {
 	commits := map[uuid.UUID]string{}
 	for _, repo := range r.t.Repositories {
 		commits[repo.ID] = r.trees[repo.ID].Commit
 	}
-	return fingerprint("discover 2", commits, r.t.Repositories, r.t.Files, r.t.Manual, r.t.FileFilters, r.t.PatternFilters,
-		r.t.Options.Exclusions, r.t.Options.ApplyFilters)
+	return fingerprint("discover 3", commits, r.t.Repositories, r.t.Files, r.t.Manual, r.t.FileFilters, r.t.PatternFilters, r.t.Scope, others,
+		r.t.Options, r.textInput())
 }
 
 func fingerprint(parts ...any) string {
@@ -253,28 +325,39 @@ func (r *run) discover(ctx context.Context, stage *fetchStage) error {
 	if err := r.setOrigins(); err != nil {
 		return err
 	}
-	r.input = r.discoverInput()
+	others, binaries, err := r.store.others(ctx)
+	if err != nil {
+		return err
+	}
+	r.input = r.discoverInput(others)
 	var found discovered
 	if !r.dir.done("discover", r.input, &found) {
-		var err error
-		if found, err = r.look(ctx, stage); err != nil {
+		if found, err = r.look(ctx, stage, others); err != nil {
 			return err
 		}
 		if err := r.dir.finish("discover", r.input, found); err != nil {
 			return err
 		}
 	}
-	files := found.Files
 	r.left = found.LeftOut
 	stage.leftOut(r.left)
-	if len(files) == 0 {
+	counts := make([]int, len(r.origins))
+	for _, f := range found.Files {
+		if f.Origin >= 0 {
+			counts[f.Origin]++
+		}
+	}
+	own := len(found.Binaries)
+	for _, n := range counts {
+		own += n
+	}
+	switch {
+	case own == 0 && !r.t.Scope.none():
 		return &Failure{Code: "INVALID_FORMAT", Message: "There is nothing to ingest: no file is left after the filters."}
+	case len(found.Files)+len(found.Binaries)+binaries > r.e.c.ContextFiles:
+		return r.tooLarge()
 	}
 	changed := false
-	counts := map[int]int{}
-	for _, f := range files {
-		counts[f.Origin]++
-	}
 	for i, o := range r.origins {
 		if o.repo == nil {
 			continue
@@ -290,56 +373,109 @@ func (r *run) discover(ctx context.Context, stage *fetchStage) error {
 			return err
 		}
 	}
-	r.files = files
+	r.files, r.found = found.Files, found
 	stage.discovered(r)
-	r.progress.update(func(p *progress) { p.metrics.TotalFiles = int64(len(files)) })
+	r.progress.update(func(p *progress) { p.metrics.TotalFiles = int64(len(r.files)) })
 	r.showFetch(stage, 100)
 	return nil
+}
+
+func (r *run) tooLarge() error {
+	return &Failure{Code: "CONTEXT_TOO_LARGE", Message: fmt.Sprintf("A context holds at most %d files. Leave some sources or folders out.", r.e.c.ContextFiles)}
 }
 
 // discovered is the result of discover.
 type discovered struct {
 	Files   []file  `json:"files"`
 	LeftOut leftOut `json:"leftOut"`
+	// Binaries are files without text that a person picked: they are stored, and no more.
+	Binaries []file `json:"binaries,omitempty"`
+	// Judged are the files that their content keeps out, Gone the remembered paths that a source does not have any more.
+	Judged []judged    `json:"judged,omitempty"`
+	Gone   [][2]string `json:"gone,omitempty"`
 }
 
-func (r *run) look(ctx context.Context, stage *fetchStage) (discovered, error) {
-	files := []file{}
-	var left leftOut
+// judged is a file that its content keeps out, for the memory of later runs.
+type judged struct {
+	Source string `json:"s"`
+	Path   string `json:"p"`
+	Key    []byte `json:"k"`
+	Reason string `json:"r"`
+}
+
+func (r *run) look(ctx context.Context, stage *fetchStage, others []file) (d discovered, err error) {
+	remembered, err := r.remembered(ctx)
+	if err != nil {
+		return d, err
+	}
+	changes, err := r.changes(ctx)
+	if err != nil {
+		return d, err
+	}
+	files := others
 	for i, o := range r.origins {
-		found, err := source.Discover(ctx, o.src, o.filter, func(done, total int) {
+		m := &memory{r: r, origin: o, known: remembered[o.memory], changes: changes[i], keys: map[string][]byte{}}
+		found, err := source.Rediscover(ctx, o.src, o.filter, m.recall, func(done, total int) {
 			stage.looking(o.label)
 			r.showFetch(stage, 80+20*(i*total+done)/(max(total, 1)*len(r.origins)))
 		})
 		if err != nil {
 			if ctx.Err() != nil {
-				return discovered{}, context.Cause(ctx)
+				return d, context.Cause(ctx)
 			}
-			return discovered{}, err
+			return d, err
 		}
 		for _, e := range found.Files {
-			files = append(files, file{i, e.Path, e.Size, e.Ref, e.Encoding})
+			f := file{Name: o.prefix + e.Path, Origin: i, Path: e.Path, Size: e.Size, Ref: e.Ref, Code: e.Encoding, Key: m.keys[e.Path]}
+			if k, ok := m.known[e.Path]; ok && bytes.Equal(k.Key, f.Key) {
+				f.Stored = &content{k.Hash, k.Bytes, k.Tokens, k.Language}
+			}
+			files = append(files, f)
+		}
+		for _, j := range found.Judged {
+			if o.memory == "picked" && (j.Reason == source.Binary || j.Reason == source.UnknownEncoding) {
+				d.Binaries = append(d.Binaries, file{Name: o.prefix + j.Path, Origin: i, Path: j.Path, Size: j.Size, Ref: j.Ref})
+				continue
+			}
+			d.Judged = append(d.Judged, judged{o.memory, j.Path, m.keys[j.Path], string(j.Reason)})
+		}
+		if o.repo != nil || r.t.Scope.all() {
+			for path := range m.known {
+				if _, seen := m.keys[path]; !seen {
+					d.Gone = append(d.Gone, [2]string{o.memory, path})
+				}
+			}
 		}
 		for reason, n := range found.Excluded {
-			left.count(string(reason), n)
+			d.LeftOut.count(string(reason), n)
 		}
 		for _, f := range found.LeftOut {
 			if f.Reason == source.UnknownEncoding || textName(f.Path) {
-				left.name(o.prefix+f.Path, string(f.Reason))
+				d.LeftOut.name(o.prefix+f.Path, string(f.Reason))
 			}
 		}
 		if o.repo != nil {
 			skipped := r.trees[o.repo.ID].Skipped
-			left.count("symlink", skipped.Symlinks)
-			left.count("submodule", skipped.Submodules)
-			left.count("bad_path", skipped.BadPaths)
+			d.LeftOut.count("symlink", skipped.Symlinks)
+			d.LeftOut.count("submodule", skipped.Submodules)
+			d.LeftOut.count("bad_path", skipped.BadPaths)
 		}
 		stage.add(found)
 	}
-	slices.SortStableFunc(files, func(a, b file) int { return strings.Compare(r.name(a), r.name(b)) })
-	// Two sources may still have the same name (an upload with the path of a repository file): the first one is kept.
-	files = slices.CompactFunc(files, func(a, b file) bool { return r.name(a) == r.name(b) })
-	return discovered{files, left}, nil
+	// The same path from two sources is one file: the later source wins, and every source wins against what is stored.
+	slices.SortStableFunc(files, func(a, b file) int { return strings.Compare(a.Name, b.Name) })
+	binary := map[string]bool{}
+	for _, b := range d.Binaries {
+		binary[b.Name] = true
+	}
+	d.Files = make([]file, 0, len(files))
+	for i, f := range files {
+		if i+1 < len(files) && files[i+1].Name == f.Name || binary[f.Name] {
+			continue
+		}
+		d.Files = append(d.Files, f)
+	}
+	return d, nil
 }
 
 // prepare makes sure that the files are known, without showing progress.

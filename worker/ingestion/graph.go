@@ -1,149 +1,56 @@
 package ingestion
 
 import (
-	"cmp"
 	"context"
-	"slices"
 
-	"github.com/jackc/pgx/v5/pgtype"
-
-	"kijko/worker/ingestion/graph"
+	"kijko/worker/graph"
+	"kijko/worker/ingestion/parse"
+	"kijko/worker/ingestion/source"
 )
 
-const graphBatch = 2000
-
-// indexGraph stores nodes and links. It first stores the nodes, file by file, and remembers the names. Then it stores the links,
-// which may point to any file, and the modules outside of the project that imports lead to.
+// indexGraph makes the graph of the run's files. It becomes visible when the run does.
 func (r *run) indexGraph(ctx context.Context) error {
-	paths := make([]string, len(r.files))
-	for i, f := range r.files {
-		paths[i] = r.name(f)
-	}
-	g := &graphStore{r: r, b: graph.New(paths)}
-	for i, p := range paths {
-		if !graph.Configures(p) {
-			continue
-		}
-		var file parsedFile
-		if ok, err := r.record(i, &file); err != nil {
-			return err
-		} else if ok {
-			g.b.Configure(i, file.Text)
-		}
-	}
-	err := g.each(ctx, func(i int, p *parsedFile) error {
-		g.take(g.b.Add(i, &p.File))
-		return g.send(ctx, graphBatch)
-	})
-	if err != nil {
-		return err
-	}
-	g.take(g.b.Seal())
-	err = g.each(ctx, func(i int, p *parsedFile) error {
-		found, modules := g.b.Links(i, &p.File)
-		g.take(modules)
-		edges := make([]graph.Edge, 0, len(found))
-		for e := range found {
-			edges = append(edges, e)
-		}
-		slices.SortFunc(edges, func(a, b graph.Edge) int {
-			return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), cmp.Compare(a.Kind, b.Kind))
-		})
-		for _, e := range edges {
-			g.links.from = append(g.links.from, r.t.id(kindNode, int(e.From)))
-			g.links.to = append(g.links.to, r.t.id(kindNode, int(e.To)))
-			g.links.kinds = append(g.links.kinds, e.Kind)
-			g.links.weights = append(g.links.weights, found[e])
-		}
-		return g.send(ctx, graphBatch)
-	})
-	if err != nil {
-		return err
-	}
-	return g.send(ctx, 1)
+	g, err := graph.Build(ctx, r.t.ProjectID, newGraphSource(r))
+	r.graph = g
+	return err
 }
 
-// graphStore collects the next batch to store.
-type graphStore struct {
+// graphSource is the run's files as the graph takes them: without binary ones.
+type graphSource struct {
 	r     *run
-	b     *graph.Builder
-	count int
-	nodes nodeRows
-	links linkRows
+	files []int // numbers of files of the run
+	paths []string
 }
 
-// take adds nodes and numbers them in order.
-func (g *graphStore) take(nodes []graph.Node) {
-	r := g.r
-	for k := range nodes {
-		n := &nodes[k]
-		var file pgtype.UUID
-		if n.File >= 0 {
-			file = pgtype.UUID{Bytes: r.t.id(kindFile, n.File), Valid: true}
-		}
-		meta := map[string]any{}
-		switch {
-		case n.External:
-			meta["external"] = true
-		case n.Kind == "file":
-			meta["language"] = n.Language
-		case n.Decl != nil:
-			meta["kind"] = string(n.Decl.Kind)
-			if n.Decl.Signature != "" && r.t.MetadataOptions.Signatures {
-				meta["signature"] = n.Decl.Signature
-			}
-		}
-		g.nodes.ids = append(g.nodes.ids, r.t.id(kindNode, g.count))
-		g.nodes.files = append(g.nodes.files, file)
-		g.nodes.kinds = append(g.nodes.kinds, n.Kind)
-		g.nodes.names = append(g.nodes.names, n.Name)
-		g.nodes.qualified = append(g.nodes.qualified, n.Qualified)
-		g.nodes.starts = append(g.nodes.starts, lineOf(n.Start))
-		g.nodes.ends = append(g.nodes.ends, lineOf(n.End))
-		g.nodes.metadata = append(g.nodes.metadata, mustJSON(meta))
-		g.count++
+func newGraphSource(r *run) *graphSource {
+	s := &graphSource{r: r}
+	for i, f := range r.files {
+		s.files, s.paths = append(s.files, i), append(s.paths, r.name(f))
 	}
+	return s
 }
 
-func lineOf(n int) *int32 {
-	if n <= 0 {
-		return nil
-	}
-	v := int32(n)
-	return &v
+func (s *graphSource) Paths() []string { return s.paths }
+
+func (s *graphSource) Text(_ context.Context, i int) (string, error) {
+	var p parsedFile
+	_, err := s.r.record(s.files[i], &p)
+	return p.Text, err
 }
 
-// send stores the batch when it has reached the batch size.
-func (g *graphStore) send(ctx context.Context, batch int) error {
-	if len(g.nodes.ids) >= batch {
-		if err := g.r.store.nodes(ctx, &g.nodes); err != nil {
-			return err
-		}
-		g.nodes = nodeRows{}
-	}
-	if len(g.links.from) >= batch {
-		if err := g.r.store.links(ctx, &g.links); err != nil {
-			return err
-		}
-		g.links = linkRows{}
-	}
-	return nil
-}
-
-// each visits the parsed files in order and decodes ahead.
-func (g *graphStore) each(ctx context.Context, visit func(i int, p *parsedFile) error) error {
-	r := g.r
-	return ordered(ctx, len(r.files), r.workers(), func(_ context.Context, i int) (*parsedFile, error) {
+// Each decodes ahead.
+func (s *graphSource) Each(ctx context.Context, visit func(i int, f *parse.File) error) error {
+	return ordered(ctx, len(s.files), s.r.workers(), func(_ context.Context, i int) (*parsedFile, error) {
 		var p parsedFile
-		ok, err := r.record(i, &p)
-		if err != nil || !ok {
-			return nil, err
-		}
-		return &p, nil
+		_, err := s.r.record(s.files[i], &p)
+		return &p, err
 	}, func(i int, p *parsedFile) error {
-		if p == nil {
+		switch p.Failed {
+		case "":
+			return visit(i, &p.File)
+		case source.ErrBinary.Error():
 			return nil
 		}
-		return visit(i, p)
+		return visit(i, nil)
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -26,17 +25,26 @@ const (
 
 // runIndex is phase 5: full-text index, graph, and the samples that measure the index. It returns the data that completes the run.
 func (r *run) runIndex(ctx context.Context) (map[string]any, error) {
-	if r.optimized = r.t.Checkpoint.Optimized; r.optimized == nil || r.optimized.Run != r.t.RunID {
-		if err := r.progress.silently(func() error { return r.runOptimize(ctx) }); err != nil {
-			return nil, err
+	if r.optimized == nil || r.delta == nil {
+		if r.optimized = r.t.Checkpoint.Optimized; r.optimized == nil || r.optimized.Run != r.t.RunID {
+			if err := r.progress.silently(func() error { return r.runOptimize(ctx) }); err != nil {
+				return nil, err
+			}
 		}
 	}
 	// The graph needs the parsed declarations.
 	if err := r.prepareParsed(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.manifest(ctx); err != nil {
+		return nil, err
+	}
 	if err := r.store.clear(ctx, "index"); err != nil {
 		return nil, err
+	}
+	if r.delta != nil {
+		// The rows wait for the transaction that ends the run.
+		return map[string]any{}, r.indexGraph(ctx)
 	}
 	// Texts and graph are independent: while one waits for the database, the other computes.
 	began := time.Now()
@@ -118,10 +126,7 @@ func (r *run) sample(ctx context.Context) (latency, relevance int, err error) {
 		if len(page) == 0 || !page[0].Body {
 			continue
 		}
-		query := Query(strings.Join(page[0].Names, " "), 6)
-		if query == "" {
-			query = Query(firstLine(page[0].Content), 6)
-		}
+		query := sampleQuery(&page[0])
 		if query == "" {
 			continue
 		}
@@ -141,9 +146,15 @@ func (r *run) sample(ctx context.Context) (latency, relevance int, err error) {
 	if asked == 0 {
 		return predictedLatency(n), 100, nil
 	}
-	slices.Sort(times)
-	p95 := times[min(len(times)-1, int(math.Ceil(0.95*float64(len(times))))-1)]
-	return max(1, int(math.Ceil(float64(p95)/float64(time.Millisecond)))), found * 100 / asked, nil
+	return p95(times), found * 100 / asked, nil
+}
+
+// sampleQuery asks for a chunk by its own identifiers or first line.
+func sampleQuery(c *storedChunk) string {
+	if query := Query(strings.Join(c.Names, " "), 6); query != "" {
+		return query
+	}
+	return Query(firstLine(c.Content), 6)
 }
 
 func beforeID(id uuid.UUID) uuid.UUID {

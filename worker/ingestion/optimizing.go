@@ -32,7 +32,8 @@ const (
 	batchBytes  = 2 << 20
 )
 
-// runOptimize is phase 4: it observes all chunks in order, then rewrites and stores them file by file.
+// runOptimize is phase 4: it observes all chunks in order, then rewrites and stores them file by file. Where an index exists that differs in
+// few files, only those are rewritten, and the next phase changes them in place.
 func (r *run) runOptimize(ctx context.Context) error {
 	if err := r.prepareChunked(ctx); err != nil {
 		return err
@@ -47,28 +48,56 @@ func (r *run) runOptimize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.apply(ctx, plan, stage); err != nil {
+	r.t.Checkpoint.Settings = r.indexSettings()
+	plans, err := r.standings(ctx, plan)
+	if err != nil {
+		return err
+	}
+	if r.delta, err = r.compare(ctx, plans); err != nil {
+		return err
+	}
+	if r.delta == nil {
+		err = r.apply(ctx, plan, plans, stage)
+	} else {
+		err = r.rewrite(ctx, plan, plans, stage)
+	}
+	if err != nil {
 		return err
 	}
 	stage.finish()
 	r.showOptimize(stage)
 	r.optimized = &stage.out
-	r.t.Checkpoint.Optimized = r.optimized
+	if r.delta == nil {
+		r.t.Checkpoint.Optimized = r.optimized
+	}
 	return r.saveCheckpoint(ctx)
+}
+
+// indexVersion changes when the code that optimizes or indexes gives other rows for the same input.
+const indexVersion = "1"
+
+// indexSettings is a fingerprint of everything but the files that decides the rows of the index.
+func (r *run) indexSettings() string {
+	return schemaName(fingerprint("index", indexVersion, parsedSchema, r.chunkSchema(), r.t.MetadataOptions, optimize.Version))
 }
 
 // observe is the first pass. It takes a third of the phase.
 func (r *run) observe(ctx context.Context, stage *optimizeStage) (*optimize.Plan, error) {
 	plan := optimize.NewPlan(optimize.Limits{})
-	err := ordered(ctx, len(r.files), r.workers(), func(_ context.Context, i int) (*optimize.File, error) {
-		return r.optimizable(i)
-	}, func(i int, f *optimize.File) error {
+	err := ordered(ctx, len(r.files), r.workers(), func(_ context.Context, i int) (*factsRecord, error) {
+		var f factsRecord
+		ok, err := r.factsOf(i, &f)
+		if err != nil || !ok {
+			return nil, err
+		}
+		return &f, nil
+	}, func(i int, f *factsRecord) error {
 		stage.observed(i + 1)
 		r.showOptimize(stage)
 		if f == nil {
 			return nil
 		}
-		return plan.Observe(*f)
+		return plan.Add(r.files[i].Name, &f.Facts)
 	})
 	if err != nil {
 		return nil, err
@@ -77,21 +106,30 @@ func (r *run) observe(ctx context.Context, stage *optimizeStage) (*optimize.Plan
 	return plan, nil
 }
 
-// optimizable returns a file as package optimize needs it; nil for a file that was left out.
-func (r *run) optimizable(i int) (*optimize.File, error) {
-	f, _, err := r.load(i)
-	return f, err
+// standings returns for each file the fingerprint of what other files decide of its stored text; nil for a file that was left out.
+func (r *run) standings(ctx context.Context, plan *optimize.Plan) ([][]byte, error) {
+	all := make([][]byte, len(r.files))
+	err := each(ctx, len(r.files), r.workers(), func(_ context.Context, i int) error {
+		var f factsRecord
+		ok, err := r.factsOf(i, &f)
+		if err != nil || !ok {
+			return err
+		}
+		sum, err := plan.Standing(r.files[i].Name, &f.Facts)
+		all[i] = sum[:]
+		return err
+	})
+	return all, err
 }
 
-func (r *run) load(i int) (*optimize.File, *parsedFile, error) {
+func (r *run) load(ctx context.Context, i int) (*optimize.File, *parsedFile, error) {
 	var p parsedFile
 	var c chunkedFile
-	ok, err := r.both(i, &p, &c)
+	ok, err := r.both(ctx, i, &p, &c)
 	if err != nil || !ok {
 		return nil, nil, err
 	}
-	return &optimize.File{Path: r.name(r.files[i]), Language: p.File.Language, Layout: p.File.Layout, Verbatim: p.File.Verbatim,
-		Imports: p.File.Imports, Dependencies: p.File.Dependencies, Chunks: c.Chunks}, &p, nil
+	return optimizable(r.name(r.files[i]), &p, c.Chunks), &p, nil
 }
 
 // rewritten is a rewritten file that is not yet stored.
@@ -100,8 +138,22 @@ type rewritten struct {
 	result optimize.Result
 }
 
-// apply is the second pass: files are rewritten in parallel and stored in order, while the next batch is being made.
-func (r *run) apply(ctx context.Context, plan *optimize.Plan, stage *optimizeStage) error {
+// rewriteOne makes the stored form of a file; nil for a file that was left out.
+func (r *run) rewriteOne(ctx context.Context, plan *optimize.Plan, i int) (*rewritten, error) {
+	f, p, err := r.load(ctx, i)
+	if err != nil || f == nil {
+		return nil, err
+	}
+	result, err := plan.Apply(*f)
+	if err != nil {
+		return nil, fmt.Errorf("optimize %s: %w", f.Path, err)
+	}
+	return &rewritten{p, result}, nil
+}
+
+// apply is the second pass of a run that makes a new index: files are rewritten in parallel and stored in order, while the next batch is
+// being made.
+func (r *run) apply(ctx context.Context, plan *optimize.Plan, plans [][]byte, stage *optimizeStage) error {
 	group, ctx := errgroup.WithContext(ctx)
 	batches := make(chan *batch)
 	group.Go(func() error {
@@ -136,19 +188,11 @@ func (r *run) apply(ctx context.Context, plan *optimize.Plan, stage *optimizeSta
 				return context.Cause(ctx)
 			}
 		}
-		err := ordered(ctx, len(r.files), r.workers(), func(_ context.Context, i int) (*rewritten, error) {
-			f, p, err := r.load(i)
-			if err != nil || f == nil {
-				return nil, err
-			}
-			result, err := plan.Apply(*f)
-			if err != nil {
-				return nil, fmt.Errorf("optimize %s: %w", f.Path, err)
-			}
-			return &rewritten{p, result}, nil
+		err := ordered(ctx, len(r.files), r.workers(), func(ctx context.Context, i int) (*rewritten, error) {
+			return r.rewriteOne(ctx, plan, i)
 		}, func(i int, w *rewritten) error {
 			if w != nil {
-				if err := r.add(b, i, w, bodies, stage); err != nil {
+				if err := r.add(b, i, r.t.id(kindFile, i), w, plans[i], bodies, stage); err != nil {
 					return err
 				}
 			}
@@ -174,31 +218,10 @@ type batch struct {
 }
 
 // add appends a file and its chunks. It runs in file order, so numbers and references are the same in every attempt.
-func (r *run) add(b *batch, i int, w *rewritten, bodies map[string]uuid.UUID, stage *optimizeStage) error {
-	f, p := r.files[i], w.parsed
-	metadata, err := json.Marshal(r.fileMetadata(f, p))
-	if err != nil {
-		return fmt.Errorf("metadata of %s: %w", r.name(f), err)
+func (r *run) add(b *batch, i int, fileID uuid.UUID, w *rewritten, plan []byte, bodies map[string]uuid.UUID, stage *optimizeStage) error {
+	if err := r.addFile(b, i, fileID, w, plan); err != nil {
+		return err
 	}
-	o := r.origins[f.Origin]
-	fileID := r.t.id(kindFile, i)
-	b.files.ids = append(b.files.ids, fileID)
-	b.files.positions = append(b.files.positions, int32(i))
-	b.files.sources = append(b.files.sources, o.kind)
-	repository := pgtype.UUID{}
-	if o.repo != nil {
-		repository = pgtype.UUID{Bytes: o.repo.ID, Valid: true}
-	}
-	b.files.repositories = append(b.files.repositories, repository)
-	b.files.paths = append(b.files.paths, r.name(f))
-	b.files.languages = append(b.files.languages, p.File.Language)
-	b.files.categories = append(b.files.categories, category(p.File.Category))
-	b.files.bytes = append(b.files.bytes, int64(len(p.Text)))
-	b.files.tokens = append(b.files.tokens, int64(w.result.OriginalTokens))
-	b.files.optimized = append(b.files.optimized, int64(w.result.OptimizedTokens))
-	b.files.hashes = append(b.files.hashes, p.Hash[:])
-	b.files.metadata = append(b.files.metadata, metadata)
-
 	for position := range w.result.Chunks {
 		c := &w.result.Chunks[position]
 		id := r.t.id(kindChunk, stage.number())
@@ -209,10 +232,34 @@ func (r *run) add(b *batch, i int, w *rewritten, bodies map[string]uuid.UUID, st
 			bodies[c.Hash] = id
 		}
 		if err := b.chunks.add(id, fileID, position, c, reference, r.chunkMetadata(c)); err != nil {
-			return fmt.Errorf("chunk %d of %s: %w", position, r.name(f), err)
+			return fmt.Errorf("chunk %d of %s: %w", position, r.files[i].Name, err)
 		}
 	}
 	stage.add(&w.result)
+	return nil
+}
+
+func (r *run) addFile(b *batch, i int, id uuid.UUID, w *rewritten, plan []byte) error {
+	f, p := r.files[i], w.parsed
+	metadata, err := json.Marshal(r.fileMetadata(f, p))
+	if err != nil {
+		return fmt.Errorf("metadata of %s: %w", f.Name, err)
+	}
+	kind, repository := r.kind(f)
+	b.files.ids = append(b.files.ids, id)
+	b.files.positions = append(b.files.positions, int32(i))
+	b.files.sources = append(b.files.sources, kind)
+	b.files.repositories = append(b.files.repositories, repository)
+	b.files.paths = append(b.files.paths, f.Name)
+	b.files.languages = append(b.files.languages, p.File.Language)
+	b.files.categories = append(b.files.categories, category(p.File.Category))
+	b.files.bytes = append(b.files.bytes, int64(p.Bytes))
+	b.files.tokens = append(b.files.tokens, int64(w.result.OriginalTokens))
+	b.files.optimized = append(b.files.optimized, int64(w.result.OptimizedTokens))
+	b.files.hashes = append(b.files.hashes, p.Hash[:])
+	b.files.metadata = append(b.files.metadata, metadata)
+	b.files.savings = append(b.files.savings, mustJSON(map[string]any{"removed": w.result.Removed, "lost": w.result.LostTokens, "kept": w.result.Kept()}))
+	b.files.plans = append(b.files.plans, plan)
 	return nil
 }
 

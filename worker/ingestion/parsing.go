@@ -23,14 +23,18 @@ import (
 
 // parsedFile is the result of phase 2 for a file. Failed is the reason why a file is left out; then the rest is empty.
 type parsedFile struct {
-	Failed  string
-	Text    string // secrets masked
+	Failed string
+	// Text has its secrets masked. It is absent from a record of an earlier run, except for files that configure the graph.
+	Text    string
+	Absent  bool
 	Tokens  int
+	Bytes   int
 	Hash    [32]byte
 	Secrets int
 	Author  string
 	Changed string // date of the last change, RFC 3339
 	File    parse.File
+	Summary summary
 }
 
 // parseOutcome holds the figures of phase 2.
@@ -42,10 +46,16 @@ type parseOutcome struct {
 	Bytes     int64          `json:"bytes"`
 	Languages map[string]int `json:"languages"`
 	Insights  []string       `json:"insights,omitempty"`
+	// Texts are the contents of the run's files, by their numbers; nil for a file that was left out.
+	Texts []*content `json:"texts"`
+	// Reused counts the files whose results an earlier run made.
+	Reused int `json:"reused"`
+	// Binaries are the contents of the run's binary files.
+	Binaries []*content `json:"binaries,omitempty"`
 }
 
 // parsedSchema changes when the record or the code that fills it changes.
-var parsedSchema = "3 " + spill.Schema(&parsedFile{})
+var parsedSchema = "4 " + spill.Schema(&parsedFile{})
 
 // runParse is phase 2.
 func (r *run) runParse(ctx context.Context) error {
@@ -67,12 +77,16 @@ func (r *run) parseAll(ctx context.Context) error {
 	if r.parsed != nil {
 		return nil
 	}
-	r.parseInput = fingerprint("parse", r.input, parsedSchema, r.t.AnonymizeSecrets, r.t.MetadataOptions.History, r.fileLimit())
+	r.parseInput = fingerprint("parse", r.input, parsedSchema, factsSchema, r.t.Strategy, r.t.MetadataOptions.History, r.fileLimit())
 	if r.dir.done("parse", r.parseInput, &r.parse) {
-		if reader, err := spill.Open(r.dir.file("parsed"), len(r.files)); err == nil {
-			r.parsed = reader
-			r.showParsed(newParseStage(r), 100)
-			return nil
+		parsed, err := spill.Open(r.dir.file("parsed"), len(r.files))
+		if err == nil {
+			if kept, err := spill.Open(r.dir.file("kept"), len(r.files)); err == nil {
+				r.parsed, r.kept = parsed, kept
+				r.showParsed(newParseStage(r), 100)
+				return nil
+			}
+			_ = parsed.Close()
 		}
 	}
 	if err := r.dir.forget("parse"); err != nil {
@@ -82,17 +96,28 @@ func (r *run) parseAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stage := newParseStage(r)
-	if err := r.parseInto(ctx, w, stage); err != nil {
+	kept, err := spill.Create(r.dir.file("kept"), len(r.files))
+	if err != nil {
 		w.Abort()
 		return err
 	}
-	r.parse = stage.outcome()
-	if err := tooManyFailed(r.parse, len(r.files)); err != nil {
+	stage := newParseStage(r)
+	err = r.parseInto(ctx, w, kept, stage)
+	if err == nil {
+		binaries := r.parse.Binaries
+		r.parse = stage.outcome()
+		r.parse.Binaries = binaries
+		err = tooManyFailed(r.parse, len(r.files))
+	}
+	if err != nil {
 		w.Abort()
+		kept.Abort()
 		return err
 	}
 	if r.parsed, err = w.Seal(); err != nil {
+		return err
+	}
+	if r.kept, err = kept.Seal(); err != nil {
 		return err
 	}
 	r.showParsed(stage, 100)
@@ -101,7 +126,7 @@ func (r *run) parseAll(ctx context.Context) error {
 
 func tooManyFailed(o parseOutcome, files int) error {
 	switch {
-	case o.Files == 0:
+	case o.Files == 0 && files > 0:
 		return &Failure{Code: "PARSING_FAILED", Message: "None of the files could be parsed.", Items: append(slices.Clone(o.Failed), o.TooLarge...), Retryable: true}
 	case len(o.Failed)*5 > files:
 		return &Failure{Code: "PARSING_FAILED", Message: fmt.Sprintf("%d of %d files could not be parsed.", len(o.Failed), files), Items: o.Failed,
@@ -115,12 +140,17 @@ type job struct {
 	index  int
 	text   string
 	weight int64
+	masked bool // the text is as stored
 }
 
 // parseInto streams every origin through the parsers. One goroutine reads, because sources are streams. The amount that is read
 // ahead is bounded by bytes, not by files.
-func (r *run) parseInto(ctx context.Context, w *spill.Writer, stage *parseStage) error {
+func (r *run) parseInto(ctx context.Context, w, kept *spill.Writer, stage *parseStage) error {
 	changes, err := r.changes(ctx)
+	if err != nil {
+		return err
+	}
+	done, err := r.reuse(ctx, w, kept, stage)
 	if err != nil {
 		return err
 	}
@@ -133,12 +163,17 @@ func (r *run) parseInto(ctx context.Context, w *spill.Writer, stage *parseStage)
 	jobs := make(chan job)
 	group.Go(func() error {
 		defer close(jobs)
+		if err := r.reread(ctx, done, jobs, flight, budget); err != nil {
+			return err
+		}
 		return r.read(ctx, w, stage, jobs, flight, budget)
 	})
+	blobs := newBlobs(r.store)
+	parsers, working := errgroup.WithContext(ctx)
 	for range r.workers() {
-		group.Go(func() error {
+		parsers.Go(func() error {
 			for j := range jobs {
-				err := r.parseOne(ctx, w, stage, j, changes)
+				err := r.parseOne(working, w, stage, blobs, j, changes)
 				flight.Release(j.weight)
 				if err != nil {
 					return err
@@ -147,6 +182,14 @@ func (r *run) parseInto(ctx context.Context, w *spill.Writer, stage *parseStage)
 			return nil
 		})
 	}
+	group.Go(func() error { return blobs.write(ctx) })
+	group.Go(func() error {
+		defer blobs.end()
+		if err := parsers.Wait(); err != nil {
+			return err
+		}
+		return r.storeBinaries(ctx, blobs)
+	})
 	return group.Wait()
 }
 
@@ -157,7 +200,7 @@ func (r *run) read(ctx context.Context, w *spill.Writer, stage *parseStage, jobs
 		index := map[string]int{}
 		var entries []source.Entry
 		for i, f := range r.files {
-			if f.Origin != o {
+			if f.Origin != o || f.Stored != nil {
 				continue
 			}
 			if f.Size > limit {
@@ -193,7 +236,7 @@ func (r *run) read(ctx context.Context, w *spill.Writer, stage *parseStage, jobs
 				return err
 			}
 			select {
-			case jobs <- job{i, text, weight}:
+			case jobs <- job{i, text, weight, false}:
 				return nil
 			case <-ctx.Done():
 				flight.Release(weight)
@@ -217,51 +260,68 @@ func (r *run) leaveOut(w *spill.Writer, stage *parseStage, i int, cause error) e
 	return nil
 }
 
-func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, j job, changes []map[string]gitfetch.Change) error {
+func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, blobs *blobs, j job, changes []map[string]gitfetch.Change) error {
 	f := r.files[j.index]
 	p := parsedFile{Text: j.text}
-	if r.t.AnonymizeSecrets {
+	if r.t.AnonymizeSecrets && !j.masked {
 		text, found := r.e.redact.Redact(f.Path, j.text)
 		p.Text, p.Secrets = text, len(found)
 	}
 	// Masking may lengthen a text, and decoding an old encoding may triple it. The size limit was checked against the file's own
 	// bytes.
-	parsed, err := r.e.parser.Parse(ctx, f.Path, p.Text, parse.Options{MaxBytes: 4 * int(r.fileLimit())})
+	parsed, err := r.e.parser.Parse(ctx, f.Name, p.Text, parse.Options{MaxBytes: 4 * int(max(r.fileLimit(), int64(len(p.Text))))})
 	switch {
 	case errors.Is(err, parse.ErrTooLarge), errors.Is(err, parse.ErrTimeout):
 		return r.leaveOut(w, stage, j.index, err)
 	case err != nil:
 		return err
 	}
-	p.File = *parsed
-	p.Tokens = token.Count(p.Text)
-	p.Hash = sha256.Sum256([]byte(p.Text))
-	if c, ok := changes[f.Origin][f.Path]; ok {
-		p.Author, p.Changed = db.Text(strings.ReplaceAll(c.Author, "\x00", "")), c.Date.UTC().Format("2006-01-02T15:04:05Z")
+	p.File, p.Bytes = *parsed, len(p.Text)
+	if f.Stored != nil {
+		p.Tokens, p.Hash = int(f.Stored.Tokens), [32]byte(f.Stored.Hash)
+	} else {
+		p.Tokens = token.Count(p.Text)
+		p.Hash = sha256.Sum256([]byte(p.Text))
 	}
+	if f.Change != nil {
+		p.Author, p.Changed = f.Change.Author, f.Change.Date
+	} else if f.Origin >= 0 {
+		if c, ok := changes[f.Origin][f.Path]; ok {
+			p.Author, p.Changed = db.Text(strings.ReplaceAll(c.Author, "\x00", "")), c.Date.UTC().Format("2006-01-02T15:04:05Z")
+		}
+	}
+	p.Summary = summarize(&p)
 	if err := w.Put(j.index, &p); err != nil {
 		return err
 	}
-	stage.add(f.Path, &p)
+	if f.Stored == nil {
+		if err := blobs.put(ctx, blob{hash: p.Hash, content: []byte(p.Text), tokens: int64(p.Tokens), lines: int32(p.File.Lines)}); err != nil {
+			return err
+		}
+	}
+	stage.add(j.index, f.Name, &p.Summary)
 	r.showParsed(stage, -1)
 	return nil
 }
 
 // changes returns the last changes of each origin's files, if they are wanted and known.
 func (r *run) changes(ctx context.Context) ([]map[string]gitfetch.Change, error) {
+	if r.lastEdits != nil {
+		return r.lastEdits, nil
+	}
 	all := make([]map[string]gitfetch.Change, len(r.origins))
-	if !r.t.MetadataOptions.History {
-		return all, nil
-	}
-	for i, o := range r.origins {
-		if o.repo == nil {
-			continue
+	if r.t.MetadataOptions.History {
+		for i, o := range r.origins {
+			if o.repo == nil {
+				continue
+			}
+			var err error
+			if all[i], err = r.trees[o.repo.ID].LastChanges(ctx); err != nil {
+				return nil, err
+			}
 		}
-		var err error
-		if all[i], err = r.trees[o.repo.ID].LastChanges(ctx); err != nil {
-			return nil, err
-		}
 	}
+	r.lastEdits = all
 	return all, nil
 }
 
@@ -299,7 +359,7 @@ func (r *run) fileMetadata(f file, p *parsedFile) map[string]any {
 		}
 	}
 	if o.History && p.Changed != "" {
-		m["lastChange"] = map[string]string{"author": p.Author, "date": p.Changed}
+		m["lastChange"] = lastChange{p.Author, p.Changed}
 	}
 	if o.Structure {
 		m["directory"] = path.Dir(r.name(f))

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 
 	"kijko/worker/gitfetch"
+	"kijko/worker/graph"
 	"kijko/worker/ingestion/spill"
 	"kijko/worker/lease"
 )
@@ -29,15 +31,24 @@ type run struct {
 	fetched bool
 	origins []*origin
 	files   []file
+	found   discovered
 	left    leftOut // files that discovery left out
 	input   string  // fingerprint of the input of discovery
+	// checksums are those of uploads, by their keys.
+	checksums map[string]string
+	copies    []*os.File // locks of the copies of repositories that the run reads
+	lastEdits []map[string]gitfetch.Change
 
 	parsed     *spill.Reader
+	kept       *spill.Reader // facts of files that an earlier run parsed and cut
+	facts      *spill.Reader // facts of the others
 	parse      parseOutcome
 	parseInput string
 	chunked    *spill.Reader
 	chunk      chunkOutcome
 	optimized  *optimizeOutcome
+	delta      *delta // what an incremental run changes in the index; nil for a run that makes a new index
+	graph      *graph.Graph
 }
 
 func newRun(e *Engine, t *task, owner uuid.UUID, log *slog.Logger, lose context.CancelCauseFunc) *run {
@@ -48,10 +59,13 @@ func newRun(e *Engine, t *task, owner uuid.UUID, log *slog.Logger, lose context.
 
 // close releases the local files; those of a completed run are deleted.
 func (r *run) close(completed bool) {
-	for _, reader := range []*spill.Reader{r.parsed, r.chunked} {
+	for _, reader := range []*spill.Reader{r.parsed, r.kept, r.facts, r.chunked} {
 		if reader != nil {
 			_ = reader.Close()
 		}
+	}
+	for _, lock := range r.copies {
+		_ = lock.Close()
 	}
 	if r.dir == nil {
 		return
@@ -101,7 +115,7 @@ func (r *run) execute(ctx context.Context) error {
 		}
 	}
 	quiet()
-	return r.store.finish(ctx, result)
+	return r.finish(ctx, result)
 }
 
 // errFailed means that the run ended as failed, and that its row says so.
@@ -151,7 +165,7 @@ func (r *run) attempts(ctx context.Context, phase, attempt int, step func(contex
 
 // forget drops the results on the disk: the next attempt makes them again.
 func (r *run) forget() {
-	for _, reader := range []**spill.Reader{&r.parsed, &r.chunked} {
+	for _, reader := range []**spill.Reader{&r.parsed, &r.kept, &r.facts, &r.chunked} {
 		if *reader != nil {
 			_ = (*reader).Close()
 			*reader = nil

@@ -35,7 +35,7 @@ func (s *store) retry(ctx context.Context, what string, call func(context.Contex
 		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.As(err, &pg) && pg.Code == "PT409":
+	case errors.Is(err, lease.ErrLost), errors.As(err, &pg) && pg.Code == "PT409":
 		return lease.ErrLost
 	}
 	return fmt.Errorf("%s: %w", what, err)
@@ -66,14 +66,6 @@ func (s *store) report(ctx context.Context, p map[string]any) error {
 		return fmt.Errorf("report: %w", err)
 	}
 	return s.held(ctx, "report", "select private.report_run($1, $2, $3)", data)
-}
-
-func (s *store) finish(ctx context.Context, p map[string]any) error {
-	data, err := json.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("finish: %w", err)
-	}
-	return s.held(ctx, "finish", "select private.finish_run($1, $2, $3)", data)
 }
 
 func (s *store) fail(ctx context.Context, f *Failure, c checkpoint) error {
@@ -128,14 +120,21 @@ type fileRows struct {
 	optimized    []int64
 	hashes       [][]byte
 	metadata     []json.RawMessage
+	savings      []json.RawMessage
+	plans        [][]byte
+}
+
+// args are the arguments of the functions that store files.
+func (r *fileRows) args() []any {
+	return []any{r.ids, r.positions, r.sources, r.repositories, r.paths, r.languages, r.categories, r.bytes, r.tokens, r.optimized, r.hashes, r.metadata,
+		r.savings, r.plans}
 }
 
 func (s *store) files(ctx context.Context, r *fileRows) error {
 	if len(r.ids) == 0 {
 		return nil
 	}
-	return s.exec(ctx, "store files", "select private.store_files($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-		r.ids, r.positions, r.sources, r.repositories, r.paths, r.languages, r.categories, r.bytes, r.tokens, r.optimized, r.hashes, r.metadata)
+	return s.exec(ctx, "store files", "select private.store_files($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)", r.args()...)
 }
 
 // chunkRows are the columns of a batch of chunks.
@@ -155,12 +154,16 @@ type chunkRows struct {
 	size       int
 }
 
+func (r *chunkRows) args() []any {
+	return []any{r.ids, r.files, r.positions, r.starts, r.ends, r.types, r.tokens, r.contents, r.hashes, r.references, r.parents, r.metadata}
+}
+
 func (s *store) chunks(ctx context.Context, r *chunkRows) error {
 	if len(r.ids) == 0 {
 		return nil
 	}
 	return s.exec(ctx, "store chunks", "select private.store_chunks($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
-		r.ids, r.files, r.positions, r.starts, r.ends, r.types, r.tokens, r.contents, r.hashes, r.references, r.parents, r.metadata)
+		r.args()...)
 }
 
 // survey updates the table statistics, so that the next query plans know the sizes of the tables.
@@ -173,40 +176,6 @@ func (s *store) terms(ctx context.Context, chunks [][16]byte, terms []pgtype.TSV
 		return nil
 	}
 	return s.exec(ctx, "store terms", "select private.store_terms($1, $2, $3, $4)", chunks, terms)
-}
-
-// nodeRows are the columns of a batch of graph_nodes.
-type nodeRows struct {
-	ids       [][16]byte
-	files     []pgtype.UUID
-	kinds     []string
-	names     []string
-	qualified []string
-	starts    []*int32
-	ends      []*int32
-	metadata  []json.RawMessage
-}
-
-func (s *store) nodes(ctx context.Context, r *nodeRows) error {
-	if len(r.ids) == 0 {
-		return nil
-	}
-	return s.exec(ctx, "store nodes", "select private.store_nodes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-		r.ids, r.files, r.kinds, r.names, r.qualified, r.starts, r.ends, r.metadata)
-}
-
-// linkRows are the columns of a batch of graph_links.
-type linkRows struct {
-	from, to [][16]byte
-	kinds    []string
-	weights  []int32
-}
-
-func (s *store) links(ctx context.Context, r *linkRows) error {
-	if len(r.from) == 0 {
-		return nil
-	}
-	return s.exec(ctx, "store links", "select private.store_links($1, $2, $3, $4, $5, $6)", r.from, r.to, r.kinds, r.weights)
 }
 
 // storedChunk is a chunk as the index phase reads it back.

@@ -3,6 +3,7 @@ package ingestion
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -102,6 +103,9 @@ type task struct {
 	Repositories  []repository `json:"repositories"`
 	Files         []storedFile `json:"files"`
 	Manual        string       `json:"manualContent"`
+	Scope         scope        `json:"scope"`
+	// prefixes are those that repositories of the project have already.
+	prefixes map[string]bool
 	// Phases are the rules of each phase, by its name.
 	Phases map[string]phaseRule `json:"phases"`
 }
@@ -129,6 +133,40 @@ type repository struct {
 	Branch   string            `json:"branch"`
 	Include  []string          `json:"includePaths"`
 	Exclude  []string          `json:"excludePaths"`
+	// Prefix stands in front of the repository's paths; nil before its first ingestion.
+	Prefix *string `json:"prefix"`
+}
+
+// scope says which sources a run reads. The zero value is all of them.
+type scope struct {
+	Repositories []uuid.UUID `json:"repositoryIds"`
+	Files        []uuid.UUID `json:"fileIds"`
+	Manual       bool        `json:"manual"`
+	// Rollback and Refresh read no source: the current set is indexed again as it is.
+	Rollback *int `json:"rollback"`
+	Refresh  bool `json:"refresh"`
+}
+
+func (s *scope) none() bool { return s.Rollback != nil || s.Refresh }
+
+func (s *scope) all() bool { return !s.none() && s.Repositories == nil && s.Files == nil && !s.Manual }
+
+// narrow drops the sources that the run does not read.
+func (t *task) narrow() {
+	t.prefixes = map[string]bool{}
+	for _, r := range t.Repositories {
+		if r.Prefix != nil {
+			t.prefixes[*r.Prefix] = true
+		}
+	}
+	if t.Scope.all() {
+		return
+	}
+	t.Repositories = slices.DeleteFunc(t.Repositories, func(r repository) bool { return !slices.Contains(t.Scope.Repositories, r.ID) })
+	t.Files = slices.DeleteFunc(t.Files, func(f storedFile) bool { return !slices.Contains(t.Scope.Files, f.ID) })
+	if !t.Scope.Manual {
+		t.Manual = ""
+	}
 }
 
 type storedFile struct {
@@ -137,6 +175,8 @@ type storedFile struct {
 	Origin string    `json:"origin"`
 	Size   int64     `json:"size"`
 	Key    string    `json:"key"`
+	// Checksum tells whether the content is the same as before; the key is another one after each upload.
+	Checksum string `json:"checksum"`
 }
 
 // checkpoint is the state that the row keeps for a worker on another machine that takes the run over.
@@ -146,6 +186,10 @@ type checkpoint struct {
 	Repositories map[uuid.UUID]fetchedRepo `json:"repositories,omitempty"`
 	Branches     []string                  `json:"branches,omitempty"`
 	Optimized    *optimizeOutcome          `json:"optimized,omitempty"`
+	// Prefixes are those that this run gives to repositories.
+	Prefixes map[uuid.UUID]string `json:"prefixes,omitempty"`
+	// Settings is the fingerprint of what made the index, for the next run.
+	Settings string `json:"settings,omitempty"`
 }
 
 // fetchedRepo is a fetched repository. Branch is set only if it differs from the requested branch.
@@ -169,6 +213,10 @@ func parseTask(data []byte) (*task, error) {
 	if t.Checkpoint.Repositories == nil {
 		t.Checkpoint.Repositories = map[uuid.UUID]fetchedRepo{}
 	}
+	if t.Checkpoint.Prefixes == nil {
+		t.Checkpoint.Prefixes = map[uuid.UUID]string{}
+	}
+	t.narrow()
 	return &t, nil
 }
 
@@ -188,5 +236,4 @@ func (t *task) id(kind byte, n int) uuid.UUID {
 const (
 	kindFile  = 1
 	kindChunk = 2
-	kindNode  = 3
 )

@@ -1,8 +1,7 @@
 -- A caller sees the runs of every project that they see. The stored content of a run is visible to callers who may read the project's
 -- settings (everyone who sees it except auditors), and only while the run is the project's current one. Each policy asks the parent's own
 -- policy for one row by its key. Only functions write. The worker has no right on any table, only functions that check its lease.
-grant select on public.ingestion_runs, public.project_indexes, public.run_files, public.chunks, public.chunk_terms, public.graph_nodes,
-  public.graph_links to authenticated;
+grant select on public.ingestion_runs, public.project_indexes, public.run_files, public.chunks, public.chunk_terms to authenticated;
 
 create policy select_reader on public.ingestion_runs for select to authenticated
   using (exists (select from public.projects p where p.id = ingestion_runs.project_id));
@@ -14,7 +13,3 @@ create policy select_reader on public.chunks for select to authenticated
   using (exists (select from public.project_indexes i where i.run_id = chunks.run_id));
 create policy select_reader on public.chunk_terms for select to authenticated
   using (exists (select from public.project_indexes i where i.run_id = chunk_terms.run_id));
-create policy select_reader on public.graph_nodes for select to authenticated
-  using (exists (select from public.project_indexes i where i.run_id = graph_nodes.run_id));
-create policy select_reader on public.graph_links for select to authenticated
-  using (exists (select from public.project_indexes i where i.run_id = graph_links.run_id));

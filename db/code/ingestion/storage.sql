@@ -18,7 +18,8 @@ comment on function private.assert_lease is 'The run''s organization, if the cal
 
 create or replace function private.store_files(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[],
-  p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]
+  p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[],
+  p_savings jsonb[], p_plans bytea[]
 ) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -26,9 +27,13 @@ declare
   v_org uuid := private.assert_lease(p_run_id, p_owner);
 begin
   insert into public.run_files (organization_id, run_id, id, position, source, repository_id, path, language, category, bytes, tokens,
-    optimized_tokens, hash, metadata)
-  select v_org, p_run_id, t.*
-  from unnest(p_ids, p_positions, p_sources, p_repositories, p_paths, p_languages, p_categories, p_bytes, p_tokens, p_optimized, p_hashes, p_metadata) as t;
+    optimized_tokens, hash, metadata, removed, lost, kept, plan)
+  select v_org, p_run_id, t.id, t.position, t.source, t.repository, t.path, t.language, t.category, t.bytes, t.tokens, t.optimized, t.hash,
+    t.metadata, array(select e::integer from jsonb_array_elements_text(t.savings -> 'removed') e), (t.savings ->> 'lost')::integer,
+    (t.savings ->> 'kept')::integer, t.plan
+  from unnest(p_ids, p_positions, p_sources, p_repositories, p_paths, p_languages, p_categories, p_bytes, p_tokens, p_optimized, p_hashes, p_metadata,
+    p_savings, p_plans)
+    as t (id, position, source, repository, path, language, category, bytes, tokens, optimized, hash, metadata, savings, plan);
 end
 $$;
 comment on function private.store_files is 'Files of a leased run. Judges: callable by the worker only, for the run it holds.';
@@ -84,8 +89,7 @@ declare
 begin
   perform private.assert_lease(p_run_id, p_owner);
   for v_table in
-    select c.oid, t.columns from (values ('run_files', ''), ('chunks', ''), ('chunk_terms', '(organization_id, run_id, chunk_id)'), ('graph_nodes', ''),
-      ('graph_links', '')) t (name, columns)
+    select c.oid, t.columns from (values ('run_files', ''), ('chunks', ''), ('chunk_terms', '(organization_id, run_id, chunk_id)')) t (name, columns)
     join pg_catalog.pg_class c on c.oid = ('public.' || t.name)::regclass
     where pg_relation_size(c.oid) > 2 * c.relpages::bigint * current_setting('block_size')::bigint
   loop
@@ -96,36 +100,7 @@ end
 $$;
 comment on function private.survey_tables is 'Renews the statistics of tables that a leased run has doubled. Judges: callable by the worker only, for the run it holds.';
 
-create or replace function private.store_nodes(
-  p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[],
-  p_ends integer[], p_metadata jsonb[]
-) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_org uuid := private.assert_lease(p_run_id, p_owner);
-begin
-  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name, start_line, end_line, metadata)
-  select v_org, p_run_id, t.* from unnest(p_ids, p_files, p_kinds, p_names, p_qualified, p_starts, p_ends, p_metadata) as t;
-end
-$$;
-comment on function private.store_nodes is 'Graph nodes of a leased run. Judges: callable by the worker only, for the run it holds.';
-
-create or replace function private.store_links(
-  p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]
-) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_org uuid := private.assert_lease(p_run_id, p_owner);
-begin
-  insert into public.graph_links (organization_id, run_id, from_id, to_id, kind, weight)
-  select v_org, p_run_id, t.* from unnest(p_from, p_to, p_kinds, p_weights) as t;
-end
-$$;
-comment on function private.store_links is 'Graph links of a leased run. Judges: callable by the worker only, for the run it holds.';
-
--- Deletes the output of a phase before the phase runs again. `chunks`: files and chunks (phase 4); `index`: terms and graph (phase 5).
+-- Deletes the output of a phase before the phase runs again. `chunks`: files and chunks (phase 4); `index`: terms (phase 5).
 create or replace function private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) returns bigint
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -145,8 +120,7 @@ declare
   v_count bigint;
 begin
   -- Children before parents, so that no cascade does the work row by row.
-  foreach v_table in array case p_what when 'index' then array['graph_links', 'graph_nodes', 'chunk_terms']
-    else array['graph_links', 'graph_nodes', 'chunk_terms', 'chunks', 'run_files'] end
+  foreach v_table in array case p_what when 'index' then array['chunk_terms'] else array['chunk_terms', 'chunks', 'run_files'] end
   loop
     execute format('delete from public.%1$I where ctid = any (array(
       select ctid from public.%1$I where organization_id = $1 and run_id = $2 limit $3))', v_table)
@@ -219,5 +193,5 @@ as $$
       and c.parent_run_id = r.id and c.outcome = 'open'))
 $$;
 comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
-grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.survey_tables, private.store_nodes, private.store_links,
+grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.survey_tables,
   private.clear_run, private.drop_run_rows, private.sample_search, private.read_chunks, private.live_checkpoints to kijko_worker;

@@ -93,9 +93,11 @@ begin
 
   if new.outcome = 'completed' then
     select run_id into v_old_run from public.project_indexes where project_id = new.project_id for update;
-    insert into public.project_indexes (project_id, organization_id, run_id) values (new.project_id, new.organization_id, new.id)
-    on conflict (project_id) do update set run_id = excluded.run_id, updated_at = now();
-    if v_old_run is not null then
+    insert into public.project_indexes (project_id, organization_id, run_id, last_run_id, settings)
+    values (new.project_id, new.organization_id, coalesce(new.index_run_id, new.id), new.id, new.checkpoint ->> 'settings')
+    on conflict (project_id) do update set run_id = excluded.run_id, last_run_id = excluded.last_run_id, settings = excluded.settings,
+      updated_at = now();
+    if v_old_run <> coalesce(new.index_run_id, new.id) then
       perform private.enqueue('ingestion.drop', jsonb_build_object('runId', v_old_run), now(), 'ingestion.drop:' || v_old_run);
     end if;
     perform private.finish_project_run(new.project_id, new.total_files::integer, new.original_tokens, new.optimized_tokens, new.duration_seconds);
@@ -202,10 +204,17 @@ create or replace trigger _900_notify_change after update on public.ingestion_ru
 create or replace function private.tg_project_repositories__drop_indexed() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_paths text[];
 begin
-  delete from public.run_files f
-  using public.project_indexes i
-  where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id and f.repository_id = old.id;
+  with gone as (
+    delete from public.run_files f
+    using public.project_indexes i
+    where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id and f.repository_id = old.id
+    returning f.path
+  )
+  select array_agg(path) into v_paths from gone;
+  perform private.drop_graph_files(old.project_id, v_paths);
   return null;
 end
 $$;
@@ -216,30 +225,21 @@ create or replace trigger _500_drop_indexed after delete on public.project_repos
 create or replace function private.tg_project_files__drop_indexed() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_paths text[];
 begin
-  delete from public.run_files f
-  using public.project_indexes i
-  where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id
-    and f.source in ('file', 'text') and (f.path = old.path or f.path like private.like_prefix(old.path || '/'));
+  with gone as (
+    delete from public.run_files f
+    using public.project_indexes i
+    where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id
+      and f.source in ('file', 'text') and (f.path = old.path or f.path like private.like_prefix(old.path || '/'))
+    returning f.path
+  )
+  select array_agg(path) into v_paths from gone;
+  perform private.drop_graph_files(old.project_id, v_paths);
   return null;
 end
 $$;
 comment on function private.tg_project_files__drop_indexed is 'Trigger: a removed file (or archive) leaves the index with what was in it.';
 create or replace trigger _500_drop_indexed after delete on public.project_files
   for each row when (old.storage_key is not null) execute function private.tg_project_files__drop_indexed();
-
--- Replaces foreign keys on both ends of a link.
-create or replace function private.tg_graph_nodes__drop_links() returns trigger
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from public.graph_links l using gone g
-  where l.organization_id = g.organization_id and l.run_id = g.run_id and l.from_id = g.id;
-  delete from public.graph_links l using gone g
-  where l.organization_id = g.organization_id and l.run_id = g.run_id and l.to_id = g.id;
-  return null;
-end
-$$;
-comment on function private.tg_graph_nodes__drop_links is 'Trigger: links go with either of their nodes.';
-create or replace trigger _500_drop_links after delete on public.graph_nodes referencing old table as gone
-  for each statement execute function private.tg_graph_nodes__drop_links();

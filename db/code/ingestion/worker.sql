@@ -52,7 +52,8 @@ begin
     'webhookUrl', s.webhook_url,
     'webhookSecret', (select w.sealed from private.project_webhook_secrets w where w.project_id = r.project_id),
     'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'provider', t.provider, 'url', t.repository_url,
-        'name', t.repository_name, 'branch', t.branch, 'includePaths', t.include_paths, 'excludePaths', t.exclude_paths)
+        'name', t.repository_name, 'branch', t.branch, 'includePaths', t.include_paths, 'excludePaths', t.exclude_paths,
+        'prefix', t.path_prefix)
         order by t.created_at, t.id), '[]')
       from public.project_repositories t where t.project_id = r.project_id),
     'files', (select coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'path', f.path, 'origin', f.origin, 'size', f.size,
@@ -137,11 +138,21 @@ begin
   if not found then
     return false;
   end if;
+  -- The worker has asked before it changed anything.
   if private.overflows_context(p_run_id) then
     perform private.write_failure(p_run_id, 'CONTEXT_TOO_LARGE', 'A context holds at most 100,000 files. Leave some sources or folders out.');
-  else
-    perform private.write_completion(p_run_id, p);
+    return true;
   end if;
+  perform private.commit_ingestion(p_run_id);
+  update public.ingestion_runs set index_run_id = (p ->> 'index')::uuid where id = p_run_id;
+  update public.project_repositories t set path_prefix = c.prefix
+  from public.ingestion_runs r, jsonb_each_text(coalesce(p #> '{checkpoint,prefixes}', '{}')) as c (id, prefix)
+  where r.id = p_run_id and t.project_id = r.project_id and t.id::text = c.id and t.path_prefix is null;
+  -- What left the current set while the run went on is no part of its index either.
+  delete from public.run_files f using public.ingestion_runs r
+  where r.id = p_run_id and f.organization_id = r.organization_id and f.run_id = coalesce(r.index_run_id, r.id)
+    and not exists (select from public.context_files c where c.project_id = r.project_id and c.path = f.path collate "C" and not c.is_hidden);
+  perform private.write_completion(p_run_id, p);
   return true;
 end
 $$;

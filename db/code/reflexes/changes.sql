@@ -24,6 +24,29 @@ $$;
 comment on function private.changed_files is
   'What differs between the files of two runs, by path. Judges: callable by triggers of ours only.';
 
+-- An index that a run changes in place has no predecessor to compare with. The operations of the run's ingestion say what it changed.
+create or replace function private.ingested_files(p_project_id uuid, p_run_id uuid, p_limit integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('event', c.event, 'path', c.path, 'size', c.bytes) order by c.path, c.event), '[]')
+    from (
+      select o.path, case o.operation when 'added' then 'create' when 'removed' then 'delete' else 'modify' end as event,
+        -- Of a file that is gone, the content that it had.
+        (select octet_length(b.content) from public.content_blobs b where b.project_id = p_project_id and b.hash = coalesce(o.hash,
+          (select w.hash from public.context_file_ops w where w.project_id = p_project_id and w.path = o.path collate "C"
+            and w.number < o.number and w.hash is not null order by w.number desc limit 1))) as bytes
+      from public.context_file_ops o
+      where o.project_id = p_project_id
+        and o.ingestion_id = (select i.id from public.context_ingestions i where i.project_id = p_project_id and i.run_id = p_run_id)
+      order by o.path, 2
+      limit p_limit) c
+  );
+end
+$$;
+comment on function private.ingested_files is 'What a run added, changed and removed, by path. Judges: callable by triggers of ours only.';
+
 create or replace function private.tg_project_indexes__match() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -31,25 +54,31 @@ declare
   -- Only the exchange of a whole tree changes more files than this, and no reflex is meant for that; the first by path are looked at.
   c_changes constant integer := 10000;
   v_owner uuid := (select p.user_id from public.projects p where p.id = new.project_id);
+  v_run constant uuid := coalesce(new.last_run_id, new.run_id);
   v_changes jsonb;
   v_void text;
 begin
-  if not exists (select from public.reflexes r where r.user_id = v_owner and r.trigger_type = 'file_change' and r.is_active)
-    -- An external worker keeps no files here; that does not mean that all of them were deleted.
-    or not exists (select from public.run_files f where f.organization_id = new.organization_id and f.run_id = new.run_id) then
+  if not exists (select from public.reflexes r where r.user_id = v_owner and r.trigger_type = 'file_change' and r.is_active) then
     return null;
+  elsif old.run_id = new.run_id then
+    v_changes := private.ingested_files(new.project_id, v_run, c_changes);
+  -- An external worker keeps no files here; that does not mean that all of them were deleted.
+  elsif not exists (select from public.run_files f where f.organization_id = new.organization_id and f.run_id = new.run_id) then
+    return null;
+  else
+    v_changes := private.changed_files(new.organization_id, old.run_id, new.run_id, c_changes);
   end if;
-  v_changes := private.changed_files(new.organization_id, old.run_id, new.run_id, c_changes);
   if v_changes <> '[]' then
-    v_void := private.enqueue('reflexes.match', jsonb_build_object('userId', v_owner, 'projectId', new.project_id, 'runId', new.run_id,
-      'timestamp', private.iso(now()), 'changes', v_changes), now(), 'reflexes.match:' || new.run_id);
+    v_void := private.enqueue('reflexes.match', jsonb_build_object('userId', v_owner, 'projectId', new.project_id, 'runId', v_run,
+      'timestamp', private.iso(now()), 'changes', v_changes), now(), 'reflexes.match:' || v_run);
   end if;
   return null;
 end
 $$;
 comment on function private.tg_project_indexes__match is 'Trigger: what a new index changes is given to the owner''s file_change reflexes.';
-create or replace trigger _900_match after update of run_id on public.project_indexes
-  for each row when (old.run_id is not null and new.run_id is not null and old.run_id <> new.run_id)
+create or replace trigger _900_match after update of run_id, last_run_id on public.project_indexes
+  for each row when (old.run_id is not null and new.run_id is not null
+    and (old.run_id <> new.run_id or old.last_run_id is distinct from new.last_run_id))
   execute function private.tg_project_indexes__match();
 
 -- p_firings: [{reflexIds, payload}]. All in one transaction and once a batch: a repeated job finds that its reflexes have fired.

@@ -81,6 +81,29 @@ func (d *bed) close(ctx context.Context) {
 
 // run does one full ingestion in a fresh worker process.
 func (d *bed) run(ctx context.Context, self, dir, host string) (o outcome, err error) {
+	return d.ingest(ctx, self, dir, host, `{"force": true}`, false)
+}
+
+// rerun does an incremental ingestion. The worker waits for it already, as it does for every push.
+func (d *bed) rerun(ctx context.Context, self, dir, host string) (o outcome, err error) {
+	return d.ingest(ctx, self, dir, host, "{}", true)
+}
+
+// ready waits until the worker listens for jobs.
+func (d *bed) ready(ctx context.Context) (err error) {
+	for listens := false; err == nil && !listens; {
+		err = d.conn.QueryRow(ctx, `select exists (select from pg_stat_activity where datname = current_database() and usename = 'kijko_worker'
+			and query ilike 'listen%' and state = 'idle')`).Scan(&listens)
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return err
+}
+
+func (d *bed) ingest(ctx context.Context, self, dir, host, options string, wait bool) (o outcome, err error) {
 	before := processor(d.cluster.PID())
 	cmd := exec.CommandContext(ctx, self, "worker")
 	cmd.Env = append(os.Environ(), "BENCH_DSN="+d.cluster.DSN("kijko_worker", d.name), "BENCH_DIR="+dir, "BENCH_GIT="+host)
@@ -89,9 +112,14 @@ func (d *bed) run(ctx context.Context, self, dir, host string) (o outcome, err e
 	if err := cmd.Start(); err != nil {
 		return o, err
 	}
+	if wait {
+		if err := d.ready(ctx); err != nil {
+			return o, err
+		}
+	}
 	var run uuid.UUID
-	err = d.conn.QueryRow(ctx, `insert into public.ingestion_runs (organization_id, project_id, started_by, options) values ($1, $2, $3, '{"force": true}')
-		returning id`, d.org, d.project, d.user).Scan(&run)
+	err = d.conn.QueryRow(ctx, `insert into public.ingestion_runs (organization_id, project_id, started_by, options) values ($1, $2, $3, $4) returning id`,
+		d.org, d.project, d.user, options).Scan(&run)
 	for err == nil && (o.outcome == "" || o.outcome == "open") {
 		err = d.conn.QueryRow(ctx, `select outcome, coalesce(error_code, ''), message, extract(epoch from coalesce(ended_at, now()) - started_at)::float8, total_files,
 			bytes_processed, tokens_processed, chunks_created, errors_encountered from public.ingestion_runs where id = $1`, run).
@@ -99,7 +127,7 @@ func (d *bed) run(ctx context.Context, self, dir, host string) (o outcome, err e
 		select {
 		case <-ctx.Done():
 			err = ctx.Err()
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		}
 	}
 	_ = cmd.Process.Signal(syscall.SIGINT)
@@ -113,7 +141,8 @@ func (d *bed) run(ctx context.Context, self, dir, host string) (o outcome, err e
 		o.peak = usage.Maxrss << 10
 	}
 	return o, d.conn.QueryRow(ctx, `select coalesce(md5(string_agg(md5(f.path || c.position || c.type || c.tokens || c.content || c.metadata), '' order by f.path, c.position)), '')
-		from public.chunks c join public.run_files f on f.run_id = c.run_id and f.id = c.file_id where c.run_id = $1`, run).Scan(&o.digest)
+		from public.project_indexes i join public.chunks c on c.run_id = i.run_id join public.run_files f on f.run_id = c.run_id and f.id = c.file_id
+		where i.project_id = $1`, d.project).Scan(&o.digest)
 }
 
 func ownProcessor() time.Duration {

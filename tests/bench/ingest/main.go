@@ -2,12 +2,15 @@
 // minimum of any ingestion: `git clone` of the same repository plus bare tokenizing of the same files with the tokenizer's library.
 //
 //	go run ./tests/bench/ingest
+//	KIJKO_BENCH_BASE=../before go run ./tests/bench/ingest
 //	go run ./tests/bench/ingest huge [files] [bytes] [one]
 //	go run ./tests/bench/ingest graph DIRECTORY
 //
 // Database, Git host, worker and yardstick run on this machine, in turns. Printed are files and MB per second of the run, the ratio of its
 // time and of its processor time (worker, git and Postgres) to the yardstick's (median of the rounds), and the peak memory of the worker
-// process, which is a process of its own. huge ingests the largest input that the contract allows, see huge.go. graph needs no database: it
+// process, which is a process of its own. Then 1 % of the files change, and the second ingestion is measured beside `git fetch` and tokenizing
+// these files. Beside both, repomix and gitingest pack the same repository into a prompt. KIJKO_BENCH_BASE is another checkout, whose full run
+// is measured in the same rounds. huge ingests the largest input that the contract allows, see huge.go. graph needs no database: it
 // prints statistics of the links of a directory's graph, by language (BENCH_VERBOSE=1 lists the doubtful ones).
 package main
 
@@ -113,9 +116,20 @@ func bench(ctx context.Context) (err error) {
 		return err
 	}
 
-	var times, work, files, megabytes []float64
+	before, err := before(ctx, dir)
+	if err != nil {
+		return err
+	}
+	var times, work, files, megabytes, older, again, minimum []float64
 	var peak int64
 	for i := range rounds {
+		if before != "" {
+			seconds, err := before.run(ctx)
+			if err != nil {
+				return err
+			}
+			older = append(older, seconds)
+		}
 		clone, texts, bound, err := yardstick(ctx, dir, host.URL)
 		if err != nil {
 			return err
@@ -135,6 +149,17 @@ func bench(ctx context.Context) (err error) {
 		fmt.Printf("  round %d: run %.2f s; git clone %.2f s + bare tokenizing %.2f s; ratio %.2f\n", i+1, run.seconds, clone.Seconds(), texts.Seconds(), times[i])
 		fmt.Printf("           processor: worker %.2f s + Postgres %.2f s; yardstick %.2f s; ratio %.2f\n", run.worker.Seconds(), run.postgres.Seconds(),
 			bound.Seconds(), work[i])
+		if before != "" {
+			older[i] = run.seconds / older[i]
+			fmt.Printf("           %.2f of the run of the build before\n", older[i])
+		}
+		part, least, err := d.second(ctx, self, dir, host.URL, i)
+		if err != nil {
+			return err
+		}
+		again, minimum = append(again, part.seconds/run.seconds), append(minimum, part.seconds/least.Seconds())
+		fmt.Printf("           with 1 %% of its files changed: %.2f s, %.3f of the run; git fetch + tokenizing what changed %.2f s, ratio %.2f\n", part.seconds,
+			again[i], least.Seconds(), minimum[i])
 		if i == 0 {
 			fmt.Printf("  %d files, %.1f MB of text (%.1f MB in the repository), %d tokens, %d chunks %s\n", run.files, float64(run.bytes)/1e6,
 				float64(size)/1e6, run.tokens, run.chunks, run.digest)
@@ -142,7 +167,15 @@ func bench(ctx context.Context) (err error) {
 	}
 	fmt.Printf("ingest: %.0f files/s, %.2f MB/s, %.2f of git clone + bare tokenizing (aim 2.00), %.2f of its processor time, peak memory %d MB\n",
 		median(files), median(megabytes), median(times), median(work), peak>>20)
-	return nil
+	fmt.Printf("ingest again: with 1 %% of the files changed %.3f of a full run (aim 0.050), %.2f of git fetch + tokenizing what changed (aim 1.50)\n",
+		median(again), median(minimum))
+	if before != "" {
+		fmt.Printf("ingest before: %.2f of the time of a run of the build before (aim 1.00)\n", median(older))
+	}
+	if os.Getenv("BENCH_ALONE") != "" {
+		return nil
+	}
+	return packers(ctx, dir, rounds)
 }
 
 // build makes the worker program, so that the time of `go run` is not measured.

@@ -28,6 +28,20 @@ func (q *Quality) Add(chunks []Chunk) {
 	}
 }
 
+// Merge adds the figures of other files.
+func (q *Quality) Merge(o *Quality) {
+	if q.ByType == nil {
+		q.ByType = map[Type]TypeQuality{}
+	}
+	q.Chunks += o.Chunks
+	q.Tokens += o.Tokens
+	q.Coherent += o.Coherent
+	for t, n := range o.ByType {
+		m := q.ByType[t]
+		q.ByType[t] = TypeQuality{m.Chunks + n.Chunks, m.Tokens + n.Tokens}
+	}
+}
+
 // SemanticCoherence is the percentage of chunks that begin and end on a syntactic boundary, rounded down; 100 without
 // chunks.
 func (q *Quality) SemanticCoherence() int {

@@ -31,6 +31,12 @@ type Node struct {
 	Decl       *parse.Decl
 	Language   string // of files
 	External   bool   // a module outside of the project
+
+	// Of declarations: the names of those around it and its own, unique in the file together with Kind; the declaration around it; and the
+	// node that contains it.
+	Symbol string
+	Parent *parse.Decl
+	Above  int32
 }
 
 // Edge is a link between two nodes.
@@ -210,7 +216,7 @@ type declared struct {
 func plan(f *parse.File, first int32, name string) (all []declared, nodes []Node) {
 	taken := map[string]int{} // kind and qualified name -> index into nodes
 	count := map[string]int{}
-	add := func(d *parse.Decl, kind, qualified, short string, start, end int) int32 {
+	add := func(d, parent *parse.Decl, above int32, kind, qualified, short string, start, end int) int32 {
 		key := kind + "#" + qualified
 		at, ok := taken[key]
 		if !ok && kind == "function" {
@@ -221,7 +227,7 @@ func plan(f *parse.File, first int32, name string) (all []declared, nodes []Node
 		if ok {
 			n := &nodes[at]
 			if n.Kind == "variable" && kind == "function" || n.Kind == kind && n.Decl != nil && n.Decl.Partial && d != nil && !d.Partial {
-				n.Kind, n.Start, n.End, n.Decl = kind, start, end, d
+				n.Kind, n.Start, n.End, n.Decl, n.Parent = kind, start, end, d, parent
 			}
 			taken[key] = at
 			return first + int32(at)
@@ -232,7 +238,7 @@ func plan(f *parse.File, first int32, name string) (all []declared, nodes []Node
 		}
 		count[qualified]++
 		taken[key] = len(nodes)
-		nodes = append(nodes, Node{Kind: kind, Name: short, Qualified: unique, Start: start, End: end, Decl: d})
+		nodes = append(nodes, Node{Kind: kind, Name: short, Qualified: unique, Start: start, End: end, Decl: d, Symbol: qualified, Parent: parent, Above: above})
 		return first + int32(len(nodes)-1)
 	}
 	var walk func(ds []parse.Decl, above int32, parent, impl *parse.Decl)
@@ -251,13 +257,13 @@ func plan(f *parse.File, first int32, name string) (all []declared, nodes []Node
 			}
 			at, in := above, parent
 			if kind != "" && d.Name != "" {
-				at, in = add(d, kind, d.Qualified, d.Name, d.StartLine, d.EndLine), d
+				at, in = add(d, parent, above, kind, d.Qualified, d.Name, d.StartLine, d.EndLine), d
 				all = append(all, declared{decl: d, kind: kind, above: above, node: at, parent: parent, inImpl: impl})
 				for k := range d.Methods {
 					m := &d.Methods[k]
 					made := &parse.Decl{Kind: parse.Method, Name: m.Name, Qualified: d.Qualified + "." + m.Name, StartLine: m.Line, EndLine: m.Line, Partial: true, Scope: d.Scope}
 					all = append(all, declared{decl: made, kind: "function", above: at, parent: d,
-						node: add(made, "function", made.Qualified, m.Name, m.Line, m.Line)})
+						node: add(made, d, at, "function", made.Qualified, m.Name, m.Line, m.Line)})
 				}
 			}
 			walk(d.Children, at, in, nil)

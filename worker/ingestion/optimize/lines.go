@@ -42,7 +42,7 @@ func (l *line) trimmed(layout parse.Layout) string {
 // else; at is the line's number in the whole project.
 func (l *line) hash(layout parse.Layout, at int) uint32 {
 	if l.own {
-		return uint32(at)*0x9e3779b1 | 1
+		return uniqueHash(at)
 	}
 	if l.blank() && (layout != parse.Exact || strings.TrimRight(l.text, "\r\n") == "") {
 		return 0

@@ -52,7 +52,7 @@ type Plan struct {
 	skips    map[uint32]int      // lines before the license header in such a chunk
 	lines    lineHashes
 	blocks   map[uint64]block // repeated windows, after Seal
-	buffer   []line
+	buffer   []uint32
 }
 
 type fileFact struct {
@@ -90,57 +90,53 @@ func NewPlan(l Limits) *Plan {
 
 // Observe records the facts of the next file in path order.
 func (p *Plan) Observe(f File) error {
+	facts, err := FactsOf(f)
+	if err != nil {
+		return fmt.Errorf("observe %s: %w", f.Path, err)
+	}
+	return p.Add(f.Path, facts)
+}
+
+// Add is Observe with facts that were gathered earlier.
+func (p *Plan) Add(path string, facts *Facts) error {
 	if p.sealed {
-		return fmt.Errorf("observe %s: %w", f.Path, ErrOrder)
+		return fmt.Errorf("observe %s: %w", path, ErrOrder)
 	}
-	if k := len(p.files); k > 0 && p.files[k-1].path >= f.Path {
-		return fmt.Errorf("observe %s after %s: %w", f.Path, p.files[k-1].path, ErrOrder)
+	if k := len(p.files); k > 0 && p.files[k-1].path >= path {
+		return fmt.Errorf("observe %s after %s: %w", path, p.files[k-1].path, ErrOrder)
 	}
-	p.files = append(p.files, fileFact{path: strings.Clone(f.Path), first: uint32(len(p.chunks))})
-	read := newReader(&f)
-	for i := range f.Chunks {
-		c := &f.Chunks[i]
+	p.files = append(p.files, fileFact{path: strings.Clone(path), first: uint32(len(p.chunks))})
+	for i := range facts.Chunks {
+		c := &facts.Chunks[i]
 		if len(p.chunks) >= p.limits.MaxChunks {
 			return nil
 		}
 		at := uint32(len(p.chunks))
-		p.chunks = append(p.chunks, chunkFact{
-			file: uint32(len(p.files) - 1), columns: [2]uint32{uint32(c.StartColumn), uint32(c.EndColumn)}, startLine: uint32(c.StartLine), endLine: uint32(c.EndLine), lines: uint32(p.lines.n),
-		})
-		key, err := hashKey(c.Hash)
-		if err != nil {
-			return fmt.Errorf("observe %s, chunk %d: %w", f.Path, c.Order, err)
-		}
-		if c.StartByte >= 0 {
-			if first, known := p.bodies[key]; known {
+		p.chunks = append(p.chunks, chunkFact{file: uint32(len(p.files) - 1), columns: c.Columns, startLine: c.StartLine, endLine: c.EndLine,
+			lines: uint32(p.lines.n)})
+		if c.Placed {
+			if first, known := p.bodies[c.Hash]; known {
 				p.chunks[first].cited = true
 				continue // a repeated body is never the first place of a block
 			}
-			p.bodies[key] = at
+			p.bodies[c.Hash] = at
 		}
 		p.chunks[at].body = true
-		if i == 0 && c.StartByte >= 0 {
-			p.observeLicense(at, c.Content)
+		if i == 0 && c.Placed && facts.LicenseLines > 0 && len(p.licenses) < maxLicenses {
+			if _, known := p.licenses[facts.License]; !known {
+				p.licenses[facts.License] = at
+				p.skips[at] = facts.LicenseSkip
+			}
 		}
 		if room := p.limits.MaxLines - p.lines.n; room > 0 {
 			base := p.lines.n
-			p.buffer = read.chunk(p.buffer[:0], i)
-			read.seal(p.buffer, i)
-			for j := range p.buffer[:min(room, len(p.buffer))] {
-				p.lines.add(p.buffer[j].hash(f.Layout, base+j))
+			p.buffer = c.hashes(p.buffer[:0], base)
+			for _, h := range p.buffer[:min(room, len(p.buffer))] {
+				p.lines.add(h)
 			}
 		}
 	}
 	return nil
-}
-
-func (p *Plan) observeLicense(at uint32, content string) {
-	skip, h, n := license(content)
-	if _, known := p.licenses[h]; n == 0 || known || len(p.licenses) >= maxLicenses {
-		return
-	}
-	p.licenses[h] = at
-	p.skips[at] = skip
 }
 
 func (p *Plan) licenseAt(c uint32) (skip int, ok bool) {

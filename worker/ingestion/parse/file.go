@@ -80,6 +80,7 @@ type Decl struct {
 	Fields  []Field  // fields of a class that are no declarations of their own
 	Methods []Member // methods that a Go interface requires
 	Scope   Range    // the function in which it is visible; empty for the whole file
+	Exports bool     // JavaScript: the statement begins with export
 	Partial bool     // only a signature: the body is elsewhere, or in a later declaration of the same name
 }
 

@@ -114,6 +114,12 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 		if f.Language == "sql" && (f.HasError || ownTerminators(text)) {
 			splitSQL(text, ln, f)
 		}
+		if f.Language == "javascript" || f.Language == "typescript" || f.Language == "tsx" {
+			f.Walk(func(d *Decl) {
+				at := min(max(d.NameByte, 0), len(text))
+				d.Exports = strings.HasPrefix(strings.TrimSpace(text[strings.LastIndexByte(text[:at], '\n')+1:at])+" ", "export ")
+			})
+		}
 		f.layout(path, g, t, text)
 		f.dependencies(g, t, text)
 		return f, ctx.Err()

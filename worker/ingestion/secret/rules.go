@@ -1,7 +1,9 @@
 package secret
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"slices"
@@ -112,4 +114,13 @@ func ours() []rule {
 			check:   connection,
 		},
 	}
+}
+
+// codeVersion changes when the code masks other texts with the same rules.
+const codeVersion = "1"
+
+// Version is a fingerprint of everything that decides what is masked.
+func Version() string {
+	sum := sha256.Sum256([]byte(codeVersion + "\n" + rulesText))
+	return hex.EncodeToString(sum[:8])
 }

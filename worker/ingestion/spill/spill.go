@@ -63,13 +63,26 @@ func Remove(name string) error {
 func (w *Writer) Put(i int, v any) error {
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
-	data := append((*buf)[:0], 0, 0, 0, 0, 0, 0, 0, 0)
-	data, err := encode(data, v)
+	data, err := Encode((*buf)[:0], v)
 	*buf = data
 	if err != nil {
 		return fmt.Errorf("spill record %d: %w", i, err)
 	}
-	binary.LittleEndian.PutUint64(data, xxhash.Sum64(data[8:]))
+	return w.PutEncoded(i, data)
+}
+
+// Encode appends the record of v, a pointer to a struct, with its checksum to b.
+func Encode(b []byte, v any) ([]byte, error) {
+	at := len(b)
+	b, err := encode(append(b, 0, 0, 0, 0, 0, 0, 0, 0), v)
+	if err == nil {
+		binary.LittleEndian.PutUint64(b[at:], xxhash.Sum64(b[at+8:]))
+	}
+	return b, err
+}
+
+// PutEncoded writes record i as Encode made it.
+func (w *Writer) PutEncoded(i int, data []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.idx[i] = place{w.at, int64(len(data))}
@@ -147,6 +160,9 @@ func Open(name string, n int) (*Reader, error) {
 // Len is the number of records, written or not.
 func (r *Reader) Len() int { return len(r.idx) }
 
+// Has reports whether record i was written.
+func (r *Reader) Has(i int) bool { return r.idx[i].length > 0 }
+
 // Get reads record i into the struct that v points to; false if it was never written.
 func (r *Reader) Get(i int, v any) (bool, error) {
 	p := r.idx[i]
@@ -162,13 +178,18 @@ func (r *Reader) Get(i int, v any) (bool, error) {
 	if _, err := r.file.ReadAt(data, p.offset); err != nil {
 		return false, fmt.Errorf("spilled record %d: %w", i, err)
 	}
-	if p.length < 8 || binary.LittleEndian.Uint64(data) != xxhash.Sum64(data[8:]) {
-		return false, fmt.Errorf("spilled record %d: %w", i, ErrDamaged)
-	}
-	if err := decode(data[8:], v); err != nil {
+	if err := Decode(data, v); err != nil {
 		return false, fmt.Errorf("spilled record %d: %w", i, err)
 	}
 	return true, nil
+}
+
+// Decode reads a record as Encode made it into the struct that v points to.
+func Decode(data []byte, v any) error {
+	if len(data) < 8 || binary.LittleEndian.Uint64(data) != xxhash.Sum64(data[8:]) {
+		return ErrDamaged
+	}
+	return decode(data[8:], v)
 }
 
 // Close closes the file.
