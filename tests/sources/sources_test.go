@@ -132,6 +132,7 @@ func TestAFileStaysTheSameThroughNamesAndDeletion(t *testing.T) {
 	require.Equal(t, "docs/guide.md", guide.Path)
 	for _, root := range []string{"/contexts/", "/context/"} {
 		path := root + l.context
+		l.ben.Do("PUT", path+"/sources/selection", map[string]any{"selected": true}).Want(200)
 		require.Equal(t, false, l.ben.Do("PATCH", path+"/sources/"+guide.ID, map[string]any{"selected": false}).Want(200).Value("selected"))
 		require.Equal(t, 5.0, l.ben.Get(path+"/token-usage").Want(200).Value("currentTokens"))
 		require.Equal(t, 2.0, l.ben.Do("PUT", path+"/sources/selection", map[string]any{"selected": true}).Want(200).Value("selectedCount"))
