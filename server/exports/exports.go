@@ -19,6 +19,7 @@ import (
 
 	"kijko/server/api"
 	"kijko/server/openapi"
+	"kijko/worker/exactjson"
 )
 
 // Feature has the handlers of the operations.
@@ -221,7 +222,7 @@ func safeName(name string) string {
 // content answers the text of one file. Pieces of a large file are read one after the other.
 func (f *Feature) content(c *api.Call) error {
 	arguments := map[string]json.RawMessage{}
-	if err := json.Unmarshal(c.Params, &arguments); err != nil {
+	if err := exactjson.Unmarshal(c.Params, &arguments); err != nil {
 		return err
 	}
 	type part struct {

@@ -261,7 +261,7 @@ as $$
 begin
   delete from public.context_files f
   using unnest(p_paths) t (path)
-  where f.project_id = p_project_id and f.path = t.path and coalesce((select o.operation from public.context_file_ops o
+  where f.project_id = p_project_id and f.path = t.path collate "C" and coalesce((select o.operation from public.context_file_ops o
     where o.project_id = p_project_id and o.path = t.path collate "C" order by o.number desc limit 1), 'removed') = 'removed';
   insert into public.context_files as f (organization_id, project_id, path, number, hash, origin, repository_id, language, is_binary, bytes, tokens)
   select o.organization_id, p_project_id, o.path, o.number, o.hash, o.origin, o.repository_id, o.language, o.is_binary, o.bytes, o.tokens
@@ -285,7 +285,7 @@ as $$
 begin
   delete from public.context_files f
   using public.context_file_ops o
-  where o.ingestion_id = e.id and o.operation = 'removed' and f.project_id = e.project_id and f.path = o.path;
+  where o.ingestion_id = e.id and o.operation = 'removed' and f.project_id = e.project_id and f.path = o.path collate "C";
   insert into public.context_files as f (organization_id, project_id, path, number, hash, origin, repository_id, language, is_binary, bytes, tokens)
   select o.organization_id, o.project_id, o.path, o.number, o.hash, o.origin, o.repository_id, o.language, o.is_binary, o.bytes, o.tokens
   from public.context_file_ops o where o.ingestion_id = e.id and o.operation <> 'removed'
@@ -377,10 +377,22 @@ begin
   v_late := exists (select from public.context_file_ops o
     where o.organization_id = r.organization_id and o.project_id = r.project_id and o.number > e.number);
 
+  -- Of the current set only what the run found again, and all of the repositories that it covers.
   with base as materialized (
-    select f.path, f.hash, f.origin, f.repository_id, f.upload_id from public.context_files f where f.project_id = r.project_id and not v_late
+    select f.path, f.hash, f.origin, f.repository_id, false as has_moved
+    from private.run_manifests m join public.context_files f on f.project_id = r.project_id and f.path = m.path collate "C"
+    where m.run_id = p_run_id and not v_late and not coalesce(f.origin = 'repository' and f.repository_id = any (v_repositories), false)
     union all
-    select s.path, s.hash, s.origin, s.repository_id, null from private.context_state(r.project_id, e.number - 1) s where v_late
+    select f.path, f.hash, f.origin, f.repository_id, false from public.context_files f
+    where f.project_id = r.project_id and f.origin = 'repository' and f.repository_id = any (v_repositories) and not v_late
+    union all
+    -- A stored file that this run read under another name.
+    select f.path, f.hash, f.origin, f.repository_id, true
+    from public.context_files f join public.project_files s on s.id = f.upload_id
+    where f.project_id = r.project_id and f.path <> s.path and not v_late and private.has_moved(p_run_id, s.id, f.path)
+      and not exists (select from private.run_manifests m where m.run_id = p_run_id and m.path = f.path)
+    union all
+    select s.path, s.hash, s.origin, s.repository_id, false from private.context_state(r.project_id, e.number - 1) s where v_late
   ), brought as (
     insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, hash, origin, repository_id, language,
       is_binary, bytes, tokens)
@@ -393,10 +405,8 @@ begin
     insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, origin, repository_id)
     select r.organization_id, r.project_id, e.id, e.number, b.path, 'removed', b.origin, b.repository_id
     from base b
-    where (b.origin = 'repository' and b.repository_id = any (v_repositories)
-        and exists (select from private.run_manifests m where m.run_id = p_run_id)
-        -- A stored file that this run read under another name.
-        or b.upload_id is not null and private.has_moved(p_run_id, b.upload_id, b.path))
+    where (b.has_moved or b.origin = 'repository' and b.repository_id = any (v_repositories)
+        and exists (select from private.run_manifests m where m.run_id = p_run_id))
       and not exists (select from private.run_manifests m where m.run_id = p_run_id and m.path = b.path)
     returning path
   )
@@ -411,7 +421,7 @@ begin
     perform private.apply_operations(e);
   end if;
   update public.context_files f set is_hidden = false, updated_at = now()
-  from private.run_manifests m where m.run_id = p_run_id and f.project_id = r.project_id and f.path = m.path and f.is_hidden;
+  from private.run_manifests m where m.run_id = p_run_id and f.project_id = r.project_id and f.path = m.path collate "C" and f.is_hidden;
   delete from private.run_manifests m where m.run_id = p_run_id;
 
   update public.context_ingestions
