@@ -89,9 +89,10 @@ func TestContentComesInThreeForms(t *testing.T) {
 			"a configuration that is no object": {[][2]string{{"=config", "[]"}, {"a.md", "a"}}, "config"},
 			"a configuration without a name":    {[][2]string{{"=config", strings.Replace(good, "None", " ", 1)}, {"a.md", "a"}}, "displayName"},
 		} {
-			kind, body := projects.Form(t, c.parts...)
-			anna.In(t).With("Content-Type", kind).Do("POST", l.path+"/ingestions", body).Problem(400, "VALIDATION_ERROR").Field(c.field)
-			_ = name
+			t.Run(name, func(t *testing.T) {
+				kind, body := projects.Form(t, c.parts...)
+				anna.In(t).With("Content-Type", kind).Do("POST", l.path+"/ingestions", body).Problem(400, "VALIDATION_ERROR").Field(c.field)
+			})
 		}
 	})
 	t.Run("a text is stored under texts", func(t *testing.T) {

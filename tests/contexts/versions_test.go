@@ -149,5 +149,4 @@ func TestCompressionDataShowsNumbersAndPreviews(t *testing.T) {
 	require.Equal(t, []any{"a.ts", "typescript", 2, "Added"}, []any{data.History[0].Preview.FileName, data.History[0].Preview.Language, data.History[0].Preview.FileCount,
 		data.History[0].Preview.Summary})
 	require.Equal(t, 200, strings.Count(l.anna.In(t).Get(l.path+"/ingestions/1/preview").Want(200).String("content"), "line"), "200 lines")
-	l.DB.Exec("update public.ingestion_runs set checkpoint = '{}'")
 }

@@ -342,6 +342,8 @@ select is(api.rename_context(pg_temp.p('{"body": {"name": " Papers "}}')) ->> 'n
 select throws_ok($$ select api.rename_context(pg_temp.p('{"body": {"name": "ab"}}')) $$, 'PT400', null, 'by the rules of a project''s name');
 select is(api.list_changelog(pg_temp.p('{"type": "config", "limit": 1}')) #>> '{entries,0,entry,description}', 'Renamed context to Papers', 'the changelog says so');
 select is(private.human_size(n), s, s) from (values (0, '0 B'), (1023, '1023 B'), (1024, '1 KB'), (1048575, '1 MB'), (1468006, '1.4 MB'), (1073741824, '1 GB')) v (n, s);
+select is(private.savings_json(2458624, 126847, 10) - array['originalTokens', 'compressedTokens'], '{"ratio": 19.4, "savingsPercent": 94.8, "costSavings": 23.32}', 'the contract''s check values');
+select is(private.savings_json(0, 0, 10), '{"originalTokens": 0, "compressedTokens": 0, "ratio": 0, "savingsPercent": 0, "costSavings": 0.00}', 'nothing saves nothing');
 -- A context from the store.
 select is(api.create_context('{"body": {"filesAdded": 1, "displayName": "AB"}}') ->> 'name', 'Context AB', 'a short name gets a prefix');
 select is(api.create_context('{"body": {"filesAdded": 1, "displayName": "AB"}}') ->> 'name', 'Context AB (2)', 'a taken one a number');

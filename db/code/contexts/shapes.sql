@@ -10,6 +10,15 @@ return jsonb_strip_nulls(jsonb_build_object('number', e.number, 'timestamp', pri
 comment on function private.ingestion_json is 'IngestionEntry of the contract.';
 grant execute on function private.ingestion_json to authenticated, service_role;
 
+create or replace function private.savings_json(p_original numeric, p_served numeric, p_price numeric) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('originalTokens', p_original, 'compressedTokens', p_served,
+  'ratio', case when p_original = 0 then 0 else round(p_original / greatest(p_served, 1), 1) end,
+  'savingsPercent', case when p_original = 0 then 0 else round((1 - p_served / p_original) * 100, 1) end,
+  'costSavings', round((p_original - p_served) * p_price / 1000000, 2));
+comment on function private.savings_json is 'What compression saves, at a price for a million tokens.';
+grant execute on function private.savings_json to authenticated, service_role;
+
 create or replace function private.context_metrics(p_project_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -26,10 +35,7 @@ begin
   from public.context_ingestions e where e.project_id = p_project_id;
   v_original := coalesce((select c.tokens from private.context_counters c where c.project_id = p_project_id), 0) + v.declared;
   v_served := least(private.served_tokens(p_project_id) + v.declared_served, v_original);
-  return jsonb_build_object('originalTokens', v_original, 'compressedTokens', v_served,
-    'ratio', case when v_original = 0 then 0 when v_served = 0 then round(v_original, 1) else round(v_original / v_served, 1) end,
-    'savingsPercent', case when v_original = 0 then 0 else round((1 - v_served / v_original) * 100, 1) end,
-    'costSavings', round((v_original - v_served) * v_price / 1000000, 2), 'totalIngestions', v.live, 'lastIngestion', private.iso(v.newest),
+  return private.savings_json(v_original, v_served, v_price) || jsonb_build_object('totalIngestions', v.live, 'lastIngestion', private.iso(v.newest),
     'avgInterval', case when v.live < 2 then 0
       else round(extract(epoch from v.newest - v.oldest)::numeric / 86400 / (v.live - 1), 1) end);
 end
