@@ -110,7 +110,7 @@ func (handlersOnly) Close() error { return nil }
 // available.
 func (a *App) declare(ctx context.Context) {
 	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.mails, "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
-		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "encryption": a.cfg.EncryptionKey != "",
+		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "context_days": a.cfg.ContextDays, "token_price": a.cfg.TokenPrice, "encryption": a.cfg.EncryptionKey != "",
 		"data_residency": map[string]any{"region": a.cfg.DataRegion, "country": a.cfg.DataCountry, "provider": a.cfg.DataProvider, "certifications": []string{}}})
 	if err != nil {
 		return

@@ -54,6 +54,8 @@ type Config struct {
 	DataCountry   string        `env:"KIJKO_DATA_COUNTRY" envDefault:"Unknown" doc:"The country of it, such as Germany."`
 	DataProvider  string        `env:"KIJKO_DATA_PROVIDER" envDefault:"Unknown" doc:"Whose machines they are, such as Hetzner."`
 	ExecutionDays int           `env:"KIJKO_EXECUTION_DAYS" envDefault:"90" doc:"Days that the numbers of runs are kept, at least 90; their texts go after 30."`
+	ContextDays   int           `env:"CONTEXT_TTL_DAYS" envDefault:"30" doc:"Days after which the newest ingestion of a context counts as expired."`
+	TokenPrice    float64       `env:"TOKEN_PRICE_PER_MILLION_USD" envDefault:"10" doc:"Price of a million tokens, for the savings that compression shows."`
 
 	SocketsMax int `env:"KIJKO_SOCKETS_PER_USER" envDefault:"30" doc:"Open WebSockets per person."`
 
@@ -140,6 +142,12 @@ func (c Config) Validate() error {
 	}
 	if c.ExecutionWait < 0 || c.ExecutionWait > 10*time.Minute {
 		fault("KIJKO_EXECUTION_WAIT", "must lie between 0 and 10m")
+	}
+	if c.ContextDays < 1 || c.ContextDays > 36500 {
+		fault("CONTEXT_TTL_DAYS", "must lie between 1 and 36500")
+	}
+	if c.TokenPrice < 0 || c.TokenPrice > 1e6 {
+		fault("TOKEN_PRICE_PER_MILLION_USD", "must lie between 0 and 1000000")
 	}
 	if c.ExecutionDays < 90 || c.ExecutionDays > 36500 {
 		fault("KIJKO_EXECUTION_DAYS", "must be at least 90, because the statistics reach as far")

@@ -368,6 +368,9 @@ func addStandardAnswers(method string, op map[string]any) {
 	for status, answer := range responses {
 		if answer, ok := answer.(map[string]any); ok && answer["$ref"] == nil {
 			addStandardHeaders(method, status, answer, op["x-metered"] != nil || op["x-shared-rate"] != nil || isCounted(op))
+			if op["x-wait"] != nil && status < "3" {
+				answer["headers"].(map[string]any)["Preference-Applied"] = map[string]any{"$ref": "#/components/headers/Preference-Applied"}
+			}
 		}
 	}
 	if access, _ := op["x-access"].(string); access == string(Public) {

@@ -15,4 +15,6 @@ insert into public.context_files (organization_id, project_id, path, number, has
 select organization_id, project_id, path, number, hash, origin, 'go', 1, 5 from o;
 insert into public.context_changelog (organization_id, project_id, type, number, user_name, user_email, files_added, files_removed, files_modified)
 values (pg_temp.org(), pg_temp.id('projectId'), 'ingestion', 7, 'System', 'system@kijko.ai', 1, 0, 0);
-insert into public.context_operations (organization_id, project_id, kind) values (pg_temp.org(), pg_temp.id('projectId'), 'compression');
+with o as (
+  insert into public.context_operations (organization_id, project_id, kind) values (pg_temp.org(), pg_temp.id('projectId'), 'compression') returning id
+) select pg_temp.keep('operationId', id) from o;

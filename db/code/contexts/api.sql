@@ -134,6 +134,9 @@ declare
   v_staged public.staged_files;
   e public.context_ingestions;
 begin
+  if p ? 'stored' then
+    perform private.refuse_strangers('Content is ingested through the API.');
+  end if;
   if p ? 'contextId' then
     v_project := private.path_context(p, 'developer', 'ingest');
   end if;
@@ -243,7 +246,6 @@ create or replace function api.register_ingestion(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 begin
-  perform private.refuse_strangers('Content is ingested through the API.');
   return private.ingested_entry(private.ingest(p));
 end
 $$;
@@ -253,10 +255,8 @@ create or replace function api.register_context(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 declare
-  v_made jsonb;
+  v_made jsonb := private.ingest(private.as_object(p, '') - 'contextId');
 begin
-  perform private.refuse_strangers('Content is ingested through the API.');
-  v_made := private.ingest(private.as_object(p, '') - 'contextId');
   return private.ingested_context(v_made);
 end
 $$;
@@ -434,16 +434,20 @@ declare
   v_source jsonb;
   v_operation uuid;
 begin
+  if p ? 'stored' then
+    perform private.refuse_strangers('Content is ingested through the API.');
+  elsif (b ->> 'sourceType') is distinct from 'repo' then
+    perform private.refuse_field('sourceType', 'Send files as a form, or sourceType repo with repoUrl, or text with content.');
+  end if;
+  -- Content is stored before the context is locked, as every upload is.
+  v_source := case when p ? 'stored' then private.store_content(e.project_id, p -> 'stored') else private.store_repository(e.project_id, b) end;
   perform private.lock_context(e.project_id);
   select * into e from public.context_ingestions x where x.id = e.id for no key update;
   if e.id is null then
     perform private.refuse_ingestion(p ->> 'number');
   elsif e.kind <> 'declared' then
     perform private.refuse(409, 'CONTENT_ALREADY_ATTACHED', format('Ingestion #%s has its content.', e.number));
-  elsif not p ? 'stored' and (b ->> 'sourceType') is distinct from 'repo' then
-    perform private.refuse_field('sourceType', 'Send files as a form, or sourceType repo with repoUrl, or text with content.');
   end if;
-  v_source := case when p ? 'stored' then private.store_content(e.project_id, p -> 'stored') else private.store_repository(e.project_id, b) end;
   v_operation := private.queue_operation(e.project_id, 'ingestion');
   update public.context_ingestions x
   set kind = 'content', status = 'processing', ready_at = null, sources = v_source -> 'sources', source_type = v_source ->> 'sourceType', operation_id = v_operation,
@@ -470,7 +474,6 @@ create or replace function api.register_ingestion_content(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
 begin
-  perform private.refuse_strangers('Content is ingested through the API.');
   return private.ingested_entry(private.attach_content(p));
 end
 $$;

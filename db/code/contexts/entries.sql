@@ -261,7 +261,7 @@ as $$
 begin
   delete from public.context_files f
   using unnest(p_paths) t (path)
-  where f.project_id = p_project_id and f.path = t.path and coalesce((select o.operation from public.context_file_ops o
+  where f.project_id = p_project_id and f.path = t.path collate "C" and coalesce((select o.operation from public.context_file_ops o
     where o.project_id = p_project_id and o.path = t.path collate "C" order by o.number desc limit 1), 'removed') = 'removed';
   insert into public.context_files as f (organization_id, project_id, path, number, hash, origin, repository_id, language, is_binary, bytes, tokens)
   select o.organization_id, p_project_id, o.path, o.number, o.hash, o.origin, o.repository_id, o.language, o.is_binary, o.bytes, o.tokens
@@ -285,7 +285,7 @@ as $$
 begin
   delete from public.context_files f
   using public.context_file_ops o
-  where o.ingestion_id = e.id and o.operation = 'removed' and f.project_id = e.project_id and f.path = o.path;
+  where o.ingestion_id = e.id and o.operation = 'removed' and f.project_id = e.project_id and f.path = o.path collate "C";
   insert into public.context_files as f (organization_id, project_id, path, number, hash, origin, repository_id, language, is_binary, bytes, tokens)
   select o.organization_id, o.project_id, o.path, o.number, o.hash, o.origin, o.repository_id, o.language, o.is_binary, o.bytes, o.tokens
   from public.context_file_ops o where o.ingestion_id = e.id and o.operation <> 'removed'
@@ -377,8 +377,14 @@ begin
   v_late := exists (select from public.context_file_ops o
     where o.organization_id = r.organization_id and o.project_id = r.project_id and o.number > e.number);
 
+  -- Of the current set only what the run found again, and all of the repositories that it covers.
   with base as materialized (
-    select f.path, f.hash, f.origin, f.repository_id from public.context_files f where f.project_id = r.project_id and not v_late
+    select f.path, f.hash, f.origin, f.repository_id
+    from private.run_manifests m join public.context_files f on f.project_id = r.project_id and f.path = m.path collate "C"
+    where m.run_id = p_run_id and not v_late and not coalesce(f.origin = 'repository' and f.repository_id = any (v_repositories), false)
+    union all
+    select f.path, f.hash, f.origin, f.repository_id from public.context_files f
+    where f.project_id = r.project_id and f.origin = 'repository' and f.repository_id = any (v_repositories) and not v_late
     union all
     select s.path, s.hash, s.origin, s.repository_id from private.context_state(r.project_id, e.number - 1) s where v_late
   ), brought as (
@@ -408,7 +414,7 @@ begin
     perform private.apply_operations(e);
   end if;
   update public.context_files f set is_hidden = false, updated_at = now()
-  from private.run_manifests m where m.run_id = p_run_id and f.project_id = r.project_id and f.path = m.path and f.is_hidden;
+  from private.run_manifests m where m.run_id = p_run_id and f.project_id = r.project_id and f.path = m.path collate "C" and f.is_hidden;
   delete from private.run_manifests m where m.run_id = p_run_id;
 
   update public.context_ingestions
