@@ -103,6 +103,7 @@
 {{ template "graph/functions.sql" . }}
 {{ template "graph/api.sql" . }}
 {{ template "graph/store.sql" . }}
+{{ template "graph/mirror.sql" . }}
 {{ template "graph/triggers.sql" . }}
 {{ template "graph/access.sql" . }}
 {{ template "mail/functions.sql" . }}

@@ -34,6 +34,7 @@ import (
 	"kijko/server/realtime"
 	"kijko/server/reflexes"
 	"kijko/server/socketio"
+	"kijko/worker/graph"
 	"kijko/worker/llm"
 	"kijko/worker/seal"
 )
@@ -70,6 +71,7 @@ type App struct {
 	features []feature
 	files    *storageProbe
 	models   *llm.Set
+	graph    graph.Backend // nil: graphs are in Postgres alone
 	presence *presence
 	reflexes *reflexes.Feature
 	contexts *contexts.Feature
@@ -205,7 +207,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 		HTTPS: strings.HasPrefix(a.cfg.Origin(), "https://"), PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
 		Observe: o.Observe, Visited: a.presence.note, Called: a.reflexes.Called, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
 		Checks: []api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
-			a.files.check(), aiCheck(a.models)},
+			a.files.check(), aiCheck(a.models), graphCheck(a.pool, a.graph)},
 		Mount: func(app *fiber.App) {
 			a.identity.Mount(app)
 			a.realtime.Routes(app)

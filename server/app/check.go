@@ -12,6 +12,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/auth"
 	"kijko/server/realtime"
+	"kijko/worker/graph"
 	"kijko/worker/llm"
 	"kijko/worker/storage"
 )
@@ -198,5 +199,27 @@ func authCheck(verifier *auth.Verifier) api.Check {
 			}
 		}
 		return api.CheckResult{Status: "healthy"}
+	}}
+}
+
+// graphCheck is degraded while the copy of graphs cannot be reached or its copying fails; Postgres answers meanwhile. Pending is how many
+// contexts the copy does not hold.
+func graphCheck(pool *pgxpool.Pool, copies graph.Backend) api.Check {
+	return api.Check{Name: "graph", Probe: func(ctx context.Context) api.CheckResult {
+		if copies == nil {
+			return api.CheckResult{Status: "disabled"}
+		}
+		var lagging, failing int64
+		if err := db.Row(ctx, pool, "select lagging, failing from private.graph_mirror_state($1)", []any{copies.Name()}, &lagging, &failing); err != nil {
+			return api.CheckResult{Status: "degraded", Code: "UNREACHABLE"}
+		}
+		r := api.CheckResult{Status: "healthy", Pending: &lagging}
+		if failing > 0 {
+			r.Status, r.Code = "degraded", "MIRROR_FAILS"
+		}
+		if copies.Ping(ctx) != nil {
+			r.Status, r.Code = "degraded", "MIRROR_UNREACHABLE"
+		}
+		return r
 	}}
 }

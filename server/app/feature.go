@@ -11,6 +11,7 @@ import (
 	"kijko/server/connections"
 	"kijko/server/contexts"
 	"kijko/server/executions"
+	"kijko/server/graph"
 	"kijko/server/ingestion"
 	"kijko/server/integrations"
 	"kijko/server/models"
@@ -22,6 +23,7 @@ import (
 	"kijko/server/skills"
 	hosting "kijko/worker/connections"
 	"kijko/worker/gitfetch"
+	copied "kijko/worker/graph"
 	connected "kijko/worker/integrations"
 	"kijko/worker/llm"
 	"kijko/worker/seal"
@@ -69,7 +71,14 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.contexts, err = contexts.New(contexts.Settings{Exec: exec, Uploads: uploads, Watch: a.realtime.Watch, Log: a.log}); err != nil {
 		return err
 	}
-	a.features = append(a.features, a.reflexes, a.keys, a.contexts)
+	copies, err := copied.Open(a.cfg.Graph())
+	if err != nil {
+		return err
+	}
+	a.graph = copies
+	drawing := &graph.Feature{Exec: exec, Log: a.log}
+	drawing.Copies, _ = copies.(copied.Reader)
+	a.features = append(a.features, a.reflexes, a.keys, a.contexts, drawing)
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),

@@ -22,7 +22,7 @@ import (
 	"kijko/db/devpg"
 )
 
-// steps are the programs of each part, with their arguments. The parts realtime, skills and audit measure on a database that this program
+// steps are the programs of each part, with their arguments. The parts realtime, skills, audit and graph measure on a database that this program
 // makes for them.
 var steps = map[string][][]string{
 	"http": {{}},
@@ -33,6 +33,7 @@ var steps = map[string][][]string{
 	"jobs":   {{}},
 	"skills": {{}},
 	"audit":  {{}},
+	"graph":  {{}},
 }
 
 func main() {
@@ -40,7 +41,7 @@ func main() {
 	defer stop()
 	wanted := os.Args[1:]
 	if len(wanted) == 0 {
-		wanted = []string{"http", "realtime", "jobs", "skills", "audit", "ingest"}
+		wanted = []string{"http", "realtime", "jobs", "skills", "audit", "graph", "ingest"}
 	}
 	if len(wanted) > 1 && steps[wanted[0]] != nil && steps[wanted[1]] == nil { // a program and its arguments
 		steps[wanted[0]] = [][]string{wanted[1:]}
@@ -57,10 +58,10 @@ func main() {
 
 func part(ctx context.Context, name string) (err error) {
 	if steps[name] == nil {
-		return errors.New("this part is unknown: http, realtime, jobs, skills, audit or ingest")
+		return errors.New("this part is unknown: http, realtime, jobs, skills, audit, graph or ingest")
 	}
 	env := os.Environ()
-	if name == "realtime" || name == "skills" || name == "audit" {
+	if name == "realtime" || name == "skills" || name == "audit" || name == "graph" {
 		dsn, remove, err := database(ctx)
 		if err != nil {
 			return err

@@ -3,6 +3,7 @@ package graph
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -158,4 +159,46 @@ func names(g *graph.Graph, t graph.Type) string {
 	}
 	slices.Sort(all)
 	return strings.Join(all, " ")
+}
+
+// call runs an operation's function as Anna.
+func (l *lab) call(function string, p map[string]any) (v any) {
+	l.t.Helper()
+	ctx := l.t.Context()
+	raw, err := json.Marshal(p)
+	require.NoError(l.t, err)
+	tx, err := l.owner.Begin(ctx)
+	require.NoError(l.t, err)
+	defer func() { _ = tx.Rollback(ctx) }()
+	_, err = tx.Exec(ctx, `select set_config('app.user_id', $1, true), set_config('app.org_id', $2, true), set_config('app.org_role', 'owner', true),
+		set_config('role', 'authenticated', true)`, l.user.String(), l.org.String())
+	require.NoError(l.t, err)
+	var out []byte
+	require.NoError(l.t, tx.QueryRow(ctx, "select api."+function+"($1)", raw).Scan(&out))
+	require.NoError(l.t, json.Unmarshal(out, &v))
+	return v
+}
+
+// object is a value as its JSON reads.
+func object(t *testing.T, v any) (o any) {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(raw, &o))
+	return o
+}
+
+// filterOf is the filter that api.prepare_graph_read would make.
+func filterOf(p map[string]any) graph.Filter {
+	f := graph.Filter{Limit: 500}
+	f.Type, _ = p["type"].(string)
+	f.LinkTypes, _ = p["linkType"].([]string)
+	f.Search, _ = p["search"].(string)
+	f.Search = strings.ToLower(f.Search)
+	f.Path, _ = p["path"].(string)
+	f.MinReferences, _ = p["minReferences"].(int)
+	if n, ok := p["limit"].(int); ok {
+		f.Limit = n
+	}
+	return f
 }

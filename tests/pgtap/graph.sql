@@ -101,6 +101,33 @@ select is(private.switch_graph(pg_temp.pid(), 5, 2, 1, 2, 2), 2, 'and switches')
 select is((select count(*)::integer from public.kg_generations where project_id = pg_temp.pid()), 1, 'one generation is left');
 select is((select reference_count from public.kg_nodes where id = pg_temp.n(4)), 5, 'with the new figures');
 
+-- Copies.
+select is((select count(*)::integer from private.export_graph_nodes(pg_temp.pid())), 5, 'nodes are exported');
+select is((select array_agg(type order by type) from private.export_graph_edges(pg_temp.pid())), '{calls,contains,contains,contains,imports}', 'and links with containment');
+select is(private.graph_mirror_state('falkordb')::text, '(1,0)', 'a mirror that holds nothing lags');
+delete from jobs.gue_jobs;
+delete from jobs.unique_keys;
+select is(private.sweep_graph_mirrors('falkordb', false), 1, 'a sweep finds it');
+select lives_ok($$ select private.record_graph_mirror(pg_temp.pid(), 'falkordb', 2, null) $$, 'a copy is recorded');
+select is(private.sweep_graph_mirrors('falkordb', false), 0, 'and left alone');
+select lives_ok($$ select private.record_graph_mirror(pg_temp.pid(), 'falkordb', 0, 'refused') $$, 'a failure is recorded');
+select is(private.graph_mirror_state('falkordb')::text, '(0,1)', 'beside what the mirror holds');
+select is(private.sweep_graph_mirrors('falkordb', true), 1, 'an emptied mirror holds nothing');
+select lives_ok($$ select private.record_graph_mirror(pg_temp.pid(), 'falkordb', 2, null), private.queue_graph_mirror(jsonb_build_object('contextId', pg_temp.pid())) $$, 'a read that found it old');
+select is((select generation from private.kg_mirrors where project_id = pg_temp.pid()), 0, 'makes it old');
+select tests.act_as('vi');
+select is((api.prepare_graph_read(pg_temp.p('{"search": "BASK", "limit": 3}')) - 'generatedAt'), jsonb_build_object('contextId', pg_temp.pid(), 'generation', 2,
+  'filter', '{"search": "bask", "minReferences": 0, "limit": 3}'::jsonb), 'a read of the copy is prepared');
+select throws_ok($$ select api.prepare_graph_read(pg_temp.p('{"nodeId": "x"}')) $$, 'PT404', 'The graph of this context has no node x.', 'and refused as Postgres would');
+select tests.act_as('udo');
+select throws_ok($$ select api.prepare_graph_read(pg_temp.p()) $$, 'PT403', null, 'also to an auditor');
+select tests.act_as('stan');
+select throws_ok($$ select api.prepare_graph_read(pg_temp.p()) $$, 'PT404', 'This context does not exist.', 'and to a stranger');
+select throws_ok($$ select private.export_graph_nodes(pg_temp.pid()) $$, '42501', null, 'who exports nothing');
+select throws_ok($$ select private.sweep_graph_mirrors('falkordb', true) $$, '42501', null, 'and forgets nothing');
+select tests.reset();
+delete from private.kg_mirrors;
+
 -- Hidden and removed files.
 insert into public.content_blobs (organization_id, project_id, hash, content) values (tests.org('anna'), pg_temp.pid(), sha256('x'), 'x');
 insert into public.context_files (organization_id, project_id, path, number, hash, origin, bytes, tokens)

@@ -18,6 +18,7 @@ import (
 	"kijko/worker/connections"
 	"kijko/worker/executions"
 	"kijko/worker/gitfetch"
+	"kijko/worker/graph"
 	"kijko/worker/ingestion"
 	"kijko/worker/integrations"
 	"kijko/worker/jobs"
@@ -46,6 +47,10 @@ type Config struct {
 	Box *seal.Box
 	// Unseal opens the secrets of chunking webhooks; nil: projects with such a webhook fail.
 	Unseal func(sealed string) (string, error)
+	// Graph receives copies of graphs; nil: they are in Postgres only. The worker closes it.
+	Graph graph.Backend
+	// GraphSweep is how often copies of graphs are looked over; default 30 s.
+	GraphSweep time.Duration
 	// Mailer sends mail. Nil: mail.send fails and is tried again like after any other failure.
 	Mailer jobs.Mailer
 	// Provider ends sessions at Keycloak and writes organizations there. Nil: the worker changes nothing at Keycloak.
@@ -84,6 +89,7 @@ const executionConnections = 3
 // Worker works all queues. Make it with New.
 type Worker struct {
 	pool   *pgxpool.Pool
+	graph  graph.Backend
 	engine *ingestion.Engine
 	skills *executions.Engine
 	runner *runner.Runner
@@ -112,10 +118,13 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if c.Grace <= 0 {
 		c.Grace = 20 * time.Second
 	}
+	if c.GraphSweep <= 0 {
+		c.GraphSweep = 30 * time.Second
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Worker{}
+	w := &Worker{graph: c.Graph}
 	defer func() {
 		if err != nil {
 			w.Close()
@@ -159,17 +168,23 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	}
 	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), integrations.NewGuard(c.Hosts.AllowPrivate), c.Log)
 	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected))
+	ticks := []runner.Tick{
+		{Name: "schedules", Every: time.Second, Do: w.runDue},
+		{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},
+	}
+	var mirror *graph.Mirror
+	if c.Graph != nil {
+		mirror = &graph.Mirror{Pool: w.pool, To: c.Graph}
+		ticks = append(ticks, runner.Tick{Name: "graph mirror", Every: c.GraphSweep, Do: mirror.Sweep})
+	}
 	w.runner, err = runner.New(runner.Config{
 		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },
 		Leases: []runner.Lease{jobs.IngestionRun(w.engine, c.Slots)},
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, judge), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
-			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool)},
-		Ticks: []runner.Tick{
-			{Name: "schedules", Every: time.Second, Do: w.runDue},
-			{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},
-		},
+			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror)},
+		Ticks: ticks,
 	})
 	if err != nil {
 		return nil, err
@@ -226,6 +241,9 @@ func (w *Worker) Close() {
 	}
 	if w.pool != nil {
 		w.pool.Close()
+	}
+	if w.graph != nil {
+		_ = w.graph.Close()
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"kijko/worker/config"
 	"kijko/worker/connections"
+	"kijko/worker/graph"
 	"kijko/worker/jobs"
 	"kijko/worker/keycloak"
 	"kijko/worker/llm"
@@ -65,11 +66,15 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 	if err != nil {
 		return nil, nil, fmt.Errorf("KIJKO_GIT_*: %w", err)
 	}
+	copies, err := graph.Open(cfg.Graph())
+	if err != nil {
+		return nil, nil, err
+	}
 	store, err := storage.Open(ctx, cfg.Storage())
 	if err != nil {
 		return nil, nil, err
 	}
-	c := Config{DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
+	c := Config{Graph: copies, DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
 		Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Models: models, UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
 	for _, change := range changes {
 		change(&c)

@@ -17,6 +17,7 @@ import (
 
 	"kijko/worker/connections"
 	"kijko/worker/gitfetch"
+	"kijko/worker/graph"
 	"kijko/worker/integrations"
 	"kijko/worker/keycloak"
 	"kijko/worker/llm"
@@ -84,6 +85,10 @@ type Config struct {
 	SMTPPassword string `env:"SMTP_PASSWORD" secret:"true" doc:"Password of that login."`
 	SMTPFrom     string `env:"SMTP_FROM" doc:"Sender, such as Kijko <mail@example.nl>. Required with SMTP_HOST."`
 	SMTPTLS      string `env:"SMTP_TLS" envDefault:"starttls" doc:"starttls, tls (encrypted from the start) or none (only for a server nearby, without a login)."`
+
+	GraphBackend string `env:"GRAPH_BACKEND" envDefault:"postgres" doc:"Where knowledge graphs are kept: postgres, or besides Postgres also falkordb (which then answers reads) or graphiti (which only receives)."`
+	FalkorDBURL  string `env:"FALKORDB_URL" secret:"true" doc:"FalkorDB, such as redis://user:password@falkordb:6379; required with GRAPH_BACKEND=falkordb."`
+	GraphitiURL  string `env:"GRAPHITI_URL" doc:"Server of Graphiti; required with GRAPH_BACKEND=graphiti."`
 
 	AnthropicKey    string        `env:"ANTHROPIC_API_KEY" secret:"true" doc:"Key at Anthropic for organizations without one of their own; empty: only those with one."`
 	AnthropicURL    string        `env:"ANTHROPIC_BASE_URL" envDefault:"https://api.anthropic.com" doc:"Where Anthropic is reached."`
@@ -191,6 +196,9 @@ func (c Config) Faults() []error {
 			fault("SMTP_*", "%v", err)
 		}
 	}
+	if _, err := graph.Open(c.Graph()); err != nil {
+		faults = append(faults, err)
+	}
 	switch {
 	case !slices.Contains([]string{"", "auto", "on", "off"}, c.LocalModel):
 		fault("KIJKO_LOCAL_MODEL", "must be auto, on or off")
@@ -263,6 +271,11 @@ func (c Config) HostProviders() map[string]string {
 // Integrations returns the configuration of the providers of integrations.
 func (c Config) Integrations() (integrations.Config, error) {
 	return integrations.ParseConfig(c.IntegrationClients, c.IntegrationURLs)
+}
+
+// Graph returns where graphs are kept besides Postgres.
+func (c Config) Graph() graph.Config {
+	return graph.Config{Backend: c.GraphBackend, FalkorDB: c.FalkorDBURL, Graphiti: c.GraphitiURL}
 }
 
 // Mail returns the configuration of the mail server.

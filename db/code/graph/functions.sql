@@ -31,26 +31,39 @@ as $$
 $$;
 comment on function private.graph_node_json is 'GraphNode.';
 
+-- Plans of their own for each call: only then are the ids known while planning, and compared by a hash table.
 create or replace function private.graph_nodes_json(p_project_id uuid, p_ids uuid[], p_keep_order boolean default false) returns jsonb
-language sql stable
+language plpgsql stable set plan_cache_mode = 'force_custom_plan'
 as $$
-  select coalesce(jsonb_agg(private.graph_node_json(n, f.cluster) order by case when p_keep_order then i.at end, n.reference_count desc, n.rank,
-    n.name collate "C", n.id), '[]')
-  from unnest(p_ids) with ordinality i (id, at)
-  join public.kg_nodes n on n.organization_id = (select p.organization_id from public.projects p where p.id = p_project_id) and n.project_id = p_project_id
-    and n.id = i.id
-  left join public.kg_files f on f.project_id = n.project_id and f.part = n.part
+declare
+  v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+begin
+  return (
+    select coalesce(jsonb_agg(private.graph_node_json(n, f.cluster) order by case when p_keep_order then array_position(p_ids, n.id) end,
+      n.reference_count desc, n.rank, n.name collate "C", n.id), '[]')
+    from public.kg_nodes n
+    left join public.kg_files f on f.project_id = p_project_id and f.part = n.part
+    where n.organization_id = v_org and n.project_id = p_project_id and n.id = any (p_ids)
+  );
+end
 $$;
 comment on function private.graph_nodes_json is 'GraphNode[] of these nodes, most references first, or in the order given.';
 
 create or replace function private.graph_links_json(p_project_id uuid, p_ids uuid[], p_types text[] default null) returns jsonb
-language sql stable
+language plpgsql stable set plan_cache_mode = 'force_custom_plan'
 as $$
-  select coalesce(jsonb_agg(jsonb_build_object('source', e.source_id, 'target', e.target_id, 'type', e.type, 'count', e.count)
-    order by e.source_id, e.target_id, e.type collate "C"), '[]')
-  from public.kg_edges e
-  where e.organization_id = (select p.organization_id from public.projects p where p.id = p_project_id) and e.project_id = p_project_id
-    and e.source_id = any (p_ids) and e.target_id = any (p_ids) and e.type <> 'contains' and (p_types is null or e.type = any (p_types))
+declare
+  v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('source', e.source_id, 'target', e.target_id, 'type', e.type, 'count', e.count)
+      order by e.source_id, e.target_id, e.type collate "C"), '[]')
+    from public.kg_edges e
+    where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = any (p_ids)
+      -- "is true" keeps it from the index, which would look for every pair of nodes.
+      and (e.target_id = any (p_ids)) is true and e.type <> 'contains' and (p_types is null or e.type = any (p_types))
+  );
+end
 $$;
 comment on function private.graph_links_json is 'GraphLink[] among these nodes, without containment.';
 

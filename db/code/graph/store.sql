@@ -50,10 +50,12 @@ comment on function private.read_graph_files is 'Parts of a context''s graph. Ju
 create or replace function private.read_graph_nodes(p_project_id uuid, p_parts integer[]) returns setof public.kg_nodes
 language plpgsql stable security definer set search_path = ''
 as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
 begin
   return query
     select n.* from public.kg_nodes n
-      where n.organization_id = private.graph_organization(p_project_id) and n.project_id = p_project_id and n.part = any (p_parts);
+      where n.organization_id = v_org and n.project_id = p_project_id and n.part = any (p_parts);
 end
 $$;
 comment on function private.read_graph_nodes is 'Nodes of these parts. Judges: callable by the worker only.';
@@ -62,10 +64,12 @@ create or replace function private.read_graph_edges(p_project_id uuid, p_sources
 returns table (source_id uuid, target_id uuid, type text, count integer)
 language plpgsql stable security definer set search_path = ''
 as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
 begin
   return query
     select e.source_id, e.target_id, e.type, e.count from public.kg_edges e
-      where e.organization_id = private.graph_organization(p_project_id) and e.project_id = p_project_id and e.source_id = any (p_sources);
+      where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = any (p_sources);
 end
 $$;
 comment on function private.read_graph_edges is 'Links that begin at these nodes. Judges: callable by the worker only.';
@@ -76,9 +80,11 @@ create or replace function private.insert_graph_nodes(
 ) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
 begin
   insert into public.kg_nodes (organization_id, project_id, id, part, type, name, path, language, start_line, end_line, is_exported, reference_count)
-  select private.graph_organization(p_project_id), p_project_id, t.*
+  select v_org, p_project_id, t.*
   from unnest(p_ids, p_parts, p_types, p_names, p_paths, p_languages, p_starts, p_ends, p_exported, p_references) t;
 end
 $$;
@@ -90,13 +96,15 @@ create or replace function private.update_graph_nodes(
 ) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
 begin
   update public.kg_nodes n
   set part = t.part, type = t.type, name = t.name, path = t.path, language = t.language, start_line = t.start_line, end_line = t.end_line,
     is_exported = t.is_exported, reference_count = t.reference_count
   from unnest(p_ids, p_parts, p_types, p_names, p_paths, p_languages, p_starts, p_ends, p_exported, p_references)
     t (id, part, type, name, path, language, start_line, end_line, is_exported, reference_count)
-  where n.organization_id = private.graph_organization(p_project_id) and n.project_id = p_project_id and n.id = t.id;
+  where n.organization_id = v_org and n.project_id = p_project_id and n.id = t.id;
 end
 $$;
 comment on function private.update_graph_nodes is 'Changed nodes of an opened graph. Judges: callable by the worker only.';
@@ -104,9 +112,11 @@ comment on function private.update_graph_nodes is 'Changed nodes of an opened gr
 create or replace function private.insert_graph_edges(p_project_id uuid, p_sources uuid[], p_targets uuid[], p_types text[], p_counts integer[]) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
 begin
   insert into public.kg_edges (organization_id, project_id, source_id, target_id, type, count)
-  select private.graph_organization(p_project_id), p_project_id, t.* from unnest(p_sources, p_targets, p_types, p_counts) t;
+  select v_org, p_project_id, t.* from unnest(p_sources, p_targets, p_types, p_counts) t;
 end
 $$;
 comment on function private.insert_graph_edges is 'New links of an opened graph. Judges: callable by the worker only.';
@@ -114,9 +124,11 @@ comment on function private.insert_graph_edges is 'New links of an opened graph.
 create or replace function private.delete_graph_edges(p_project_id uuid, p_sources uuid[], p_targets uuid[], p_types text[]) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
 begin
   delete from public.kg_edges e using unnest(p_sources, p_targets, p_types) t (source_id, target_id, type)
-  where e.organization_id = private.graph_organization(p_project_id) and e.project_id = p_project_id
+  where e.organization_id = v_org and e.project_id = p_project_id
     and e.source_id = t.source_id and e.target_id = t.target_id and e.type = t.type;
 end
 $$;
@@ -125,9 +137,11 @@ comment on function private.delete_graph_edges is 'Links that an opened graph ha
 create or replace function private.delete_graph_nodes(p_project_id uuid, p_ids uuid[]) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
 begin
   delete from public.kg_nodes n
-  where n.organization_id = private.graph_organization(p_project_id) and n.project_id = p_project_id and n.id = any (p_ids);
+  where n.organization_id = v_org and n.project_id = p_project_id and n.id = any (p_ids);
 end
 $$;
 comment on function private.delete_graph_nodes is 'Nodes that an opened graph has no more. Judges: callable by the worker only.';
@@ -136,10 +150,12 @@ create or replace function private.store_graph_files(p_project_id uuid, p_gone i
 returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
 begin
   delete from public.kg_files where project_id = p_project_id and part = any (p_gone);
   insert into public.kg_files as f (organization_id, project_id, part, path, digest, cluster)
-  select private.graph_organization(p_project_id), p_project_id, t.* from unnest(p_parts, p_paths, p_digests, p_clusters) t
+  select v_org, p_project_id, t.* from unnest(p_parts, p_paths, p_digests, p_clusters) t
   on conflict (project_id, part) do update set digest = excluded.digest, cluster = excluded.cluster;
 end
 $$;
