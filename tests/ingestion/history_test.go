@@ -70,10 +70,10 @@ func (m *historyModel) state(n int) entries {
 
 func (m *historyModel) last() int { return len(m.versions) }
 
-// version is the newest number that was ready, deleted or not.
+// version is the current version: the highest number that is ready.
 func (m *historyModel) version() (n int) {
 	for _, v := range m.versions {
-		if !v.failed {
+		if !v.failed && !v.deleted {
 			n = v.number
 		}
 	}
