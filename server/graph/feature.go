@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"kijko/server/api"
+	"kijko/worker/exactjson"
 	"kijko/worker/graph"
 )
 
@@ -134,7 +135,7 @@ func (f *Feature) ask(ctx context.Context, c *api.Call, p *prepared) (any, error
 		From   string `json:"from"`
 		To     string `json:"to"`
 	}
-	if err := json.Unmarshal(c.Params, &q); err != nil {
+	if err := exactjson.Unmarshal(c.Params, &q); err != nil {
 		return nil, err
 	}
 	m := meta{Generation: p.Generation, GeneratedAt: p.GeneratedAt, Backend: f.Copies.Name()}

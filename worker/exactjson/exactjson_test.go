@@ -111,6 +111,8 @@ var own = map[string]string{
 	"server/executions/run.go":          "answers of the database",
 	"server/executions/wait.go":         "events of the database",
 	"server/exports/exports.go":         "answers of the database",
+	"server/graph/draw.go":              "answers of the database",
+	"server/graph/feature.go":           "answers of the database",
 	"server/identity/answer.go":         "refusals of the database",
 	"server/identity/secondfactor.go":   "refusals of the database",
 	"server/integrations/connect.go":    "a state that this server sealed",

@@ -544,8 +544,7 @@ func (g *Graph) cluster() {
 	for p := range root {
 		root[p], first[p] = p, -1
 	}
-	var find func(p int) int
-	find = func(p int) int {
+	find := func(p int) int {
 		for root[p] != p {
 			root[p] = root[root[p]]
 			p = root[p]

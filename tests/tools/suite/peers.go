@@ -27,6 +27,7 @@ var peerSteps = []step{
 	{"gitea", gitea},
 	{"keycloak", keycloak},
 	{"mcp", mcp},
+	{"falkordb", falkordb},
 	{"postgres-18", onPostgres("18")},
 	{"postgres-17", onPostgres("17")},
 	{"postgres-16", onPostgres("16")},
@@ -86,6 +87,14 @@ func mcp(ctx context.Context, out io.Writer) (tally, error) {
 		return tally{}, err
 	}
 	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "MCPServersOfPyPI", "./tests/integrations")
+}
+
+// falkordb runs the tests of the mirror of graphs alone; being light, they are part of every run too.
+func falkordb(ctx context.Context, out io.Writer) (tally, error) {
+	if err := provide(ctx, out, peers.FalkorDBProgram); err != nil {
+		return tally{}, err
+	}
+	return goTest(ctx, out, nil, "-count", "1", "-timeout", "10m", "-run", "FalkorDB|Mirror", "./tests/graph")
 }
 
 // provide builds a peer and says its version.
