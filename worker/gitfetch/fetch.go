@@ -199,9 +199,6 @@ func (t *transfer) grow(ctx context.Context, s state) (state, error) {
 	if err := writeState(t.req.Dir, state{}); err != nil {
 		return s, err
 	}
-	if err := os.RemoveAll(filepath.Join(t.req.Dir, historyDir)); err != nil {
-		return s, fmt.Errorf("remove history: %w", err)
-	}
 	err := t.fetchInto(ctx, t.req.Dir, s.Commit, "--depth=1")
 	if err == nil && t.req.History {
 		s.History, err = t.fetchHistory(ctx, s)

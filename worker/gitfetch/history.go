@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -35,16 +36,32 @@ func (t *transfer) fetchHistory(ctx context.Context, s state) (bool, error) {
 		defer cancel()
 	}
 	dir := filepath.Join(t.req.Dir, historyDir)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return false, fmt.Errorf("make history: %w", err)
-	}
-	if err := t.init(ctx, dir, s.Commit); err != nil {
-		return false, err
-	}
 	options := []string{"--filter=blob:none", "--depth=" + strconv.Itoa(historyCommits)}
-	err := t.fetchInto(ctx, dir, s.Commit, options...)
-	if errors.Is(err, errUnwanted) {
-		err = t.fetchInto(ctx, dir, "refs/heads/"+s.Branch, options...)
+	fetch := func() error {
+		err := t.fetchInto(ctx, dir, s.Commit, options...)
+		if errors.Is(err, errUnwanted) {
+			err = t.fetchInto(ctx, dir, "refs/heads/"+s.Branch, options...)
+		}
+		return err
+	}
+	err := os.Mkdir(dir, 0o700)
+	if grown := errors.Is(err, fs.ErrExist); grown { // an earlier fetch left it: only newer commits come
+		if err = fetch(); err != nil && ctx.Err() == nil {
+			err = errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700))
+			if err == nil {
+				err = t.init(ctx, dir, s.Commit)
+			}
+			if err == nil {
+				err = fetch()
+			}
+		}
+	} else if err != nil {
+		return false, fmt.Errorf("make history: %w", err)
+	} else {
+		if err := t.init(ctx, dir, s.Commit); err != nil {
+			return false, err
+		}
+		err = fetch()
 	}
 	if err == nil { // the branch may have been replaced by one that doesn't contain the commit
 		err = t.f.run(ctx, call{dir: dir, repo: dir, args: []string{"cat-file", "-e", s.Commit}})
