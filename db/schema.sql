@@ -7,6 +7,17 @@ CREATE SCHEMA private;
 CREATE EXTENSION IF NOT EXISTS btree_gin WITH SCHEMA extensions;
 COMMENT ON EXTENSION btree_gin IS 'support for indexing common datatypes in GIN';
 
+CREATE TABLE public.context_settings (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    kind text NOT NULL,
+    settings jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.context_settings FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_settings IS 'Settings of a context by kind: compression, lsp, chromacode. Without a row the defaults are in force.';
+
 CREATE TABLE public.project_manual_contents (
     project_id uuid NOT NULL,
     organization_id uuid NOT NULL,
@@ -87,7 +98,9 @@ CREATE TABLE public.worktree_branches (
     is_manual boolean DEFAULT false NOT NULL,
     last_commit_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    commit_hash text,
+    CONSTRAINT worktree_branches_commit_hash_check CHECK ((commit_hash ~ '^[0-9a-f]{1,64}$'::text))
 );
 
 ALTER TABLE ONLY public.worktree_branches FORCE ROW LEVEL SECURITY;
@@ -107,6 +120,30 @@ CREATE TABLE public.worktrees (
 
 ALTER TABLE ONLY public.worktrees FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.worktrees IS 'Worktrees of the dashboard: at most one active and one default a project.';
+
+CREATE TABLE public.context_operations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    kind text NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    progress smallint DEFAULT 0 NOT NULL,
+    message text DEFAULT ''::text NOT NULL,
+    result jsonb,
+    error_code text,
+    error_message text,
+    requested_by uuid,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    CONSTRAINT context_operations_finished_check CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])))),
+    CONSTRAINT context_operations_kind_check CHECK ((kind = ANY (ARRAY['ingestion'::text, 'compression'::text, 'rollback'::text, 'enrichment'::text, 'summary'::text]))),
+    CONSTRAINT context_operations_progress_check CHECK (((progress >= 0) AND (progress <= 100))),
+    CONSTRAINT context_operations_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE ONLY public.context_operations FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_operations IS 'Long work of a context: what a bounded wait waits for, readable while it goes on and for a week after.';
 
 CREATE TABLE public.project_members (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -149,6 +186,47 @@ CREATE TABLE public.project_activity (
 
 ALTER TABLE ONLY public.project_activity FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_activity IS 'Append-only activity log of a project, kept 400 days.';
+
+CREATE TABLE public.context_ingestions (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    number integer NOT NULL,
+    kind text DEFAULT 'content'::text NOT NULL,
+    status text DEFAULT 'processing'::text NOT NULL,
+    source_type text,
+    sources jsonb DEFAULT '{}'::jsonb NOT NULL,
+    target_number integer,
+    run_id uuid,
+    display_name text,
+    description text,
+    tags text[] DEFAULT '{}'::text[] NOT NULL,
+    wants_compression boolean DEFAULT false NOT NULL,
+    compressed boolean DEFAULT false NOT NULL,
+    never_compress boolean DEFAULT false NOT NULL,
+    chromacode jsonb,
+    files_added integer DEFAULT 0 NOT NULL,
+    files_removed integer DEFAULT 0 NOT NULL,
+    files_modified integer DEFAULT 0 NOT NULL,
+    tokens bigint DEFAULT 0 NOT NULL,
+    compressed_tokens bigint,
+    error_code text,
+    error_message text,
+    created_by uuid,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ready_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    operation_id uuid,
+    backup_number integer,
+    compression_key text,
+    CONSTRAINT context_ingestions_compressed_tokens_check CHECK ((((compressed_tokens IS NOT NULL) = compressed) AND ((compressed_tokens >= 0) AND (compressed_tokens <= tokens)))),
+    CONSTRAINT context_ingestions_compression_check CHECK ((NOT (compressed AND never_compress))),
+    CONSTRAINT context_ingestions_counts_check CHECK (((files_added >= 0) AND (files_removed >= 0) AND (files_modified >= 0) AND (tokens >= 0))),
+    CONSTRAINT context_ingestions_number_check CHECK ((number >= 1))
+);
+
+ALTER TABLE ONLY public.context_ingestions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_ingestions IS 'Numbered ingestions of a context, which are also its versions.';
 
 CREATE TABLE public.skills (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -220,6 +298,7 @@ CREATE TABLE public.ingestion_runs (
     revision bigint DEFAULT 1 NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    index_run_id uuid,
     CONSTRAINT ingestion_runs_counts_check CHECK (((retry_count >= 0) AND (restarts >= 0) AND (attempt >= 1))),
     CONSTRAINT ingestion_runs_error_code_check CHECK (((char_length(error_code) >= 1) AND (char_length(error_code) <= 50))),
     CONSTRAINT ingestion_runs_error_message_check CHECK ((char_length(error_message) <= 2000)),
@@ -267,44 +346,6 @@ CREATE TABLE public.audit_schedules (
 
 ALTER TABLE ONLY public.audit_schedules FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.audit_schedules IS 'Exports of the audit trail that come again and again, by mail to who made them.';
-
-CREATE TABLE public.context_ingestions (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    project_id uuid NOT NULL,
-    number integer NOT NULL,
-    kind text DEFAULT 'content'::text NOT NULL,
-    status text DEFAULT 'processing'::text NOT NULL,
-    source_type text,
-    sources jsonb DEFAULT '{}'::jsonb NOT NULL,
-    target_number integer,
-    run_id uuid,
-    display_name text,
-    description text,
-    tags text[] DEFAULT '{}'::text[] NOT NULL,
-    wants_compression boolean DEFAULT false NOT NULL,
-    compressed boolean DEFAULT false NOT NULL,
-    never_compress boolean DEFAULT false NOT NULL,
-    chromacode jsonb,
-    files_added integer DEFAULT 0 NOT NULL,
-    files_removed integer DEFAULT 0 NOT NULL,
-    files_modified integer DEFAULT 0 NOT NULL,
-    tokens bigint DEFAULT 0 NOT NULL,
-    compressed_tokens bigint,
-    error_code text,
-    error_message text,
-    created_by uuid,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    ready_at timestamp with time zone,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT context_ingestions_compressed_tokens_check CHECK ((((compressed_tokens IS NOT NULL) = compressed) AND ((compressed_tokens >= 0) AND (compressed_tokens <= tokens)))),
-    CONSTRAINT context_ingestions_compression_check CHECK ((NOT (compressed AND never_compress))),
-    CONSTRAINT context_ingestions_counts_check CHECK (((files_added >= 0) AND (files_removed >= 0) AND (files_modified >= 0) AND (tokens >= 0))),
-    CONSTRAINT context_ingestions_number_check CHECK ((number >= 1))
-);
-
-ALTER TABLE ONLY public.context_ingestions FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.context_ingestions IS 'Numbered ingestions of a context, which are also its versions.';
 
 CREATE TABLE public.habits (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -481,6 +522,7 @@ CREATE TABLE public.users (
     job_role text DEFAULT 'user'::text NOT NULL,
     use_gravatar boolean DEFAULT false NOT NULL,
     picture_url text,
+    password_changed_at timestamp with time zone,
     CONSTRAINT users_avatar_url_check CHECK ((char_length(avatar_url) <= 500)),
     CONSTRAINT users_company_check CHECK (((char_length(company) >= 1) AND (char_length(company) <= 100))),
     CONSTRAINT users_email_check CHECK (((email = private.folded_address(email)) AND ((char_length(email) >= 3) AND (char_length(email) <= 254)))),
@@ -491,6 +533,44 @@ CREATE TABLE public.users (
 
 ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.users IS 'One person, one login e-mail (stored lower case), any number of organizations.';
+
+CREATE TABLE public.context_changelog (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    type text NOT NULL,
+    number integer,
+    user_id uuid,
+    user_name text NOT NULL,
+    user_email text NOT NULL,
+    files_added integer,
+    files_removed integer,
+    files_modified integer,
+    description text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT context_changelog_description_check CHECK (((description IS NOT NULL) OR (type = 'ingestion'::text))),
+    CONSTRAINT context_changelog_description_length_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 1000))),
+    CONSTRAINT context_changelog_number_check CHECK (((number IS NOT NULL) = (type = 'ingestion'::text))),
+    CONSTRAINT context_changelog_type_check CHECK ((type = ANY (ARRAY['ingestion'::text, 'enrichment'::text, 'config'::text, 'access'::text])))
+);
+
+ALTER TABLE ONLY public.context_changelog FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_changelog IS 'Append-only changelog of a context; entries outlive the ingestions that they tell of.';
+
+CREATE TABLE public.enrichment_states (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    kind text NOT NULL,
+    is_active boolean DEFAULT false NOT NULL,
+    is_wanted boolean DEFAULT false NOT NULL,
+    wants_build boolean DEFAULT false NOT NULL,
+    last_run_at timestamp with time zone,
+    result jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT enrichment_states_kind_check CHECK ((kind = ANY (ARRAY['knowledgeGraph'::text, 'languageServer'::text, 'chromaCode'::text])))
+);
+
+ALTER TABLE ONLY public.enrichment_states FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.enrichment_states IS 'State of each enrichment of a context: active or not, and what its last successful run measured.';
 
 CREATE TABLE private.connection_states (
     state_hash bytea NOT NULL,
@@ -596,6 +676,19 @@ CREATE TABLE private.notification_mails (
 ALTER TABLE ONLY private.notification_mails FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.notification_mails IS 'Queue of what is told by mail, now or in a digest; done rows are kept 30 days.';
 
+CREATE TABLE private.compressions (
+    operation_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    number integer,
+    settings jsonb NOT NULL,
+    failed integer DEFAULT 0 NOT NULL,
+    touched_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.compressions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.compressions IS 'Compressions that wait or run, with the settings that were in force when they were asked for.';
+
 CREATE TABLE public.integrations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     organization_id uuid NOT NULL,
@@ -647,6 +740,60 @@ CREATE TABLE public.connectors (
 
 ALTER TABLE ONLY public.connectors FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.connectors IS 'MCP servers that an organization has added.';
+
+CREATE TABLE public.memberships (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    role text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    joined_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_active_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    is_guarded boolean DEFAULT false NOT NULL,
+    CONSTRAINT memberships_owner_is_active CHECK (((role <> 'owner'::text) OR (status = 'active'::text))),
+    CONSTRAINT memberships_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'viewer'::text]))),
+    CONSTRAINT memberships_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text])))
+);
+
+ALTER TABLE ONLY public.memberships FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.memberships IS 'Who belongs to which organization, as what. Exactly one owner an organization.';
+
+CREATE TABLE public.notification_preferences (
+    user_id uuid NOT NULL,
+    email_product_updates boolean DEFAULT true NOT NULL,
+    email_security_alerts boolean DEFAULT true NOT NULL,
+    email_billing_reminders boolean DEFAULT true NOT NULL,
+    email_weekly_digest boolean DEFAULT false NOT NULL,
+    in_app_new_leads boolean DEFAULT true NOT NULL,
+    in_app_task_completions boolean DEFAULT true NOT NULL,
+    in_app_system_updates boolean DEFAULT true NOT NULL,
+    in_app_context_updates boolean DEFAULT false NOT NULL,
+    in_app_team_activity boolean DEFAULT true NOT NULL,
+    frequency text DEFAULT 'realtime'::text NOT NULL,
+    digest_time time without time zone DEFAULT '09:00:00'::time without time zone NOT NULL,
+    digest_day smallint DEFAULT 1 NOT NULL,
+    quiet_enabled boolean DEFAULT false NOT NULL,
+    quiet_start time without time zone DEFAULT '22:00:00'::time without time zone NOT NULL,
+    quiet_end time without time zone DEFAULT '07:00:00'::time without time zone NOT NULL,
+    quiet_days text DEFAULT 'all'::text NOT NULL,
+    quiet_custom_days smallint[],
+    summary_due_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT notification_preferences_digest_day_check CHECK (((digest_day >= 0) AND (digest_day <= 6))),
+    CONSTRAINT notification_preferences_frequency_check CHECK ((frequency = ANY (ARRAY['realtime'::text, 'daily'::text, 'weekly'::text]))),
+    CONSTRAINT notification_preferences_quiet_custom_days_check CHECK (private.is_weekdays(quiet_custom_days)),
+    CONSTRAINT notification_preferences_quiet_days_check CHECK ((quiet_days = ANY (ARRAY['all'::text, 'weekdays'::text, 'weekends'::text, 'custom'::text]))),
+    CONSTRAINT notification_preferences_security_alerts_stay_on CHECK (email_security_alerts),
+    CONSTRAINT notification_preferences_summary_due_at_check CHECK ((email_weekly_digest = (summary_due_at IS NOT NULL))),
+    CONSTRAINT notification_preferences_times_are_minutes CHECK (((EXTRACT(second FROM digest_time) = (0)::numeric) AND (EXTRACT(second FROM quiet_start) = (0)::numeric) AND (EXTRACT(second FROM quiet_end) = (0)::numeric) AND (GREATEST(digest_time, quiet_start, quiet_end) < '24:00:00'::time without time zone)))
+);
+
+ALTER TABLE ONLY public.notification_preferences FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.notification_preferences IS 'How a person is told: by mail, in the client, how often, and when not.';
+COMMENT ON CONSTRAINT notification_preferences_security_alerts_stay_on ON public.notification_preferences IS 'Alerts about somebody''s account cannot be switched off.';
 
 CREATE TABLE private.sessions (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -720,6 +867,86 @@ WITH (fillfactor='85');
 ALTER TABLE ONLY public.webhook_deliveries FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.webhook_deliveries IS 'Attempts to tell a webhook something, one row each; 30 days.';
 
+CREATE TABLE public.context_files (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    path text NOT NULL,
+    number integer NOT NULL,
+    hash bytea NOT NULL,
+    origin text NOT NULL,
+    repository_id uuid,
+    language text DEFAULT 'text'::text NOT NULL,
+    is_binary boolean DEFAULT false NOT NULL,
+    bytes bigint NOT NULL,
+    tokens bigint NOT NULL,
+    is_hidden boolean DEFAULT false NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    upload_id uuid,
+    CONSTRAINT context_files_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT context_files_origin_check CHECK ((origin = ANY (ARRAY['repository'::text, 'file'::text, 'text'::text, 'manual'::text]))),
+    CONSTRAINT context_files_sizes_check CHECK (((bytes >= 0) AND (tokens >= 0)))
+);
+
+ALTER TABLE ONLY public.context_files FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_files IS 'The current file set of a context: the fold of its operations.';
+
+CREATE TABLE public.file_embeddings (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    file_id uuid NOT NULL,
+    embedder text NOT NULL,
+    chunk_no integer NOT NULL,
+    hash bytea NOT NULL,
+    start_byte integer NOT NULL,
+    end_byte integer NOT NULL,
+    start_line integer NOT NULL,
+    end_line integer NOT NULL,
+    tokens integer NOT NULL,
+    model text NOT NULL,
+    dimensions integer NOT NULL,
+    embedding real[] NOT NULL,
+    CONSTRAINT file_embeddings_dimensions_check CHECK ((((dimensions >= 1) AND (dimensions <= 8192)) AND (cardinality(embedding) = dimensions))),
+    CONSTRAINT file_embeddings_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT file_embeddings_place_check CHECK (((chunk_no >= 0) AND (start_byte >= 0) AND (end_byte > start_byte) AND (start_line >= 1) AND (end_line >= start_line) AND (tokens >= 0)))
+);
+ALTER TABLE ONLY public.file_embeddings ALTER COLUMN embedding SET STORAGE EXTERNAL;
+
+ALTER TABLE ONLY public.file_embeddings FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.file_embeddings IS 'Embeddings of chunks of files, with the model that made them.';
+
+CREATE TABLE public.enrichment_runs (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    kind text NOT NULL,
+    parent_id uuid,
+    status text DEFAULT 'queued'::text NOT NULL,
+    progress smallint DEFAULT 0 NOT NULL,
+    message text DEFAULT ''::text NOT NULL,
+    is_automatic boolean DEFAULT false NOT NULL,
+    builds boolean DEFAULT true NOT NULL,
+    started_by uuid,
+    operation_id uuid,
+    result jsonb,
+    error_message text,
+    lease_owner uuid,
+    lease_expires_at timestamp with time zone,
+    restarts smallint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone,
+    CONSTRAINT enrichment_runs_error_message_check CHECK (((char_length(error_message) >= 1) AND (char_length(error_message) <= 2000))),
+    CONSTRAINT enrichment_runs_finished_check CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])))),
+    CONSTRAINT enrichment_runs_kind_check CHECK ((kind = ANY (ARRAY['all'::text, 'knowledgeGraph'::text, 'languageServer'::text, 'chromaCode'::text]))),
+    CONSTRAINT enrichment_runs_lease_check CHECK (((lease_owner IS NULL) = (lease_expires_at IS NULL))),
+    CONSTRAINT enrichment_runs_progress_check CHECK (((progress >= 0) AND (progress <= 100))),
+    CONSTRAINT enrichment_runs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE ONLY public.enrichment_runs FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.enrichment_runs IS 'Runs of enrichments: at most one open of a kind and context, and none beside an open run of all kinds.';
+
 CREATE TABLE public.reflexes (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     user_id uuid NOT NULL,
@@ -766,6 +993,34 @@ CREATE TABLE private.git_connections (
 ALTER TABLE ONLY private.git_connections FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.git_connections IS 'The accounts of people at Git providers; at most one a person and provider.';
 
+CREATE TABLE public.kg_nodes (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    id uuid NOT NULL,
+    part integer NOT NULL,
+    type text NOT NULL,
+    rank smallint GENERATED ALWAYS AS (
+CASE type
+    WHEN 'file'::text THEN 0
+    WHEN 'module'::text THEN 1
+    WHEN 'class'::text THEN 2
+    WHEN 'function'::text THEN 3
+    ELSE 4
+END) STORED,
+    name text NOT NULL,
+    path text,
+    language text,
+    start_line integer,
+    end_line integer,
+    is_exported boolean,
+    reference_count integer DEFAULT 0 NOT NULL,
+    CONSTRAINT kg_nodes_reference_count_check CHECK ((reference_count >= 0)),
+    CONSTRAINT kg_nodes_type_check CHECK ((type = ANY (ARRAY['file'::text, 'module'::text, 'class'::text, 'function'::text, 'variable'::text])))
+);
+
+ALTER TABLE ONLY public.kg_nodes FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.kg_nodes IS 'Files, modules and declarations of a context''s current graph.';
+
 CREATE TABLE public.role_permissions (
     role text NOT NULL,
     permission text NOT NULL,
@@ -774,6 +1029,35 @@ CREATE TABLE public.role_permissions (
 
 ALTER TABLE ONLY public.role_permissions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.role_permissions IS 'The matrix of roles and permissions in an organization; a role without a row may not.';
+
+CREATE TABLE private.push_hooks (
+    repository_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    provider text NOT NULL,
+    repository_url text NOT NULL,
+    repository_name text NOT NULL,
+    user_id uuid,
+    state text DEFAULT 'pending'::text NOT NULL,
+    sealed_secret text,
+    left_token_id uuid,
+    wanted_at timestamp with time zone,
+    deliveries text[] DEFAULT '{}'::text[] NOT NULL,
+    last_head text,
+    poll_at timestamp with time zone,
+    failures integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT push_hooks_deliveries_check CHECK ((cardinality(deliveries) <= 100)),
+    CONSTRAINT push_hooks_failures_check CHECK ((failures >= 0)),
+    CONSTRAINT push_hooks_last_head_check CHECK ((last_head ~ '^[0-9a-f]{1,64}$'::text)),
+    CONSTRAINT push_hooks_poll_agrees CHECK (((poll_at IS NOT NULL) = (state = 'polling'::text))),
+    CONSTRAINT push_hooks_sealed_secret_check CHECK (((sealed_secret ~~ 'v1.%'::text) AND (char_length(sealed_secret) <= 1000))),
+    CONSTRAINT push_hooks_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'installed'::text, 'polling'::text])))
+);
+
+ALTER TABLE ONLY private.push_hooks FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.push_hooks IS 'Repositories whose pushes start runs: one row a repository while the project''s realTimeIncremental is on.';
 
 CREATE TABLE public.integration_apps (
     id text NOT NULL,
@@ -793,40 +1077,19 @@ CREATE TABLE public.integration_apps (
 ALTER TABLE ONLY public.integration_apps FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.integration_apps IS 'The catalogue of pre-built integrations; how a provider is spoken to stands in worker/integrations.';
 
-CREATE TABLE public.notification_preferences (
-    user_id uuid NOT NULL,
-    email_product_updates boolean DEFAULT true NOT NULL,
-    email_security_alerts boolean DEFAULT true NOT NULL,
-    email_billing_reminders boolean DEFAULT true NOT NULL,
-    email_weekly_digest boolean DEFAULT false NOT NULL,
-    in_app_new_leads boolean DEFAULT true NOT NULL,
-    in_app_task_completions boolean DEFAULT true NOT NULL,
-    in_app_system_updates boolean DEFAULT true NOT NULL,
-    in_app_context_updates boolean DEFAULT false NOT NULL,
-    in_app_team_activity boolean DEFAULT true NOT NULL,
-    frequency text DEFAULT 'realtime'::text NOT NULL,
-    digest_time time without time zone DEFAULT '09:00:00'::time without time zone NOT NULL,
-    digest_day smallint DEFAULT 1 NOT NULL,
-    quiet_enabled boolean DEFAULT false NOT NULL,
-    quiet_start time without time zone DEFAULT '22:00:00'::time without time zone NOT NULL,
-    quiet_end time without time zone DEFAULT '07:00:00'::time without time zone NOT NULL,
-    quiet_days text DEFAULT 'all'::text NOT NULL,
-    quiet_custom_days smallint[],
-    summary_due_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT notification_preferences_digest_day_check CHECK (((digest_day >= 0) AND (digest_day <= 6))),
-    CONSTRAINT notification_preferences_frequency_check CHECK ((frequency = ANY (ARRAY['realtime'::text, 'daily'::text, 'weekly'::text]))),
-    CONSTRAINT notification_preferences_quiet_custom_days_check CHECK (private.is_weekdays(quiet_custom_days)),
-    CONSTRAINT notification_preferences_quiet_days_check CHECK ((quiet_days = ANY (ARRAY['all'::text, 'weekdays'::text, 'weekends'::text, 'custom'::text]))),
-    CONSTRAINT notification_preferences_security_alerts_stay_on CHECK (email_security_alerts),
-    CONSTRAINT notification_preferences_summary_due_at_check CHECK ((email_weekly_digest = (summary_due_at IS NOT NULL))),
-    CONSTRAINT notification_preferences_times_are_minutes CHECK (((EXTRACT(second FROM digest_time) = (0)::numeric) AND (EXTRACT(second FROM quiet_start) = (0)::numeric) AND (EXTRACT(second FROM quiet_end) = (0)::numeric) AND (GREATEST(digest_time, quiet_start, quiet_end) < '24:00:00'::time without time zone)))
+CREATE TABLE private.guards (
+    organization_id uuid NOT NULL,
+    session_length interval,
+    idle_length interval,
+    password_length interval,
+    second_factor_roles text[] DEFAULT '{}'::text[] NOT NULL,
+    ip_mode text DEFAULT 'disabled'::text NOT NULL,
+    free_roles text[] DEFAULT '{owner,admin,member,viewer}'::text[] NOT NULL,
+    networks inet[] DEFAULT '{}'::inet[] NOT NULL
 );
 
-ALTER TABLE ONLY public.notification_preferences FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.notification_preferences IS 'How a person is told: by mail, in the client, how often, and when not.';
-COMMENT ON CONSTRAINT notification_preferences_security_alerts_stay_on ON public.notification_preferences IS 'Alerts about somebody''s account cannot be switched off.';
+ALTER TABLE ONLY private.guards FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.guards IS 'What a request is held to, derived from plan, policies and allow-list of its organization; one row an organization.';
 
 CREATE TABLE private.refresh_tokens (
     token_hash bytea NOT NULL,
@@ -880,6 +1143,23 @@ CREATE TABLE public.subscriptions (
 ALTER TABLE ONLY public.subscriptions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.subscriptions IS 'Exactly one row an organization; the effective plan is computed from it at read time.';
 
+CREATE TABLE private.context_counters (
+    project_id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    last_number integer DEFAULT 0 NOT NULL,
+    current_number integer DEFAULT 0 NOT NULL,
+    needs_refresh boolean DEFAULT false NOT NULL,
+    needs_sweep boolean DEFAULT false NOT NULL,
+    files bigint DEFAULT 0 NOT NULL,
+    bytes bigint DEFAULT 0 NOT NULL,
+    tokens bigint DEFAULT 0 NOT NULL,
+    root_manifests integer DEFAULT 0 NOT NULL,
+    CONSTRAINT context_counters_numbers_check CHECK (((current_number >= 0) AND (current_number <= last_number)))
+);
+
+ALTER TABLE ONLY private.context_counters FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.context_counters IS 'The next number of a context''s ingestions; its row is the lock that orders them.';
+
 CREATE TABLE private.login_history (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     user_id uuid NOT NULL,
@@ -898,25 +1178,6 @@ CREATE TABLE private.login_history (
 
 ALTER TABLE ONLY private.login_history FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of people who exist.';
-
-CREATE TABLE public.memberships (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    user_id uuid NOT NULL,
-    role text NOT NULL,
-    status text DEFAULT 'active'::text NOT NULL,
-    joined_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_active_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    is_guarded boolean DEFAULT false NOT NULL,
-    CONSTRAINT memberships_owner_is_active CHECK (((role <> 'owner'::text) OR (status = 'active'::text))),
-    CONSTRAINT memberships_role_check CHECK ((role = ANY (ARRAY['owner'::text, 'admin'::text, 'member'::text, 'viewer'::text]))),
-    CONSTRAINT memberships_status_check CHECK ((status = ANY (ARRAY['active'::text, 'inactive'::text])))
-);
-
-ALTER TABLE ONLY public.memberships FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.memberships IS 'Who belongs to which organization, as what. Exactly one owner an organization.';
 
 CREATE TABLE public.project_files (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -974,9 +1235,11 @@ CREATE TABLE public.project_repositories (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     path_prefix text,
+    known_commit_hash text,
     CONSTRAINT project_repositories_branch_check CHECK (((char_length(branch) >= 1) AND (char_length(branch) <= 100))),
     CONSTRAINT project_repositories_commit_check CHECK ((last_commit_hash ~ '^[0-9a-f]{1,64}$'::text)),
     CONSTRAINT project_repositories_file_count_check CHECK ((file_count >= 0)),
+    CONSTRAINT project_repositories_known_commit_check CHECK ((known_commit_hash ~ '^[0-9a-f]{1,64}$'::text)),
     CONSTRAINT project_repositories_name_check CHECK (((char_length(repository_name) >= 1) AND (char_length(repository_name) <= 200))),
     CONSTRAINT project_repositories_paths_check CHECK ((private.is_patterns(include_paths) AND private.is_patterns(exclude_paths))),
     CONSTRAINT project_repositories_provider_check CHECK ((provider = ANY (ARRAY['github'::text, 'gitlab'::text, 'bitbucket'::text, 'azure'::text]))),
@@ -1044,6 +1307,27 @@ CREATE TABLE public.webhooks (
 
 ALTER TABLE ONLY public.webhooks FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.webhooks IS 'Where an organization wants to be told what happens.';
+
+CREATE TABLE private.summary_jobs (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    version integer NOT NULL,
+    is_requested boolean NOT NULL,
+    operation_id uuid NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    lease_owner uuid,
+    lease_expires_at timestamp with time zone,
+    restarts smallint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT summary_jobs_finished_check CHECK (((finished_at IS NOT NULL) = (status = 'completed'::text))),
+    CONSTRAINT summary_jobs_lease_check CHECK (((lease_owner IS NULL) = (lease_expires_at IS NULL))),
+    CONSTRAINT summary_jobs_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text])))
+);
+
+ALTER TABLE ONLY private.summary_jobs FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.summary_jobs IS 'Generations of summaries: one open of a context, and one of each version that no person asked for.';
 
 CREATE TABLE private.account_tokens (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1116,6 +1400,26 @@ CREATE TABLE jobs.unique_keys (
 
 ALTER TABLE ONLY jobs.unique_keys FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE jobs.unique_keys IS 'Keys of waiting jobs; vanish with them.';
+
+CREATE TABLE private.activity_days (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    day date NOT NULL,
+    type text NOT NULL,
+    entries bigint NOT NULL
+);
+
+ALTER TABLE ONLY private.activity_days FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.activity_days IS 'Numbers of entries of the activity logs, by project, closed day and type.';
+
+CREATE TABLE private.activity_mark (
+    is_only boolean DEFAULT true NOT NULL,
+    closed_until timestamp with time zone,
+    CONSTRAINT activity_mark_is_only_check CHECK (is_only)
+);
+
+ALTER TABLE ONLY private.activity_mark FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.activity_mark IS 'Up to which midnight private.activity_days counts the logs of all projects.';
 
 CREATE TABLE private.announcements (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1216,17 +1520,6 @@ CREATE TABLE private.compliance_files (
 ALTER TABLE ONLY private.compliance_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.compliance_files IS 'What a compliance document says; it leaves through signed links only.';
 
-CREATE TABLE private.context_counters (
-    project_id uuid NOT NULL,
-    organization_id uuid NOT NULL,
-    last_number integer DEFAULT 0 NOT NULL,
-    current_number integer DEFAULT 0 NOT NULL,
-    CONSTRAINT context_counters_numbers_check CHECK (((current_number >= 0) AND (current_number <= last_number)))
-);
-
-ALTER TABLE ONLY private.context_counters FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.context_counters IS 'The next number of a context''s ingestions; its row is the lock that orders them.';
-
 CREATE TABLE private.credentials (
     user_id uuid NOT NULL,
     password_hash text NOT NULL,
@@ -1265,6 +1558,16 @@ CREATE TABLE private.directory_syncs (
 
 ALTER TABLE ONLY private.directory_syncs FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.directory_syncs IS 'Directories whose people are members of a project; at most one a project.';
+
+CREATE TABLE private.enrichment_plans (
+    run_id uuid NOT NULL,
+    file_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    language text NOT NULL
+);
+
+ALTER TABLE ONLY private.enrichment_plans FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.enrichment_plans IS 'The files that an open run has chosen, until it ends.';
 
 CREATE TABLE private.event_inbox (
     seq bigint NOT NULL,
@@ -1325,6 +1628,23 @@ CREATE TABLE private.event_rooms (
 
 ALTER TABLE ONLY private.event_rooms FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.event_rooms IS 'Highest id that retention removed from a room: an older cursor cannot be resumed there.';
+
+CREATE TABLE private.file_records (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    path text NOT NULL,
+    hash bytea NOT NULL,
+    parse_schema text NOT NULL,
+    chunk_schema text NOT NULL,
+    parsed bytea NOT NULL,
+    facts bytea NOT NULL,
+    CONSTRAINT file_records_hash_check CHECK ((octet_length(hash) = 32))
+);
+ALTER TABLE ONLY private.file_records ALTER COLUMN parsed SET STORAGE EXTERNAL;
+ALTER TABLE ONLY private.file_records ALTER COLUMN facts SET STORAGE EXTERNAL;
+
+ALTER TABLE ONLY private.file_records FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.file_records IS 'A cache of parse results, by path and content of a context''s files; never more rows than the context has files.';
 
 CREATE TABLE private.idempotency_keys (
     user_id uuid NOT NULL,
@@ -1458,6 +1778,21 @@ CREATE TABLE private.ip_warnings (
 
 ALTER TABLE ONLY private.ip_warnings FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.ip_warnings IS 'One row a session (or key) and address outside the allow-list that was noted; kept 90 days.';
+
+CREATE TABLE private.kg_mirrors (
+    project_id uuid NOT NULL,
+    backend text NOT NULL,
+    organization_id uuid NOT NULL,
+    generation integer DEFAULT 0 NOT NULL,
+    failures integer DEFAULT 0 NOT NULL,
+    error text,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT kg_mirrors_backend_check CHECK ((backend = ANY (ARRAY['falkordb'::text, 'graphiti'::text]))),
+    CONSTRAINT kg_mirrors_numbers_check CHECK (((generation >= 0) AND (failures >= 0)))
+);
+
+ALTER TABLE ONLY private.kg_mirrors FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.kg_mirrors IS 'Copies of graphs in other stores: what each holds, and how often in a row its copying failed.';
 
 CREATE TABLE private.login_failures (
     email_digest bytea NOT NULL,
@@ -1833,6 +2168,25 @@ CREATE TABLE private.signing_keys (
 ALTER TABLE ONLY private.signing_keys FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.signing_keys IS 'At most one row, and only in development.';
 
+CREATE TABLE private.source_files (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    source text NOT NULL,
+    path text NOT NULL,
+    key bytea NOT NULL,
+    verdict text DEFAULT ''::text NOT NULL,
+    encoding text DEFAULT ''::text NOT NULL,
+    hash bytea,
+    bytes bigint DEFAULT 0 NOT NULL,
+    tokens bigint DEFAULT 0 NOT NULL,
+    language text DEFAULT ''::text NOT NULL,
+    CONSTRAINT source_files_hash_check CHECK (((octet_length(hash) = 32) AND ((hash IS NULL) = (verdict <> ''::text)))),
+    CONSTRAINT source_files_sizes_check CHECK (((bytes >= 0) AND (tokens >= 0)))
+);
+
+ALTER TABLE ONLY private.source_files FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.source_files IS 'What the newest run that read a source found in it, so that the next one reads only what changed.';
+
 CREATE TABLE private.told_completions (
     user_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1945,6 +2299,27 @@ ALTER TABLE ONLY public.chunks ALTER COLUMN content SET COMPRESSION lz4;
 ALTER TABLE ONLY public.chunks FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.chunks IS 'Chunks of a run, as optimised; visible while the run is the project''s current one.';
 
+CREATE TABLE public.compressed_files (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    language text NOT NULL,
+    settings_key text NOT NULL,
+    content text,
+    tokens bigint NOT NULL,
+    reason text,
+    is_failed boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT compressed_files_content_check CHECK (((content IS NULL) = ((reason IS NOT NULL) OR is_failed))),
+    CONSTRAINT compressed_files_key_length_check CHECK (((char_length(settings_key) <= 100) AND (char_length(language) <= 100))),
+    CONSTRAINT compressed_files_reason_check CHECK ((reason = ANY (ARRAY['Compression does not reduce it'::text, 'Smaller than 64 tokens'::text]))),
+    CONSTRAINT compressed_files_tokens_check CHECK ((tokens >= 0))
+);
+ALTER TABLE ONLY public.compressed_files ALTER COLUMN content SET COMPRESSION lz4;
+
+ALTER TABLE ONLY public.compressed_files FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.compressed_files IS 'Compressed text by content, language and settings, beside the original; dropped when no entry uses it.';
+
 CREATE TABLE public.content_blobs (
     organization_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1962,29 +2337,6 @@ ALTER TABLE ONLY public.content_blobs ALTER COLUMN content SET COMPRESSION lz4;
 ALTER TABLE ONLY public.content_blobs FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.content_blobs IS 'Content of files by hash, never shared between projects; a sweep removes what no operation names.';
 
-CREATE TABLE public.context_changelog (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    project_id uuid NOT NULL,
-    type text NOT NULL,
-    number integer,
-    user_id uuid,
-    user_name text NOT NULL,
-    user_email text NOT NULL,
-    files_added integer,
-    files_removed integer,
-    files_modified integer,
-    description text,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT context_changelog_description_check CHECK (((description IS NOT NULL) OR (type = 'ingestion'::text))),
-    CONSTRAINT context_changelog_description_length_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 1000))),
-    CONSTRAINT context_changelog_number_check CHECK (((number IS NOT NULL) = (type = 'ingestion'::text))),
-    CONSTRAINT context_changelog_type_check CHECK ((type = ANY (ARRAY['ingestion'::text, 'enrichment'::text, 'config'::text, 'access'::text])))
-);
-
-ALTER TABLE ONLY public.context_changelog FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.context_changelog IS 'Append-only changelog of a context; entries outlive the ingestions that they tell of.';
-
 CREATE TABLE public.context_file_ops (
     organization_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1995,60 +2347,48 @@ CREATE TABLE public.context_file_ops (
     hash bytea,
     origin text NOT NULL,
     repository_id uuid,
+    language text DEFAULT 'text'::text NOT NULL,
+    is_binary boolean DEFAULT false NOT NULL,
+    bytes bigint DEFAULT 0 NOT NULL,
+    tokens bigint DEFAULT 0 NOT NULL,
     CONSTRAINT context_file_ops_hash_check CHECK ((octet_length(hash) = 32)),
     CONSTRAINT context_file_ops_operation_check CHECK (((operation = ANY (ARRAY['added'::text, 'modified'::text, 'removed'::text])) AND ((hash IS NULL) = (operation = 'removed'::text)))),
-    CONSTRAINT context_file_ops_origin_check CHECK ((origin = ANY (ARRAY['repository'::text, 'file'::text, 'text'::text, 'manual'::text])))
+    CONSTRAINT context_file_ops_origin_check CHECK ((origin = ANY (ARRAY['repository'::text, 'file'::text, 'text'::text, 'manual'::text]))),
+    CONSTRAINT context_file_ops_sizes_check CHECK (((bytes >= 0) AND (tokens >= 0)))
 );
 
 ALTER TABLE ONLY public.context_file_ops FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.context_file_ops IS 'What each ingestion added, modified and removed: the history of a context''s files.';
 
-CREATE TABLE public.context_files (
+CREATE TABLE public.context_source_selection (
     organization_id uuid NOT NULL,
     project_id uuid NOT NULL,
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    path text NOT NULL,
-    number integer NOT NULL,
-    hash bytea NOT NULL,
-    origin text NOT NULL,
-    repository_id uuid,
-    language text DEFAULT 'text'::text NOT NULL,
-    is_binary boolean DEFAULT false NOT NULL,
-    bytes bigint NOT NULL,
-    tokens bigint NOT NULL,
-    is_hidden boolean DEFAULT false NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT context_files_hash_check CHECK ((octet_length(hash) = 32)),
-    CONSTRAINT context_files_origin_check CHECK ((origin = ANY (ARRAY['repository'::text, 'file'::text, 'text'::text, 'manual'::text]))),
-    CONSTRAINT context_files_sizes_check CHECK (((bytes >= 0) AND (tokens >= 0)))
+    user_id uuid NOT NULL,
+    file_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
 );
 
-ALTER TABLE ONLY public.context_files FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.context_files IS 'The current file set of a context: the fold of its operations.';
+ALTER TABLE ONLY public.context_source_selection FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_source_selection IS 'Files of a context that a person left out of the sources of their chat.';
 
-CREATE TABLE public.context_operations (
+CREATE TABLE public.context_summaries (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     organization_id uuid NOT NULL,
     project_id uuid NOT NULL,
-    kind text NOT NULL,
-    status text DEFAULT 'queued'::text NOT NULL,
-    progress smallint DEFAULT 0 NOT NULL,
-    message text DEFAULT ''::text NOT NULL,
-    result jsonb,
-    error_code text,
-    error_message text,
-    requested_by uuid,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    started_at timestamp with time zone,
-    finished_at timestamp with time zone,
-    CONSTRAINT context_operations_finished_check CHECK (((finished_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])))),
-    CONSTRAINT context_operations_kind_check CHECK ((kind = ANY (ARRAY['ingestion'::text, 'compression'::text, 'rollback'::text, 'enrichment'::text, 'summary'::text]))),
-    CONSTRAINT context_operations_progress_check CHECK (((progress >= 0) AND (progress <= 100))),
-    CONSTRAINT context_operations_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
+    version integer NOT NULL,
+    description text NOT NULL,
+    key_components text[] NOT NULL,
+    model text NOT NULL,
+    is_outdated boolean DEFAULT false NOT NULL,
+    generated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT context_summaries_description_check CHECK (((char_length(description) >= 1) AND (char_length(description) <= 3000))),
+    CONSTRAINT context_summaries_key_components_check CHECK (((cardinality(key_components) <= 5) AND (octet_length(array_to_string(key_components, ''::text)) <= 10000))),
+    CONSTRAINT context_summaries_model_check CHECK (((char_length(model) >= 1) AND (char_length(model) <= 200))),
+    CONSTRAINT context_summaries_version_check CHECK ((version >= 0))
 );
 
-ALTER TABLE ONLY public.context_operations FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.context_operations IS 'Long work of a context: what a bounded wait waits for, readable while it goes on and for a week after.';
+ALTER TABLE ONLY public.context_summaries FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.context_summaries IS 'What a context is about, as a text and a few components; one a version.';
 
 CREATE TABLE public.events (
     id bigint NOT NULL,
@@ -2070,36 +2410,51 @@ CREATE TABLE public.events (
 ALTER TABLE ONLY public.events FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.events IS 'The log of durable events. id follows the order of commits and never turns up late; audience says who of the room may read a row. Written by private.sequence_events only.';
 
-CREATE TABLE public.graph_links (
+CREATE TABLE public.kg_edges (
     organization_id uuid NOT NULL,
-    run_id uuid NOT NULL,
-    from_id uuid NOT NULL,
-    to_id uuid NOT NULL,
-    kind text NOT NULL,
-    weight integer DEFAULT 1 NOT NULL,
-    CONSTRAINT graph_links_kind_check CHECK ((kind = ANY (ARRAY['contains'::text, 'imports'::text, 'calls'::text, 'extends'::text, 'implements'::text]))),
-    CONSTRAINT graph_links_weight_check CHECK ((weight > 0))
+    project_id uuid NOT NULL,
+    source_id uuid NOT NULL,
+    target_id uuid NOT NULL,
+    type text NOT NULL,
+    count integer DEFAULT 1 NOT NULL,
+    CONSTRAINT kg_edges_count_check CHECK ((count >= 1)),
+    CONSTRAINT kg_edges_ends_check CHECK ((source_id <> target_id)),
+    CONSTRAINT kg_edges_type_check CHECK ((type = ANY (ARRAY['contains'::text, 'imports'::text, 'calls'::text, 'extends'::text, 'implements'::text])))
 );
 
-ALTER TABLE ONLY public.graph_links FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.graph_links IS 'Who contains, imports, calls, extends or implements whom, as far as names resolve.';
+ALTER TABLE ONLY public.kg_edges FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.kg_edges IS 'Links of a context''s current graph: what contains, imports, calls, extends or implements what.';
 
-CREATE TABLE public.graph_nodes (
+CREATE TABLE public.kg_files (
     organization_id uuid NOT NULL,
-    run_id uuid NOT NULL,
-    id uuid NOT NULL,
-    file_id uuid,
-    kind text NOT NULL,
-    name text NOT NULL,
-    qualified_name text NOT NULL,
-    start_line integer,
-    end_line integer,
-    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
-    CONSTRAINT graph_nodes_kind_check CHECK ((kind = ANY (ARRAY['file'::text, 'module'::text, 'class'::text, 'function'::text, 'variable'::text])))
+    project_id uuid NOT NULL,
+    part integer NOT NULL,
+    path text,
+    digest bytea NOT NULL,
+    cluster integer,
+    CONSTRAINT kg_files_cluster_check CHECK ((cluster >= 1))
 );
 
-ALTER TABLE ONLY public.graph_nodes FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.graph_nodes IS 'Files, modules and declarations of a run; visible while the run is the project''s current one.';
+ALTER TABLE ONLY public.kg_files FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.kg_files IS 'Files of a context''s graph with their cluster, and the digests by which a build finds what changed.';
+
+CREATE TABLE public.kg_generations (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    number integer NOT NULL,
+    is_current boolean DEFAULT true NOT NULL,
+    nodes integer DEFAULT 0 NOT NULL,
+    links integer DEFAULT 0 NOT NULL,
+    clusters integer DEFAULT 0 NOT NULL,
+    parsed_files integer DEFAULT 0 NOT NULL,
+    text_files integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT kg_generations_counts_check CHECK (((nodes >= 0) AND (links >= 0) AND (clusters >= 0) AND ((parsed_files >= 0) AND (parsed_files <= text_files)))),
+    CONSTRAINT kg_generations_number_check CHECK ((number >= 1))
+);
+
+ALTER TABLE ONLY public.kg_generations FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.kg_generations IS 'The generation of a context''s graph and its figures; a build, a removed file and a reset make the next one.';
 
 CREATE TABLE public.model_aliases (
     alias text NOT NULL,
@@ -2175,7 +2530,10 @@ CREATE TABLE public.project_indexes (
     exclusions text[] DEFAULT '{}'::text[] NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT project_indexes_exclusions_check CHECK ((cardinality(exclusions) <= 10000))
+    last_run_id uuid,
+    settings text,
+    CONSTRAINT project_indexes_exclusions_check CHECK ((cardinality(exclusions) <= 10000)),
+    CONSTRAINT project_indexes_settings_check CHECK ((char_length(settings) <= 200))
 );
 
 ALTER TABLE ONLY public.project_indexes FORCE ROW LEVEL SECURITY;
@@ -2206,8 +2564,13 @@ CREATE TABLE public.run_files (
     optimized_tokens bigint NOT NULL,
     hash bytea NOT NULL,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    removed integer[],
+    lost integer,
+    kept integer,
+    plan bytea,
     CONSTRAINT run_files_category_check CHECK ((category = ANY (ARRAY['code'::text, 'documentation'::text, 'config'::text, 'data'::text]))),
     CONSTRAINT run_files_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT run_files_removed_check CHECK ((cardinality(removed) = 4)),
     CONSTRAINT run_files_sizes_check CHECK (((bytes >= 0) AND (tokens >= 0) AND (optimized_tokens >= 0))),
     CONSTRAINT run_files_source_check CHECK ((source = ANY (ARRAY['repository'::text, 'file'::text, 'text'::text, 'manual'::text])))
 );
@@ -2263,6 +2626,51 @@ CREATE TABLE public.staged_files (
 
 ALTER TABLE ONLY public.staged_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.staged_files IS 'Uploads waiting to be attached, seen by their uploader only.';
+
+CREATE TABLE public.symbol_contents (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    language text NOT NULL,
+    is_parsed boolean NOT NULL,
+    symbols integer DEFAULT 0 NOT NULL,
+    CONSTRAINT symbol_contents_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT symbol_contents_symbols_check CHECK ((symbols >= 0))
+);
+
+ALTER TABLE ONLY public.symbol_contents FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.symbol_contents IS 'Contents whose definitions are known.';
+
+CREATE TABLE public.symbol_files (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    file_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    language text NOT NULL
+);
+
+ALTER TABLE ONLY public.symbol_files FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.symbol_files IS 'The index of symbols: which files it has, and with which content. A run replaces it at its end.';
+
+CREATE TABLE public.symbols (
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    hash bytea NOT NULL,
+    language text NOT NULL,
+    "position" integer NOT NULL,
+    kind text NOT NULL,
+    name text NOT NULL,
+    qualified_name text NOT NULL,
+    start_line integer NOT NULL,
+    end_line integer NOT NULL,
+    exported boolean,
+    signature text DEFAULT ''::text NOT NULL,
+    CONSTRAINT symbols_kind_check CHECK ((kind = ANY (ARRAY['class'::text, 'function'::text, 'variable'::text]))),
+    CONSTRAINT symbols_lines_check CHECK (((start_line >= 1) AND (end_line >= start_line)))
+);
+
+ALTER TABLE ONLY public.symbols FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.symbols IS 'Definitions (class, function, variable) of each known content.';
 
 CREATE VIEW public.usage WITH (security_invoker='true') AS
  SELECT usage_counters.organization_id,
@@ -2328,6 +2736,10 @@ ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);
 ALTER TABLE ONLY private.account_tokens
     ADD CONSTRAINT account_tokens_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.activity_days
+    ADD CONSTRAINT activity_days_pkey PRIMARY KEY (project_id, day, type);
+ALTER TABLE ONLY private.activity_mark
+    ADD CONSTRAINT activity_mark_pkey PRIMARY KEY (is_only);
 ALTER TABLE ONLY private.announcements
     ADD CONSTRAINT announcements_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.audit_blocks
@@ -2344,6 +2756,8 @@ ALTER TABLE ONLY private.backup_codes
     ADD CONSTRAINT backup_codes_pkey PRIMARY KEY (user_id, "position");
 ALTER TABLE ONLY private.compliance_files
     ADD CONSTRAINT compliance_files_pkey PRIMARY KEY (document_id);
+ALTER TABLE ONLY private.compressions
+    ADD CONSTRAINT compressions_pkey PRIMARY KEY (operation_id);
 ALTER TABLE ONLY private.connection_states
     ADD CONSTRAINT connection_states_pkey PRIMARY KEY (state_hash);
 ALTER TABLE ONLY private.context_counters
@@ -2354,6 +2768,8 @@ ALTER TABLE ONLY private.directory_members
     ADD CONSTRAINT directory_members_pkey PRIMARY KEY (member_id);
 ALTER TABLE ONLY private.directory_syncs
     ADD CONSTRAINT directory_syncs_pkey PRIMARY KEY (project_id);
+ALTER TABLE ONLY private.enrichment_plans
+    ADD CONSTRAINT enrichment_plans_pkey PRIMARY KEY (run_id, file_id);
 ALTER TABLE ONLY private.event_inbox
     ADD CONSTRAINT event_inbox_pkey PRIMARY KEY (seq);
 ALTER TABLE ONLY private.event_log
@@ -2362,8 +2778,12 @@ ALTER TABLE ONLY private.event_retention
     ADD CONSTRAINT event_retention_pkey PRIMARY KEY (is_only);
 ALTER TABLE ONLY private.event_rooms
     ADD CONSTRAINT event_rooms_pkey PRIMARY KEY (room);
+ALTER TABLE ONLY private.file_records
+    ADD CONSTRAINT file_records_pkey PRIMARY KEY (project_id, path);
 ALTER TABLE ONLY private.git_connections
     ADD CONSTRAINT git_connections_pkey PRIMARY KEY (user_id, provider);
+ALTER TABLE ONLY private.guards
+    ADD CONSTRAINT guards_pkey PRIMARY KEY (organization_id);
 ALTER TABLE ONLY private.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, key);
 ALTER TABLE ONLY private.identities
@@ -2388,6 +2808,8 @@ ALTER TABLE ONLY private.integration_states
     ADD CONSTRAINT integration_states_pkey PRIMARY KEY (state_hash);
 ALTER TABLE ONLY private.ip_warnings
     ADD CONSTRAINT ip_warnings_pkey PRIMARY KEY (subject_id, address);
+ALTER TABLE ONLY private.kg_mirrors
+    ADD CONSTRAINT kg_mirrors_pkey PRIMARY KEY (project_id, backend);
 ALTER TABLE ONLY private.login_failures
     ADD CONSTRAINT login_failures_pkey PRIMARY KEY (email_digest);
 ALTER TABLE ONLY private.login_history
@@ -2414,6 +2836,8 @@ ALTER TABLE ONLY private.provider_keys
     ADD CONSTRAINT provider_keys_pkey PRIMARY KEY (organization_id, provider);
 ALTER TABLE ONLY private.provider_tokens
     ADD CONSTRAINT provider_tokens_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.push_hooks
+    ADD CONSTRAINT push_hooks_pkey PRIMARY KEY (repository_id);
 ALTER TABLE ONLY private.rate_counters
     ADD CONSTRAINT rate_counters_pkey PRIMARY KEY (key, window_start);
 ALTER TABLE ONLY private.realtime_nodes
@@ -2454,6 +2878,10 @@ ALTER TABLE ONLY private.sessions
     ADD CONSTRAINT sessions_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.signing_keys
     ADD CONSTRAINT signing_keys_pkey PRIMARY KEY (is_only);
+ALTER TABLE ONLY private.source_files
+    ADD CONSTRAINT source_files_pkey PRIMARY KEY (project_id, source, path);
+ALTER TABLE ONLY private.summary_jobs
+    ADD CONSTRAINT summary_jobs_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.told_completions
     ADD CONSTRAINT told_completions_pkey PRIMARY KEY (user_id, project_id);
 ALTER TABLE ONLY private.unit_leases
@@ -2484,6 +2912,8 @@ ALTER TABLE ONLY public.compliance_documents
     ADD CONSTRAINT compliance_documents_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.compliance_frameworks
     ADD CONSTRAINT compliance_frameworks_pkey PRIMARY KEY (framework);
+ALTER TABLE ONLY public.compressed_files
+    ADD CONSTRAINT compressed_files_pkey PRIMARY KEY (project_id, hash, settings_key, language);
 ALTER TABLE ONLY public.connectors
     ADD CONSTRAINT connectors_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.content_blobs
@@ -2503,13 +2933,29 @@ ALTER TABLE ONLY public.context_ingestions
 ALTER TABLE public.context_ingestions
     ADD CONSTRAINT context_ingestions_rules CHECK (private.assert_context_ingestions_row(context_ingestions.*));
 ALTER TABLE ONLY public.context_operations
+    ADD CONSTRAINT context_operations_organization_id_project_id_id_key UNIQUE (organization_id, project_id, id);
+ALTER TABLE ONLY public.context_operations
     ADD CONSTRAINT context_operations_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.context_settings
+    ADD CONSTRAINT context_settings_pkey PRIMARY KEY (project_id, kind);
+ALTER TABLE public.context_settings
+    ADD CONSTRAINT context_settings_rules CHECK (private.assert_context_settings_row(context_settings.*));
+ALTER TABLE ONLY public.context_source_selection
+    ADD CONSTRAINT context_source_selection_pkey PRIMARY KEY (user_id, file_id);
+ALTER TABLE ONLY public.context_summaries
+    ADD CONSTRAINT context_summaries_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.context_summaries
+    ADD CONSTRAINT context_summaries_project_id_version_key UNIQUE (project_id, version);
+ALTER TABLE ONLY public.enrichment_runs
+    ADD CONSTRAINT enrichment_runs_organization_id_project_id_id_key UNIQUE (organization_id, project_id, id);
+ALTER TABLE ONLY public.enrichment_runs
+    ADD CONSTRAINT enrichment_runs_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.enrichment_states
+    ADD CONSTRAINT enrichment_states_pkey PRIMARY KEY (project_id, kind);
 ALTER TABLE ONLY public.events
     ADD CONSTRAINT events_pkey PRIMARY KEY (id);
-ALTER TABLE ONLY public.graph_links
-    ADD CONSTRAINT graph_links_pkey PRIMARY KEY (organization_id, run_id, from_id, to_id, kind);
-ALTER TABLE ONLY public.graph_nodes
-    ADD CONSTRAINT graph_nodes_pkey PRIMARY KEY (organization_id, run_id, id);
+ALTER TABLE ONLY public.file_embeddings
+    ADD CONSTRAINT file_embeddings_pkey PRIMARY KEY (project_id, file_id, embedder, chunk_no);
 ALTER TABLE ONLY public.habits
     ADD CONSTRAINT habits_pkey PRIMARY KEY (id);
 ALTER TABLE public.habits
@@ -2530,6 +2976,14 @@ ALTER TABLE ONLY public.ip_allow_list_entries
     ADD CONSTRAINT ip_allow_list_entries_pkey PRIMARY KEY (id);
 ALTER TABLE public.ip_allow_list_entries
     ADD CONSTRAINT ip_allow_list_entries_rules CHECK (private.assert_ip_allow_list_entries_row(ip_allow_list_entries.*));
+ALTER TABLE ONLY public.kg_edges
+    ADD CONSTRAINT kg_edges_pkey PRIMARY KEY (organization_id, project_id, source_id, target_id, type);
+ALTER TABLE ONLY public.kg_files
+    ADD CONSTRAINT kg_files_pkey PRIMARY KEY (project_id, part);
+ALTER TABLE ONLY public.kg_generations
+    ADD CONSTRAINT kg_generations_pkey PRIMARY KEY (project_id, number);
+ALTER TABLE ONLY public.kg_nodes
+    ADD CONSTRAINT kg_nodes_pkey PRIMARY KEY (organization_id, project_id, id);
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.model_aliases
@@ -2618,6 +3072,14 @@ ALTER TABLE ONLY public.staged_files
     ADD CONSTRAINT staged_files_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.symbol_contents
+    ADD CONSTRAINT symbol_contents_organization_id_project_id_hash_language_key UNIQUE (organization_id, project_id, hash, language);
+ALTER TABLE ONLY public.symbol_contents
+    ADD CONSTRAINT symbol_contents_pkey PRIMARY KEY (project_id, hash, language);
+ALTER TABLE ONLY public.symbol_files
+    ADD CONSTRAINT symbol_files_pkey PRIMARY KEY (project_id, file_id);
+ALTER TABLE ONLY public.symbols
+    ADD CONSTRAINT symbols_pkey PRIMARY KEY (organization_id, project_id, hash, language, "position");
 ALTER TABLE ONLY public.team_invitations
     ADD CONSTRAINT team_invitations_pkey PRIMARY KEY (id);
 ALTER TABLE public.team_invitations
@@ -2654,6 +3116,7 @@ CREATE INDEX unique_keys_job_id_idx ON jobs.unique_keys USING btree (job_id);
 CREATE INDEX account_tokens_expires_at_idx ON private.account_tokens USING btree (expires_at);
 CREATE UNIQUE INDEX account_tokens_token_hash_key ON private.account_tokens USING btree (token_hash);
 CREATE INDEX account_tokens_user_id_idx ON private.account_tokens USING btree (user_id, purpose, created_at DESC);
+CREATE INDEX activity_days_organization_id_project_id_idx ON private.activity_days USING btree (organization_id, project_id);
 CREATE INDEX announcements_created_by_idx ON private.announcements USING btree (created_by);
 CREATE INDEX announcements_organization_id_idx ON private.announcements USING btree (organization_id);
 CREATE INDEX audit_blocks_organization_id_first_at_idx ON private.audit_blocks USING btree (organization_id, first_at);
@@ -2663,9 +3126,11 @@ CREATE INDEX audit_files_expires_at_idx ON private.audit_files USING btree (expi
 CREATE INDEX audit_files_organization_id_idx ON private.audit_files USING btree (organization_id, schedule_id);
 CREATE INDEX audit_files_storage_key_idx ON private.audit_files USING btree (storage_key);
 CREATE INDEX audit_growth_organization_id_idx ON private.audit_growth USING btree (organization_id);
+CREATE INDEX compressions_organization_id_project_id_idx ON private.compressions USING btree (organization_id, project_id);
 CREATE INDEX connection_states_expires_at_idx ON private.connection_states USING btree (expires_at);
 CREATE INDEX connection_states_organization_id_project_id_idx ON private.connection_states USING btree (organization_id, project_id);
 CREATE INDEX connection_states_user_id_idx ON private.connection_states USING btree (user_id, created_at DESC);
+CREATE INDEX context_counters_needs_sweep_idx ON private.context_counters USING btree (project_id) WHERE needs_sweep;
 CREATE INDEX context_counters_organization_id_project_id_idx ON private.context_counters USING btree (organization_id, project_id);
 CREATE INDEX directory_members_project_id_idx ON private.directory_members USING btree (project_id);
 CREATE INDEX directory_syncs_connected_by_idx ON private.directory_syncs USING btree (connected_by);
@@ -2673,6 +3138,7 @@ CREATE INDEX directory_syncs_last_sync_at_idx ON private.directory_syncs USING b
 CREATE INDEX directory_syncs_organization_id_project_id_idx ON private.directory_syncs USING btree (organization_id, project_id);
 CREATE UNIQUE INDEX directory_syncs_token_id_key ON private.directory_syncs USING btree (token_id);
 CREATE INDEX event_rooms_updated_at_idx ON private.event_rooms USING btree (updated_at);
+CREATE INDEX file_records_organization_id_project_id_idx ON private.file_records USING btree (organization_id, project_id);
 CREATE UNIQUE INDEX git_connections_token_id_key ON private.git_connections USING btree (token_id);
 CREATE INDEX idempotency_keys_created_at_idx ON private.idempotency_keys USING btree (created_at);
 CREATE INDEX identities_user_id_idx ON private.identities USING btree (user_id);
@@ -2688,6 +3154,8 @@ CREATE INDEX integration_states_organization_id_user_id_idx ON private.integrati
 CREATE INDEX integration_states_provider_idx ON private.integration_states USING btree (provider);
 CREATE INDEX integration_states_user_id_idx ON private.integration_states USING btree (user_id);
 CREATE INDEX ip_warnings_created_at_idx ON private.ip_warnings USING btree (created_at);
+CREATE INDEX kg_mirrors_failures_idx ON private.kg_mirrors USING btree (backend, updated_at) WHERE (failures > 0);
+CREATE INDEX kg_mirrors_organization_id_idx ON private.kg_mirrors USING btree (organization_id, project_id);
 CREATE INDEX login_failures_updated_at_idx ON private.login_failures USING btree (updated_at);
 CREATE INDEX login_history_created_at_idx ON private.login_history USING btree (created_at);
 CREATE INDEX login_history_session_id_idx ON private.login_history USING btree (session_id);
@@ -2708,6 +3176,11 @@ CREATE INDEX project_invitations_mail_id_idx ON private.project_invitations USIN
 CREATE UNIQUE INDEX project_invitations_token_hash_key ON private.project_invitations USING btree (token_hash);
 CREATE INDEX provider_keys_set_by_idx ON private.provider_keys USING btree (set_by);
 CREATE INDEX provider_tokens_ending_idx ON private.provider_tokens USING btree (updated_at) WHERE (state = 'ending'::text);
+CREATE INDEX push_hooks_left_token_id_idx ON private.push_hooks USING btree (left_token_id) WHERE (left_token_id IS NOT NULL);
+CREATE INDEX push_hooks_organization_id_project_id_idx ON private.push_hooks USING btree (organization_id, project_id);
+CREATE INDEX push_hooks_poll_at_idx ON private.push_hooks USING btree (poll_at) WHERE (poll_at IS NOT NULL);
+CREATE INDEX push_hooks_user_id_provider_idx ON private.push_hooks USING btree (user_id, provider);
+CREATE INDEX push_hooks_wanted_at_idx ON private.push_hooks USING btree (wanted_at) WHERE (wanted_at IS NOT NULL);
 CREATE INDEX rate_counters_window_start_idx ON private.rate_counters USING btree (window_start);
 CREATE INDEX realtime_presence_node_id_idx ON private.realtime_presence USING btree (node_id);
 CREATE INDEX realtime_sockets_node_id_idx ON private.realtime_sockets USING btree (node_id);
@@ -2732,6 +3205,11 @@ CREATE INDEX sessions_organization_id_idx ON private.sessions USING btree (organ
 CREATE INDEX sessions_provider_key_idx ON private.sessions USING btree (provider_issuer, provider_key) WHERE (provider_key IS NOT NULL);
 CREATE INDEX sessions_successor_id_idx ON private.sessions USING btree (successor_id) WHERE (successor_id IS NOT NULL);
 CREATE INDEX sessions_user_id_idx ON private.sessions USING btree (user_id);
+CREATE INDEX source_files_organization_id_project_id_idx ON private.source_files USING btree (organization_id, project_id);
+CREATE UNIQUE INDEX summary_jobs_one_a_version_key ON private.summary_jobs USING btree (project_id, version) WHERE (NOT is_requested);
+CREATE UNIQUE INDEX summary_jobs_one_open_key ON private.summary_jobs USING btree (project_id) WHERE (status <> 'completed'::text);
+CREATE INDEX summary_jobs_open_idx ON private.summary_jobs USING btree (lease_expires_at NULLS FIRST) WHERE (status <> 'completed'::text);
+CREATE INDEX summary_jobs_organization_id_project_id_idx ON private.summary_jobs USING btree (organization_id, project_id, created_at DESC);
 CREATE INDEX told_completions_project_id_idx ON private.told_completions USING btree (project_id);
 CREATE INDEX unit_leases_organization_id_idx ON private.unit_leases USING btree (organization_id);
 CREATE INDEX unit_leases_renewed_at_idx ON private.unit_leases USING btree (renewed_at);
@@ -2754,6 +3232,8 @@ CREATE INDEX chunk_terms_run_id_terms_idx ON public.chunk_terms USING gin (run_i
 CREATE UNIQUE INDEX chunks_file_position_key ON public.chunks USING btree (organization_id, run_id, file_id, "position");
 CREATE INDEX chunks_reference_of_idx ON public.chunks USING btree (organization_id, run_id, reference_of) WHERE (reference_of IS NOT NULL);
 CREATE INDEX compliance_documents_framework_idx ON public.compliance_documents USING btree (framework, name, id);
+CREATE INDEX compressed_files_organization_id_project_id_idx ON public.compressed_files USING btree (organization_id, project_id);
+CREATE INDEX compressed_files_settings_key_idx ON public.compressed_files USING btree (project_id, settings_key);
 CREATE INDEX connectors_created_by_idx ON public.connectors USING btree (created_by) WHERE (created_by IS NOT NULL);
 CREATE INDEX connectors_organization_id_idx ON public.connectors USING btree (organization_id, created_at, id);
 CREATE INDEX content_blobs_organization_id_project_id_idx ON public.content_blobs USING btree (organization_id, project_id);
@@ -2767,17 +3247,31 @@ CREATE INDEX context_file_ops_organization_id_project_id_idx ON public.context_f
 CREATE INDEX context_files_hash_idx ON public.context_files USING btree (project_id, hash);
 CREATE INDEX context_files_organization_id_project_id_idx ON public.context_files USING btree (organization_id, project_id);
 CREATE UNIQUE INDEX context_files_project_id_path_key ON public.context_files USING btree (project_id, path COLLATE "C");
+CREATE INDEX context_files_upload_id_idx ON public.context_files USING btree (project_id, upload_id) WHERE (upload_id IS NOT NULL);
 CREATE INDEX context_ingestions_created_by_idx ON public.context_ingestions USING btree (created_by);
+CREATE INDEX context_ingestions_operation_id_idx ON public.context_ingestions USING btree (organization_id, project_id, operation_id) WHERE (operation_id IS NOT NULL);
 CREATE INDEX context_ingestions_organization_id_project_id_idx ON public.context_ingestions USING btree (organization_id, project_id, number DESC);
 CREATE INDEX context_ingestions_organization_id_project_id_run_id_idx ON public.context_ingestions USING btree (organization_id, project_id, run_id) WHERE (run_id IS NOT NULL);
 CREATE INDEX context_ingestions_waiting_idx ON public.context_ingestions USING btree (project_id, number) WHERE (status = 'processing'::text);
 CREATE INDEX context_operations_finished_at_idx ON public.context_operations USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX context_operations_organization_id_project_id_idx ON public.context_operations USING btree (organization_id, project_id, created_at DESC);
 CREATE INDEX context_operations_requested_by_idx ON public.context_operations USING btree (requested_by);
+CREATE INDEX context_settings_organization_id_project_id_idx ON public.context_settings USING btree (organization_id, project_id);
+CREATE INDEX context_source_selection_file_id_idx ON public.context_source_selection USING btree (project_id, file_id);
+CREATE INDEX context_source_selection_organization_id_idx ON public.context_source_selection USING btree (organization_id, project_id, user_id);
+CREATE INDEX context_summaries_organization_id_project_id_idx ON public.context_summaries USING btree (organization_id, project_id, version DESC);
+CREATE INDEX enrichment_runs_finished_at_idx ON public.enrichment_runs USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+CREATE UNIQUE INDEX enrichment_runs_one_open_key ON public.enrichment_runs USING btree (project_id, kind) WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
+CREATE INDEX enrichment_runs_open_idx ON public.enrichment_runs USING btree (lease_expires_at NULLS FIRST) WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
+CREATE INDEX enrichment_runs_organization_id_project_id_idx ON public.enrichment_runs USING btree (organization_id, project_id, created_at DESC);
+CREATE INDEX enrichment_runs_parent_id_idx ON public.enrichment_runs USING btree (organization_id, project_id, parent_id) WHERE (parent_id IS NOT NULL);
+CREATE INDEX enrichment_runs_siblings_idx ON public.enrichment_runs USING btree (parent_id) WHERE (parent_id IS NOT NULL);
+CREATE INDEX enrichment_runs_started_by_idx ON public.enrichment_runs USING btree (started_by);
+CREATE INDEX enrichment_states_organization_id_project_id_idx ON public.enrichment_states USING btree (organization_id, project_id);
+CREATE INDEX enrichment_states_wanted_idx ON public.enrichment_states USING btree (project_id) WHERE is_wanted;
 CREATE INDEX events_room_id_idx ON public.events USING btree (room, id);
-CREATE INDEX graph_links_to_id_idx ON public.graph_links USING btree (organization_id, run_id, to_id);
-CREATE INDEX graph_nodes_file_id_idx ON public.graph_nodes USING btree (organization_id, run_id, file_id);
-CREATE INDEX graph_nodes_run_id_name_idx ON public.graph_nodes USING btree (run_id, lower(name));
+CREATE INDEX file_embeddings_files_idx ON public.file_embeddings USING btree (project_id, embedder, file_id) INCLUDE (hash) WHERE (chunk_no = 0);
+CREATE INDEX file_embeddings_organization_id_project_id_idx ON public.file_embeddings USING btree (organization_id, project_id);
 CREATE INDEX habits_next_run_at_idx ON public.habits USING btree (next_run_at) WHERE is_active;
 CREATE INDEX habits_organization_id_idx ON public.habits USING btree (organization_id);
 CREATE INDEX habits_skill_id_idx ON public.habits USING btree (skill_id);
@@ -2794,6 +3288,12 @@ CREATE INDEX integrations_provider_idx ON public.integrations USING btree (provi
 CREATE INDEX integrations_sync_lease_until_idx ON public.integrations USING btree (sync_lease_until) WHERE (sync_lease_until IS NOT NULL);
 CREATE INDEX ip_allow_list_entries_created_by_idx ON public.ip_allow_list_entries USING btree (created_by);
 CREATE UNIQUE INDEX ip_allow_list_entries_organization_id_network_key ON public.ip_allow_list_entries USING btree (organization_id, network);
+CREATE INDEX kg_edges_target_id_idx ON public.kg_edges USING btree (organization_id, project_id, target_id);
+CREATE INDEX kg_files_organization_id_project_id_idx ON public.kg_files USING btree (organization_id, project_id);
+CREATE UNIQUE INDEX kg_generations_one_current_key ON public.kg_generations USING btree (project_id) WHERE is_current;
+CREATE INDEX kg_generations_organization_id_project_id_idx ON public.kg_generations USING btree (organization_id, project_id);
+CREATE INDEX kg_nodes_order_idx ON public.kg_nodes USING btree (organization_id, project_id, reference_count DESC, rank);
+CREATE INDEX kg_nodes_part_idx ON public.kg_nodes USING btree (organization_id, project_id, part);
 CREATE UNIQUE INDEX memberships_one_owner_key ON public.memberships USING btree (organization_id) WHERE (role = 'owner'::text);
 CREATE UNIQUE INDEX memberships_organization_id_user_id_key ON public.memberships USING btree (organization_id, user_id);
 CREATE INDEX memberships_user_id_idx ON public.memberships USING btree (user_id);
@@ -2863,6 +3363,8 @@ CREATE UNIQUE INDEX staged_files_storage_key_key ON public.staged_files USING bt
 CREATE INDEX staged_files_user_id_idx ON public.staged_files USING btree (user_id);
 CREATE UNIQUE INDEX subscriptions_organization_id_key ON public.subscriptions USING btree (organization_id);
 CREATE INDEX subscriptions_plan_id_idx ON public.subscriptions USING btree (plan_id);
+CREATE INDEX symbol_files_content_idx ON public.symbol_files USING btree (organization_id, project_id, hash, language);
+CREATE INDEX symbols_name_idx ON public.symbols USING btree (project_id, lower(name) COLLATE "C");
 CREATE INDEX team_invitations_closed_idx ON public.team_invitations USING btree (updated_at) WHERE (status <> 'pending'::text);
 CREATE INDEX team_invitations_email_idx ON public.team_invitations USING btree (email);
 CREATE INDEX team_invitations_expires_at_idx ON public.team_invitations USING btree (expires_at) WHERE (status = 'pending'::text);
@@ -2888,14 +3390,21 @@ CREATE UNIQUE INDEX worktrees_one_active_key ON public.worktrees USING btree (pr
 CREATE UNIQUE INDEX worktrees_one_default_key ON public.worktrees USING btree (project_id) WHERE is_default;
 CREATE INDEX worktrees_organization_id_project_id_idx ON public.worktrees USING btree (organization_id, project_id, created_at, id);
 CREATE UNIQUE INDEX worktrees_project_id_name_key ON public.worktrees USING btree (project_id, lower(name));
+CREATE TRIGGER _100_touch BEFORE UPDATE ON private.push_hooks FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+CREATE TRIGGER _400_leave_hooks AFTER DELETE ON private.git_connections FOR EACH ROW EXECUTE FUNCTION private.tg_git_connections__leave_hooks();
+CREATE TRIGGER _500_date_password AFTER INSERT OR DELETE OR UPDATE OF changed_at ON private.credentials FOR EACH ROW EXECUTE FUNCTION private.tg_credentials__date_password();
 CREATE TRIGGER _500_drop AFTER DELETE ON private.audit_files REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_files__drop();
 CREATE TRIGGER _500_drop_mail AFTER DELETE ON private.project_invitations FOR EACH ROW WHEN ((old.mail_id IS NOT NULL)) EXECUTE FUNCTION private.tg_project_invitations__drop_mail();
 CREATE TRIGGER _500_end_at_provider AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL) AND (((new.provider = 'keycloak'::text) AND (new.external_key !~ ':'::text)) OR (new.provider_key IS NOT NULL)))) EXECUTE FUNCTION private.tg_sessions__end_at_provider();
 CREATE TRIGGER _500_end_token AFTER DELETE ON private.directory_syncs FOR EACH ROW EXECUTE FUNCTION private.tg__end_token();
 CREATE TRIGGER _500_end_token AFTER DELETE ON private.git_connections FOR EACH ROW EXECUTE FUNCTION private.tg__end_token();
 CREATE TRIGGER _500_forget_link BEFORE UPDATE OF sent_at ON private.mails FOR EACH ROW WHEN (((new.kind = 'audit_export'::text) AND (new.sent_at IS NOT NULL))) EXECUTE FUNCTION private.tg_mails__forget_link();
+CREATE TRIGGER _500_install AFTER INSERT OR UPDATE OF token_id ON private.git_connections FOR EACH ROW EXECUTE FUNCTION private.tg_git_connections__install();
+CREATE TRIGGER _500_install AFTER INSERT ON private.push_hooks FOR EACH ROW EXECUTE FUNCTION private.tg_push_hooks__work();
+CREATE TRIGGER _500_install_again AFTER UPDATE ON private.push_hooks FOR EACH ROW WHEN (((old.state <> 'pending'::text) AND (new.state = 'pending'::text))) EXECUTE FUNCTION private.tg_push_hooks__work();
 CREATE TRIGGER _500_keep_former AFTER UPDATE OF changed_at ON private.credentials FOR EACH ROW WHEN ((new.changed_at > old.changed_at)) EXECUTE FUNCTION private.tg_credentials__keep_former();
 CREATE TRIGGER _500_limit AFTER INSERT ON private.sessions FOR EACH ROW WHEN ((new.revoked_at IS NULL)) EXECUTE FUNCTION private.tg_sessions__limit();
+CREATE TRIGGER _500_remove AFTER DELETE ON private.push_hooks FOR EACH ROW EXECUTE FUNCTION private.tg_push_hooks__work();
 CREATE TRIGGER _500_send_invitations AFTER INSERT OR UPDATE ON private.installation FOR EACH ROW WHEN (((new.key = 'mail'::text) AND (new.value = 'true'::jsonb))) EXECUTE FUNCTION private.tg_installation__send_invitations();
 CREATE TRIGGER _900_alert AFTER UPDATE OF changed_at ON private.credentials FOR EACH ROW WHEN ((new.changed_at > old.changed_at)) EXECUTE FUNCTION private.tg_credentials__alert();
 CREATE TRIGGER _900_alert AFTER INSERT ON private.login_history FOR EACH ROW WHEN ((new.method <> ALL (ARRAY['signup'::text, 'api_key'::text]))) EXECUTE FUNCTION private.tg_login_history__alert();
@@ -2911,6 +3420,7 @@ CREATE TRIGGER _100_limits_updated AFTER UPDATE OF plan_id, status, overrides ON
 CREATE TRIGGER _100_plan BEFORE INSERT ON public.notification_preferences FOR EACH ROW WHEN (new.email_weekly_digest) EXECUTE FUNCTION private.tg_notification_preferences__plan();
 CREATE TRIGGER _100_plan_change BEFORE UPDATE ON public.notification_preferences FOR EACH ROW WHEN (((to_jsonb(old.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]) IS DISTINCT FROM (to_jsonb(new.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]))) EXECUTE FUNCTION private.tg_notification_preferences__plan();
 CREATE TRIGGER _100_read_once BEFORE UPDATE ON public.notifications FOR EACH ROW WHEN ((old.read_at IS DISTINCT FROM new.read_at)) EXECUTE FUNCTION private.tg_notifications__read_once();
+CREATE TRIGGER _100_stamp BEFORE INSERT OR UPDATE OF status ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__stamp();
 CREATE TRIGGER _100_stamp BEFORE INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__stamp();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.connectors FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.integrations FOR EACH ROW WHEN (((((old.status IS DISTINCT FROM new.status) OR (old.scopes IS DISTINCT FROM new.scopes)) OR (old.config IS DISTINCT FROM new.config)) OR (old.last_sync_at IS DISTINCT FROM new.last_sync_at))) EXECUTE FUNCTION private.tg__touch();
@@ -2932,11 +3442,14 @@ CREATE TRIGGER _100_touch BEFORE UPDATE ON public.worktrees FOR EACH ROW WHEN ((
 CREATE TRIGGER _150_picture BEFORE INSERT OR UPDATE OF use_gravatar, picture_url, email ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__picture();
 CREATE TRIGGER _150_request BEFORE INSERT OR DELETE OR UPDATE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__request();
 CREATE TRIGGER _150_request BEFORE INSERT OR DELETE OR UPDATE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__request();
+CREATE TRIGGER _200_adopt BEFORE INSERT ON public.context_files FOR EACH ROW WHEN ((new.origin = ANY (ARRAY['file'::text, 'text'::text]))) EXECUTE FUNCTION private.tg_context_files__adopt();
+CREATE TRIGGER _200_adopt_change BEFORE UPDATE OF number, origin, is_hidden ON public.context_files FOR EACH ROW WHEN (((new.origin = ANY (ARRAY['file'::text, 'text'::text])) AND (((old.number IS DISTINCT FROM new.number) OR (old.origin IS DISTINCT FROM new.origin)) OR (old.is_hidden AND (NOT new.is_hidden))))) EXECUTE FUNCTION private.tg_context_files__adopt();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR DELETE OR UPDATE ON public.model_aliases DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER DELETE OR UPDATE ON public.model_prices DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR DELETE OR UPDATE ON public.model_successors DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR UPDATE ON public.models DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE TRIGGER _200_bound BEFORE INSERT ON public.audit_filters FOR EACH ROW EXECUTE FUNCTION private.tg_audit_filters__bound();
+CREATE TRIGGER _200_disown BEFORE UPDATE OF origin ON public.context_files FOR EACH ROW WHEN (((new.origin <> ALL (ARRAY['file'::text, 'text'::text])) AND (new.upload_id IS NOT NULL))) EXECUTE FUNCTION private.tg_context_files__disown();
 CREATE TRIGGER _200_guard BEFORE UPDATE ON public.memberships FOR EACH ROW WHEN ((((old.id IS DISTINCT FROM new.id) OR (old.organization_id IS DISTINCT FROM new.organization_id)) OR (old.user_id IS DISTINCT FROM new.user_id))) EXECUTE FUNCTION private.tg_memberships__guard();
 CREATE TRIGGER _200_guard BEFORE INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__guard();
 CREATE TRIGGER _200_guard BEFORE INSERT OR UPDATE OF status ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__guard();
@@ -2944,6 +3457,8 @@ CREATE TRIGGER _200_guard BEFORE UPDATE ON public.project_settings FOR EACH ROW 
 CREATE TRIGGER _200_guard BEFORE INSERT OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__guard();
 CREATE TRIGGER _200_guard BEFORE UPDATE ON public.team_invitations FOR EACH ROW EXECUTE FUNCTION private.tg_team_invitations__guard();
 CREATE TRIGGER _200_guard_change BEFORE UPDATE ON public.project_members FOR EACH ROW WHEN ((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at))) EXECUTE FUNCTION private.tg_project_members__guard();
+CREATE TRIGGER _200_judge BEFORE UPDATE ON public.context_ingestions FOR EACH ROW EXECUTE FUNCTION private.tg_context_ingestions__judge();
+CREATE TRIGGER _200_judge BEFORE UPDATE ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__judge();
 CREATE TRIGGER _200_judge BEFORE INSERT OR UPDATE OF id, user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active, next_run_at, created_at ON public.habits FOR EACH ROW EXECUTE FUNCTION private.tg_habits__judge();
 CREATE TRIGGER _200_judge BEFORE UPDATE ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__judge();
 CREATE TRIGGER _200_judge BEFORE INSERT OR UPDATE OF id, user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__judge();
@@ -2953,26 +3468,43 @@ CREATE TRIGGER _200_judge_name BEFORE INSERT ON public.organizations FOR EACH RO
 CREATE TRIGGER _200_judge_names BEFORE INSERT OR UPDATE OF email, first_name, last_name ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__judge_names();
 CREATE TRIGGER _200_no_run_left BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__no_run_left();
 CREATE TRIGGER _200_place BEFORE INSERT OR UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW EXECUTE FUNCTION private.tg_project_files__place();
+CREATE TRIGGER _200_refuse BEFORE INSERT ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__refuse();
 CREATE TRIGGER _250_judge_new_name BEFORE UPDATE OF name ON public.organizations FOR EACH ROW WHEN ((old.name <> new.name)) EXECUTE FUNCTION private.tg_organizations__judge_name();
+CREATE TRIGGER _400_own_entry AFTER INSERT ON public.ingestion_runs FOR EACH ROW WHEN ((new.outcome = 'open'::text)) EXECUTE FUNCTION private.tg_ingestion_runs__own_entry();
 CREATE TRIGGER _500_built_in AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__built_in();
+CREATE TRIGGER _500_compress AFTER UPDATE OF status ON public.context_ingestions FOR EACH ROW WHEN (((old.status = 'processing'::text) AND (new.status = 'ready'::text) AND (NOT new.never_compress) AND (NOT new.compressed))) EXECUTE FUNCTION private.tg_context_ingestions__compress();
 CREATE TRIGGER _500_copy_picture AFTER UPDATE ON public.users FOR EACH ROW WHEN ((old.avatar_url IS DISTINCT FROM new.avatar_url)) EXECUTE FUNCTION private.tg_users__copy_picture();
+CREATE TRIGGER _500_count_delete AFTER DELETE ON public.context_files REFERENCING OLD TABLE AS former FOR EACH STATEMENT EXECUTE FUNCTION private.tg_context_files__count();
+CREATE TRIGGER _500_count_insert AFTER INSERT ON public.context_files REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_context_files__count();
+CREATE TRIGGER _500_count_update AFTER UPDATE ON public.context_files REFERENCING OLD TABLE AS former NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_context_files__count();
 CREATE TRIGGER _500_default_policies AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__default_policies();
 CREATE TRIGGER _500_delete_skills BEFORE DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__delete_skills();
+CREATE TRIGGER _500_derive_guard AFTER INSERT OR DELETE OR UPDATE ON public.ip_allow_list_entries FOR EACH ROW EXECUTE FUNCTION private.tg__derive_guard();
+CREATE TRIGGER _500_derive_guard AFTER INSERT OR DELETE OR UPDATE ON public.security_policies FOR EACH ROW EXECUTE FUNCTION private.tg__derive_guard();
+CREATE TRIGGER _500_derive_guard AFTER INSERT OR DELETE OR UPDATE OF plan_id, status ON public.subscriptions FOR EACH ROW EXECUTE FUNCTION private.tg__derive_guard();
+CREATE TRIGGER _500_derive_guards AFTER UPDATE OF gates ON public.plans FOR EACH ROW WHEN ((old.gates IS DISTINCT FROM new.gates)) EXECUTE FUNCTION private.tg_plans__derive_guards();
+CREATE TRIGGER _500_drop_compressed AFTER DELETE ON public.content_blobs REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION private.tg_content_blobs__drop_compressed();
+CREATE TRIGGER _500_drop_compressed AFTER DELETE ON public.context_ingestions FOR EACH ROW WHEN (old.compressed) EXECUTE FUNCTION private.tg_context_ingestions__drop_compressed();
+CREATE TRIGGER _500_drop_graph AFTER DELETE ON public.context_files REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION private.tg_context_files__drop_graph();
+CREATE TRIGGER _500_drop_graph AFTER DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__drop_graph();
 CREATE TRIGGER _500_drop_indexed AFTER DELETE ON public.project_files FOR EACH ROW WHEN ((old.storage_key IS NOT NULL)) EXECUTE FUNCTION private.tg_project_files__drop_indexed();
 CREATE TRIGGER _500_drop_indexed AFTER DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__drop_indexed();
-CREATE TRIGGER _500_drop_links AFTER DELETE ON public.graph_nodes REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION private.tg_graph_nodes__drop_links();
 CREATE TRIGGER _500_end_keys AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__end_keys();
 CREATE TRIGGER _500_end_sessions_on_deactivation AFTER UPDATE OF status ON public.memberships FOR EACH ROW WHEN (((old.status = 'active'::text) AND (new.status <> 'active'::text))) EXECUTE FUNCTION private.tg_memberships__end_sessions();
 CREATE TRIGGER _500_end_sessions_on_delete AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__end_sessions();
 CREATE TRIGGER _500_equip AFTER INSERT ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__equip();
+CREATE TRIGGER _500_follow_change AFTER UPDATE ON public.enrichment_runs FOR EACH ROW WHEN ((((old.status IS DISTINCT FROM new.status) OR (old.progress IS DISTINCT FROM new.progress)) OR (old.message IS DISTINCT FROM new.message))) EXECUTE FUNCTION private.tg_enrichment_runs__follow();
 CREATE TRIGGER _500_follow_end AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome <> 'open'::text))) EXECUTE FUNCTION private.tg_ingestion_runs__follow();
 CREATE TRIGGER _500_follow_members AFTER UPDATE OF email, first_name, last_name, avatar_url ON public.users FOR EACH ROW WHEN (((((old.email IS DISTINCT FROM new.email) OR (old.first_name IS DISTINCT FROM new.first_name)) OR (old.last_name IS DISTINCT FROM new.last_name)) OR (old.avatar_url IS DISTINCT FROM new.avatar_url))) EXECUTE FUNCTION private.tg_users__follow_members();
+CREATE TRIGGER _500_follow_start AFTER INSERT ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__follow();
 CREATE TRIGGER _500_follow_start AFTER INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__follow();
 CREATE TRIGGER _500_forget_room AFTER DELETE ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__forget_room();
 CREATE TRIGGER _500_guard AFTER UPDATE OF gates ON public.plans FOR EACH ROW WHEN ((old.gates IS DISTINCT FROM new.gates)) EXECUTE FUNCTION private.tg_plans__guard();
 CREATE TRIGGER _500_guard AFTER INSERT OR UPDATE OF plan_id ON public.subscriptions FOR EACH ROW EXECUTE FUNCTION private.tg_subscriptions__guard();
+CREATE TRIGGER _500_hide_graph AFTER UPDATE ON public.context_files REFERENCING OLD TABLE AS before NEW TABLE AS now_hidden FOR EACH STATEMENT EXECUTE FUNCTION private.tg_context_files__hide_graph();
 CREATE TRIGGER _500_leave_projects AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__leave_projects();
 CREATE TRIGGER _500_move_content AFTER UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW WHEN (((old.path <> new.path) AND new.is_folder)) EXECUTE FUNCTION private.tg_project_files__move_content();
+CREATE TRIGGER _500_outdate_summaries AFTER DELETE ON public.context_ingestions FOR EACH ROW WHEN ((old.status = 'ready'::text)) EXECUTE FUNCTION private.tg_context_ingestions__outdate_summaries();
 CREATE TRIGGER _500_plan_digests AFTER UPDATE OF timezone ON public.users FOR EACH ROW WHEN ((old.timezone IS DISTINCT FROM new.timezone)) EXECUTE FUNCTION private.tg_users__plan_digests();
 CREATE TRIGGER _500_prefer AFTER INSERT ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__prefer();
 CREATE TRIGGER _500_release_executions BEFORE DELETE ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__release_executions();
@@ -2981,9 +3513,21 @@ CREATE TRIGGER _500_stop_habits AFTER DELETE ON public.memberships FOR EACH ROW 
 CREATE TRIGGER _500_stop_reflexes AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__stop_reflexes();
 CREATE TRIGGER _500_trim AFTER INSERT ON public.notifications REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_notifications__trim();
 CREATE TRIGGER _500_unstar AFTER DELETE ON public.project_members FOR EACH ROW WHEN ((old.user_id IS NOT NULL)) EXECUTE FUNCTION private.tg_project_members__unstar();
+CREATE TRIGGER _500_unwatch BEFORE DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__unwatch();
+CREATE TRIGGER _500_want_enrichments AFTER UPDATE OF status ON public.context_ingestions FOR EACH ROW WHEN (((old.status = 'processing'::text) AND (new.status = 'ready'::text))) EXECUTE FUNCTION private.tg_context_ingestions__want_enrichments();
+CREATE TRIGGER _500_want_enrichments_again AFTER DELETE ON public.context_ingestions FOR EACH ROW WHEN ((old.status = 'ready'::text)) EXECUTE FUNCTION private.tg_context_ingestions__drop_enrichments();
+CREATE TRIGGER _500_want_enrichments_at_once AFTER INSERT ON public.context_ingestions FOR EACH ROW WHEN ((new.status = 'ready'::text)) EXECUTE FUNCTION private.tg_context_ingestions__want_enrichments();
+CREATE TRIGGER _500_watch AFTER INSERT ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__watch();
+CREATE TRIGGER _500_watch AFTER UPDATE ON public.project_settings FOR EACH ROW WHEN (((old.processing_options -> 'realTimeIncremental'::text) IS DISTINCT FROM (new.processing_options -> 'realTimeIncremental'::text))) EXECUTE FUNCTION private.tg_project_settings__watch();
 CREATE TRIGGER _550_tell_provider AFTER UPDATE OF default_organization_id ON public.users FOR EACH ROW WHEN ((old.default_organization_id IS DISTINCT FROM new.default_organization_id)) EXECUTE FUNCTION private.tg_users__tell_provider();
 CREATE TRIGGER _550_tell_provider_on_deactivation AFTER UPDATE OF status ON public.memberships FOR EACH ROW WHEN ((old.status <> new.status)) EXECUTE FUNCTION private.tg_memberships__tell_provider();
 CREATE TRIGGER _550_tell_provider_on_delete AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__tell_provider();
+CREATE TRIGGER _600_end_entry AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome <> 'open'::text))) EXECUTE FUNCTION private.tg_ingestion_runs__end_entry();
+CREATE TRIGGER _650_start_pushes AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome <> 'open'::text))) EXECUTE FUNCTION private.tg_ingestion_runs__start_pushes();
+CREATE TRIGGER _700_forget_selection AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__forget_selection();
+CREATE TRIGGER _700_forget_selection AFTER DELETE ON public.project_members REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_members__forget_selection();
+CREATE TRIGGER _700_hide AFTER DELETE ON public.project_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__hide();
+CREATE TRIGGER _700_hide AFTER DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__hide();
 CREATE TRIGGER _800_added AFTER INSERT ON public.project_files REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__added();
 CREATE TRIGGER _800_added AFTER INSERT ON public.staged_files REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_staged_files__count();
 CREATE TRIGGER _800_changed AFTER UPDATE ON public.project_files REFERENCING OLD TABLE AS before_change NEW TABLE AS after_change FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__changed();
@@ -2995,6 +3539,7 @@ CREATE TRIGGER _800_count AFTER INSERT OR DELETE OR UPDATE ON public.skill_ratin
 CREATE TRIGGER _800_count AFTER INSERT OR DELETE ON public.skill_stars FOR EACH ROW EXECUTE FUNCTION private.tg_skill_stars__count();
 CREATE TRIGGER _800_count_change AFTER UPDATE ON public.project_manual_contents FOR EACH ROW WHEN ((old.content <> new.content)) EXECUTE FUNCTION private.tg_project_manual_contents__count();
 CREATE TRIGGER _800_count_change AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((((((old.status IS DISTINCT FROM new.status) OR (old.privacy IS DISTINCT FROM new.privacy)) OR (old.optimized_tokens IS DISTINCT FROM new.optimized_tokens)) OR (old.total_files IS DISTINCT FROM new.total_files)) OR (old.uploaded_files IS DISTINCT FROM new.uploaded_files))) EXECUTE FUNCTION private.tg_projects__count();
+CREATE TRIGGER _800_count_late AFTER INSERT ON public.project_activity FOR EACH ROW WHEN ((new.created_at < (now() - '00:30:00'::interval))) EXECUTE FUNCTION private.tg_project_activity__count_late();
 CREATE CONSTRAINT TRIGGER _800_keep_owner AFTER DELETE OR UPDATE OF role ON public.memberships DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.role = 'owner'::text)) EXECUTE FUNCTION private.tg_memberships__keep_owner();
 CREATE TRIGGER _800_removed AFTER DELETE ON public.project_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__removed();
 CREATE TRIGGER _800_removed AFTER DELETE ON public.staged_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_staged_files__count();
@@ -3004,6 +3549,7 @@ CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_members FOR EACH 
 CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_repositories FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_repositories__tell();
 CREATE TRIGGER _800_tell_owners AFTER UPDATE OF user_id ON public.projects FOR EACH ROW WHEN ((old.user_id IS DISTINCT FROM new.user_id)) EXECUTE FUNCTION private.tg_projects__tell_owners();
 CREATE TRIGGER _800_uncount AFTER DELETE ON public.audit_log REFERENCING OLD TABLE AS old_entries FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_log__uncount();
+CREATE TRIGGER _800_uncount AFTER DELETE ON public.project_activity REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_activity__uncount();
 CREATE TRIGGER _800_uncount_change AFTER UPDATE ON public.audit_log REFERENCING OLD TABLE AS old_entries FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_log__uncount();
 CREATE TRIGGER _800_uncount_late AFTER INSERT ON public.audit_log FOR EACH ROW WHEN ((new.created_at < (clock_timestamp() - '00:00:30'::interval))) EXECUTE FUNCTION private.tg_audit_log__uncount_late();
 CREATE TRIGGER _850_send AFTER INSERT ON public.project_members FOR EACH ROW WHEN ((new.accepted_at IS NULL)) EXECUTE FUNCTION private.tg_project_members__send();
@@ -3016,7 +3562,6 @@ CREATE TRIGGER _900_emit AFTER INSERT OR DELETE OR UPDATE OF schedule_cron, sche
 CREATE TRIGGER _900_emit AFTER INSERT OR UPDATE OF status ON public.skill_executions FOR EACH ROW EXECUTE FUNCTION private.tg_skill_executions__emit();
 CREATE TRIGGER _900_emit_change AFTER UPDATE ON public.subscriptions FOR EACH ROW WHEN ((((old.plan_id IS DISTINCT FROM new.plan_id) OR (old.status IS DISTINCT FROM new.status)) OR (old.overrides IS DISTINCT FROM new.overrides))) EXECUTE FUNCTION private.tg_subscriptions__emit_change();
 CREATE TRIGGER _900_emit_delete AFTER DELETE ON public.memberships REFERENCING OLD TABLE AS former FOR EACH STATEMENT EXECUTE FUNCTION private.tg_memberships__emit_change();
-CREATE TRIGGER _900_emit_entry AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome = 'completed'::text))) EXECUTE FUNCTION private.tg_ingestion_runs__emit_entry();
 CREATE TRIGGER _900_emit_insert AFTER INSERT ON public.memberships REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_memberships__emit_change();
 CREATE TRIGGER _900_emit_removal AFTER UPDATE OF revoked_at ON public.api_keys FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL))) EXECUTE FUNCTION private.tg_api_keys__emit_removal();
 CREATE TRIGGER _900_emit_removal AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__emit_removal();
@@ -3024,8 +3569,9 @@ CREATE TRIGGER _900_emit_removal AFTER UPDATE ON public.project_members FOR EACH
 CREATE TRIGGER _900_emit_removal AFTER UPDATE OF user_id ON public.projects FOR EACH ROW WHEN ((old.user_id IS DISTINCT FROM new.user_id)) EXECUTE FUNCTION private.tg_projects__emit_removal();
 CREATE TRIGGER _900_emit_removal_on_update AFTER UPDATE OF status, role ON public.memberships FOR EACH ROW WHEN (((old.status = 'active'::text) AND ((new.status <> 'active'::text) OR (new.role <> old.role)))) EXECUTE FUNCTION private.tg_memberships__emit_removal();
 CREATE TRIGGER _900_emit_update AFTER UPDATE ON public.memberships REFERENCING OLD TABLE AS former NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_memberships__emit_change();
-CREATE TRIGGER _900_match AFTER UPDATE OF run_id ON public.project_indexes FOR EACH ROW WHEN (((old.run_id IS NOT NULL) AND (new.run_id IS NOT NULL) AND (old.run_id <> new.run_id))) EXECUTE FUNCTION private.tg_project_indexes__match();
+CREATE TRIGGER _900_match AFTER UPDATE OF run_id, last_run_id ON public.project_indexes FOR EACH ROW WHEN (((old.run_id IS NOT NULL) AND (new.run_id IS NOT NULL) AND ((old.run_id <> new.run_id) OR (old.last_run_id IS DISTINCT FROM new.last_run_id)))) EXECUTE FUNCTION private.tg_project_indexes__match();
 CREATE TRIGGER _900_notify AFTER UPDATE ON public.subscriptions FOR EACH ROW WHEN (((old.plan_id <> new.plan_id) OR ((new.status = 'canceled'::text) AND (old.status <> 'canceled'::text)))) EXECUTE FUNCTION private.tg_subscriptions__notify();
+CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.enrichment_runs FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.progress IS DISTINCT FROM new.progress))) EXECUTE FUNCTION private.tg_enrichment_runs__notify();
 CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((((((((((((old.phase IS DISTINCT FROM new.phase) OR (old.percent IS DISTINCT FROM new.percent)) OR (old.message IS DISTINCT FROM new.message)) OR (old.outcome IS DISTINCT FROM new.outcome)) OR (old.attempt IS DISTINCT FROM new.attempt)) OR (old.detail IS DISTINCT FROM new.detail)) OR (old.total_files IS DISTINCT FROM new.total_files)) OR (old.files_processed IS DISTINCT FROM new.files_processed)) OR (old.tokens_processed IS DISTINCT FROM new.tokens_processed)) OR (old.bytes_processed IS DISTINCT FROM new.bytes_processed)) OR (old.chunks_created IS DISTINCT FROM new.chunks_created)) OR (old.errors_encountered IS DISTINCT FROM new.errors_encountered))) EXECUTE FUNCTION private.tg_ingestion_runs__notify();
 CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((new.accepted_at IS NOT NULL) AND ((old.accepted_at IS NULL) OR (old.role <> new.role)))) EXECUTE FUNCTION private.tg_project_members__notify();
 CREATE TRIGGER _900_notify_invited AFTER INSERT ON public.project_members FOR EACH ROW WHEN (((new.accepted_at IS NULL) OR (new.invited_by IS NOT NULL))) EXECUTE FUNCTION private.tg_project_members__notify();
@@ -3034,6 +3580,7 @@ CREATE TRIGGER _900_notify_left AFTER DELETE ON public.memberships FOR EACH ROW 
 CREATE TRIGGER _900_notify_owner AFTER UPDATE OF user_id ON public.projects FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) AND (old.user_id = private.user_id()))) EXECUTE FUNCTION private.tg_projects__notify_owner();
 CREATE TRIGGER _900_notify_removed AFTER DELETE ON public.project_members FOR EACH ROW WHEN ((old.accepted_at IS NOT NULL)) EXECUTE FUNCTION private.tg_project_members__notify();
 CREATE TRIGGER _900_notify_role AFTER UPDATE OF role ON public.memberships FOR EACH ROW WHEN ((old.role <> new.role)) EXECUTE FUNCTION private.tg_memberships__notify();
+CREATE TRIGGER _900_notify_start AFTER INSERT ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__notify();
 CREATE TRIGGER _900_notify_start AFTER INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__notify();
 CREATE TRIGGER _900_tell AFTER INSERT OR DELETE OR UPDATE ON public.connectors FOR EACH ROW EXECUTE FUNCTION private.tg__tell_integration('integration');
 CREATE TRIGGER _900_tell AFTER INSERT ON public.integrations FOR EACH ROW WHEN ((new.connected_by IS NOT NULL)) EXECUTE FUNCTION private.tg__tell_integration('integration');
@@ -3060,10 +3607,13 @@ CREATE TRIGGER _900_tell_delete BEFORE DELETE ON public.projects FOR EACH ROW EX
 CREATE TRIGGER _900_tell_deleted AFTER DELETE ON public.notifications FOR EACH ROW WHEN (private.is_request()) EXECUTE FUNCTION private.tg_notifications__tell_deleted();
 CREATE TRIGGER _900_tell_failures AFTER UPDATE ON public.habits FOR EACH ROW WHEN (((new.consecutive_failures > old.consecutive_failures) AND ((old.consecutive_failures = 0) OR (old.is_active AND (NOT new.is_active))))) EXECUTE FUNCTION private.tg__tell_failures('habit');
 CREATE TRIGGER _900_tell_failures AFTER UPDATE ON public.reflexes FOR EACH ROW WHEN (((new.consecutive_failures > old.consecutive_failures) AND ((old.consecutive_failures = 0) OR (old.is_active AND (NOT new.is_active))))) EXECUTE FUNCTION private.tg__tell_failures('reflex');
+CREATE TRIGGER _900_tell_insert AFTER INSERT ON public.context_ingestions FOR EACH ROW EXECUTE FUNCTION private.tg_context_ingestions__tell();
 CREATE TRIGGER _900_tell_long AFTER UPDATE OF status ON public.skill_executions FOR EACH ROW WHEN (((new.execution_type = 'manual'::text) AND (old.completed_at IS NULL) AND (COALESCE((new.duration_ms)::numeric, (EXTRACT(epoch FROM (new.completed_at - COALESCE(new.started_at, new.executed_at))) * (1000)::numeric)) > (30000)::numeric))) EXECUTE FUNCTION private.tg_skill_executions__tell_long();
 CREATE TRIGGER _900_tell_people AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome = ANY (ARRAY['completed'::text, 'failed'::text])))) EXECUTE FUNCTION private.tg_ingestion_runs__tell_people();
 CREATE TRIGGER _900_tell_read AFTER UPDATE ON public.notifications REFERENCING OLD TABLE AS was NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_notifications__tell_read();
 CREATE TRIGGER _900_tell_removed AFTER DELETE ON public.team_invitations FOR EACH ROW WHEN ((old.status = ANY (ARRAY['pending'::text, 'expired'::text]))) EXECUTE FUNCTION private.tg_team_invitations__tell();
+CREATE TRIGGER _900_tell_update AFTER UPDATE ON public.context_ingestions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_context_ingestions__tell();
+CREATE TRIGGER _900_wake AFTER UPDATE ON public.context_operations FOR EACH ROW WHEN (((old.finished_at IS NULL) AND (new.finished_at IS NOT NULL))) EXECUTE FUNCTION private.tg_context_operations__wake();
 CREATE TRIGGER _950_alert_revoked AFTER UPDATE OF revoked_at ON public.api_keys FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_reason = 'revoked'::text))) EXECUTE FUNCTION private.tg_api_keys__alert();
 CREATE TRIGGER _950_tell_webhooks AFTER INSERT ON public.audit_log FOR EACH ROW WHEN ((new.event_type = 'system.export_completed'::text)) EXECUTE FUNCTION private.tg_audit_log__tell_webhooks();
 CREATE TRIGGER _950_tell_webhooks AFTER UPDATE ON public.notification_preferences FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_notification_preferences__tell_webhooks();
@@ -3074,6 +3624,10 @@ ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.stored_jobs(job_id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.account_tokens
     ADD CONSTRAINT account_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.activity_days
+    ADD CONSTRAINT activity_days_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.activity_days
+    ADD CONSTRAINT activity_days_project_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.announcements
     ADD CONSTRAINT announcements_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY private.announcements
@@ -3092,6 +3646,10 @@ ALTER TABLE ONLY private.backup_codes
     ADD CONSTRAINT backup_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.compliance_files
     ADD CONSTRAINT compliance_files_document_id_fkey FOREIGN KEY (document_id) REFERENCES public.compliance_documents(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.compressions
+    ADD CONSTRAINT compressions_operation_id_fkey FOREIGN KEY (operation_id) REFERENCES public.context_operations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.compressions
+    ADD CONSTRAINT compressions_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.connection_states
     ADD CONSTRAINT connection_states_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.connection_states
@@ -3114,10 +3672,16 @@ ALTER TABLE ONLY private.directory_syncs
     ADD CONSTRAINT directory_syncs_project_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.directory_syncs
     ADD CONSTRAINT directory_syncs_token_id_fkey FOREIGN KEY (token_id) REFERENCES private.provider_tokens(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.enrichment_plans
+    ADD CONSTRAINT enrichment_plans_run_id_fkey FOREIGN KEY (run_id) REFERENCES public.enrichment_runs(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.file_records
+    ADD CONSTRAINT file_records_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.git_connections
     ADD CONSTRAINT git_connections_token_id_fkey FOREIGN KEY (token_id) REFERENCES private.provider_tokens(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.git_connections
     ADD CONSTRAINT git_connections_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.guards
+    ADD CONSTRAINT guards_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.idempotency_keys
     ADD CONSTRAINT idempotency_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.identities
@@ -3172,6 +3736,12 @@ ALTER TABLE ONLY private.provider_keys
     ADD CONSTRAINT provider_keys_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.provider_keys
     ADD CONSTRAINT provider_keys_set_by_fkey FOREIGN KEY (set_by) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY private.push_hooks
+    ADD CONSTRAINT push_hooks_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.push_hooks
+    ADD CONSTRAINT push_hooks_repository_id_fkey FOREIGN KEY (repository_id) REFERENCES public.project_repositories(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.push_hooks
+    ADD CONSTRAINT push_hooks_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY private.reflex_deliveries
     ADD CONSTRAINT reflex_deliveries_reflex_id_fkey FOREIGN KEY (reflex_id) REFERENCES public.reflexes(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.reflex_secrets
@@ -3198,6 +3768,10 @@ ALTER TABLE ONLY private.sessions
     ADD CONSTRAINT sessions_successor_id_fkey FOREIGN KEY (successor_id) REFERENCES private.sessions(id) ON DELETE SET NULL;
 ALTER TABLE ONLY private.sessions
     ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.source_files
+    ADD CONSTRAINT source_files_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.summary_jobs
+    ADD CONSTRAINT summary_jobs_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.told_completions
     ADD CONSTRAINT told_completions_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.told_completions
@@ -3228,6 +3802,8 @@ ALTER TABLE ONLY public.chunks
     ADD CONSTRAINT chunks_reference_of_fkey FOREIGN KEY (organization_id, run_id, reference_of) REFERENCES public.chunks(organization_id, run_id, id) ON DELETE SET NULL (reference_of);
 ALTER TABLE ONLY public.compliance_documents
     ADD CONSTRAINT compliance_documents_framework_fkey FOREIGN KEY (framework) REFERENCES public.compliance_frameworks(framework) ON DELETE CASCADE;
+ALTER TABLE ONLY public.compressed_files
+    ADD CONSTRAINT compressed_files_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.connectors
     ADD CONSTRAINT connectors_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY public.connectors
@@ -3245,6 +3821,8 @@ ALTER TABLE ONLY public.context_files
 ALTER TABLE ONLY public.context_ingestions
     ADD CONSTRAINT context_ingestions_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY public.context_ingestions
+    ADD CONSTRAINT context_ingestions_operation_id_fkey FOREIGN KEY (organization_id, project_id, operation_id) REFERENCES public.context_operations(organization_id, project_id, id) ON DELETE SET NULL (operation_id);
+ALTER TABLE ONLY public.context_ingestions
     ADD CONSTRAINT context_ingestions_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.context_ingestions
     ADD CONSTRAINT context_ingestions_run_id_fkey FOREIGN KEY (organization_id, project_id, run_id) REFERENCES public.ingestion_runs(organization_id, project_id, id) ON DELETE SET NULL (run_id);
@@ -3252,10 +3830,24 @@ ALTER TABLE ONLY public.context_operations
     ADD CONSTRAINT context_operations_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.context_operations
     ADD CONSTRAINT context_operations_requested_by_fkey FOREIGN KEY (requested_by) REFERENCES public.users(id) ON DELETE SET NULL;
-ALTER TABLE ONLY public.graph_nodes
-    ADD CONSTRAINT graph_nodes_file_fkey FOREIGN KEY (organization_id, run_id, file_id) REFERENCES public.run_files(organization_id, run_id, id) ON DELETE CASCADE;
-ALTER TABLE ONLY public.graph_nodes
-    ADD CONSTRAINT graph_nodes_run_fkey FOREIGN KEY (organization_id, run_id) REFERENCES public.ingestion_runs(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.context_settings
+    ADD CONSTRAINT context_settings_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.context_source_selection
+    ADD CONSTRAINT context_source_selection_file_fkey FOREIGN KEY (project_id, file_id) REFERENCES public.context_files(project_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.context_source_selection
+    ADD CONSTRAINT context_source_selection_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.context_summaries
+    ADD CONSTRAINT context_summaries_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.enrichment_runs
+    ADD CONSTRAINT enrichment_runs_parent_id_fkey FOREIGN KEY (organization_id, project_id, parent_id) REFERENCES public.enrichment_runs(organization_id, project_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.enrichment_runs
+    ADD CONSTRAINT enrichment_runs_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.enrichment_runs
+    ADD CONSTRAINT enrichment_runs_started_by_fkey FOREIGN KEY (started_by) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.enrichment_states
+    ADD CONSTRAINT enrichment_states_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.file_embeddings
+    ADD CONSTRAINT file_embeddings_file_id_fkey FOREIGN KEY (project_id, file_id) REFERENCES public.context_files(project_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.habits
     ADD CONSTRAINT habits_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.habits
@@ -3281,6 +3873,10 @@ ALTER TABLE ONLY public.ip_allow_list_entries
     ADD CONSTRAINT ip_allow_list_entries_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY public.ip_allow_list_entries
     ADD CONSTRAINT ip_allow_list_entries_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.kg_files
+    ADD CONSTRAINT kg_files_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.kg_generations
+    ADD CONSTRAINT kg_generations_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.memberships
@@ -3374,6 +3970,14 @@ ALTER TABLE ONLY public.subscriptions
     ADD CONSTRAINT subscriptions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.subscriptions
     ADD CONSTRAINT subscriptions_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES public.plans(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.symbol_contents
+    ADD CONSTRAINT symbol_contents_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.symbol_files
+    ADD CONSTRAINT symbol_files_content_fkey FOREIGN KEY (organization_id, project_id, hash, language) REFERENCES public.symbol_contents(organization_id, project_id, hash, language) ON DELETE CASCADE;
+ALTER TABLE ONLY public.symbol_files
+    ADD CONSTRAINT symbol_files_file_id_fkey FOREIGN KEY (project_id, file_id) REFERENCES public.context_files(project_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.symbols
+    ADD CONSTRAINT symbols_content_fkey FOREIGN KEY (organization_id, project_id, hash, language) REFERENCES public.symbol_contents(organization_id, project_id, hash, language) ON DELETE CASCADE;
 ALTER TABLE ONLY public.team_invitations
     ADD CONSTRAINT team_invitations_invited_by_fkey FOREIGN KEY (invited_by) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY public.team_invitations
@@ -3407,6 +4011,8 @@ CREATE POLICY select_worker ON jobs.queue_floor FOR SELECT TO kijko_worker USING
 ALTER TABLE jobs.stored_jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobs.unique_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.account_tokens ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.activity_days ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.activity_mark ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.announcements ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.audit_blocks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.audit_counts ENABLE ROW LEVEL SECURITY;
@@ -3415,16 +4021,20 @@ ALTER TABLE private.audit_growth ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.audit_mark ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.backup_codes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.compliance_files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.compressions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.connection_states ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.context_counters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.credentials ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.directory_members ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.directory_syncs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.enrichment_plans ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_inbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_retention ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_rooms ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.file_records ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.git_connections ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.guards ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.idempotency_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.identities ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.installation ENABLE ROW LEVEL SECURITY;
@@ -3434,6 +4044,7 @@ ALTER TABLE private.integration_revocations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.integration_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.integration_states ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.ip_warnings ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.kg_mirrors ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.login_failures ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.login_history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.mails ENABLE ROW LEVEL SECURITY;
@@ -3447,6 +4058,7 @@ ALTER TABLE private.project_invitations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.project_webhook_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.provider_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.provider_tokens ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.push_hooks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.rate_counters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.realtime_nodes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.realtime_presence ENABLE ROW LEVEL SECURITY;
@@ -3467,6 +4079,8 @@ ALTER TABLE private.second_factor_setups ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.second_factors ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.signing_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.source_files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.summary_jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.told_completions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.unit_leases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.unsubscribe_key ENABLE ROW LEVEL SECURITY;
@@ -3479,6 +4093,7 @@ ALTER TABLE public.chunk_terms ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.chunks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.compliance_documents ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.compliance_frameworks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.compressed_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.connectors ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.content_blobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.context_changelog ENABLE ROW LEVEL SECURITY;
@@ -3486,6 +4101,9 @@ ALTER TABLE public.context_file_ops ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.context_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.context_ingestions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.context_operations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.context_settings ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.context_source_selection ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.context_summaries ENABLE ROW LEVEL SECURITY;
 CREATE POLICY delete_admin ON public.projects FOR DELETE TO authenticated USING (private.has_project_role(id, 'admin'::text));
 CREATE POLICY delete_developer ON public.project_files FOR DELETE TO authenticated USING (((origin <> 'repository'::text) AND private.has_project_role(project_id, 'developer'::text)));
 CREATE POLICY delete_developer ON public.project_manual_contents FOR DELETE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
@@ -3512,9 +4130,10 @@ CREATE POLICY delete_own ON public.skill_stars FOR DELETE TO authenticated USING
 CREATE POLICY delete_own ON public.skills FOR DELETE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY delete_viewer ON public.audit_filters FOR DELETE TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canViewAuditLog'::text) AS has_permission) AND (is_shared OR (user_id = ( SELECT private.user_id() AS user_id)))));
 CREATE POLICY delete_viewer ON public.audit_schedules FOR DELETE TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canViewAuditLog'::text) AS has_permission)));
+ALTER TABLE public.enrichment_runs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.enrichment_states ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
-ALTER TABLE public.graph_links ENABLE ROW LEVEL SECURITY;
-ALTER TABLE public.graph_nodes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.file_embeddings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.habits ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ingestion_runs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY insert_developer ON public.project_files FOR INSERT TO authenticated WITH CHECK ((is_folder AND (uploaded_by = ( SELECT private.user_id() AS user_id)) AND private.has_project_role(project_id, 'developer'::text)));
@@ -3556,6 +4175,10 @@ CREATE POLICY insert_owner ON public.skill_playbooks FOR INSERT TO authenticated
 ALTER TABLE public.integration_apps ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.integrations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ip_allow_list_entries ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.kg_edges ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.kg_files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.kg_generations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.kg_nodes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.memberships ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.model_aliases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.model_prices ENABLE ROW LEVEL SECURITY;
@@ -3627,6 +4250,9 @@ CREATE POLICY select_overseer ON public.project_activity FOR SELECT TO authentic
    FROM public.projects p
   WHERE (p.id = project_activity.project_id))))));
 CREATE POLICY select_own ON public.api_keys FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND (user_id = ( SELECT private.user_id() AS user_id)) AND (NOT ( SELECT private.is_key_request() AS is_key_request))));
+CREATE POLICY select_own ON public.context_source_selection FOR SELECT TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) AND (EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = context_source_selection.project_id)))));
 CREATE POLICY select_own ON public.habits FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_own ON public.notification_preferences FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_own ON public.notifications FOR SELECT TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) AND (due_at <= now())));
@@ -3643,6 +4269,9 @@ CREATE POLICY select_reader ON public.chunk_terms FOR SELECT TO authenticated US
 CREATE POLICY select_reader ON public.chunks FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.project_indexes i
   WHERE (i.run_id = chunks.run_id))));
+CREATE POLICY select_reader ON public.compressed_files FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = compressed_files.project_id))));
 CREATE POLICY select_reader ON public.content_blobs FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.project_settings s
   WHERE (s.project_id = content_blobs.project_id))));
@@ -3661,15 +4290,36 @@ CREATE POLICY select_reader ON public.context_ingestions FOR SELECT TO authentic
 CREATE POLICY select_reader ON public.context_operations FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.projects p
   WHERE (p.id = context_operations.project_id))));
-CREATE POLICY select_reader ON public.graph_links FOR SELECT TO authenticated USING ((EXISTS ( SELECT
-   FROM public.project_indexes i
-  WHERE (i.run_id = graph_links.run_id))));
-CREATE POLICY select_reader ON public.graph_nodes FOR SELECT TO authenticated USING ((EXISTS ( SELECT
-   FROM public.project_indexes i
-  WHERE (i.run_id = graph_nodes.run_id))));
+CREATE POLICY select_reader ON public.context_settings FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = context_settings.project_id))));
+CREATE POLICY select_reader ON public.context_summaries FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = context_summaries.project_id))));
+CREATE POLICY select_reader ON public.enrichment_runs FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = enrichment_runs.project_id))));
+CREATE POLICY select_reader ON public.enrichment_states FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = enrichment_states.project_id))));
+CREATE POLICY select_reader ON public.file_embeddings FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = file_embeddings.project_id))));
 CREATE POLICY select_reader ON public.ingestion_runs FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.projects p
   WHERE (p.id = ingestion_runs.project_id))));
+CREATE POLICY select_reader ON public.kg_edges FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.kg_generations g
+  WHERE (g.project_id = kg_edges.project_id))));
+CREATE POLICY select_reader ON public.kg_files FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.kg_generations g
+  WHERE (g.project_id = kg_files.project_id))));
+CREATE POLICY select_reader ON public.kg_generations FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = kg_generations.project_id))));
+CREATE POLICY select_reader ON public.kg_nodes FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.kg_generations g
+  WHERE (g.project_id = kg_nodes.project_id))));
 CREATE POLICY select_reader ON public.project_files FOR SELECT TO authenticated USING (((EXISTS ( SELECT
    FROM public.projects p
   WHERE (p.id = project_files.project_id))) AND (project_id <> ALL (( SELECT private.auditor_project_ids() AS auditor_project_ids)::uuid[]))));
@@ -3688,6 +4338,15 @@ CREATE POLICY select_reader ON public.project_settings FOR SELECT TO authenticat
 CREATE POLICY select_reader ON public.run_files FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.project_indexes i
   WHERE (i.run_id = run_files.run_id))));
+CREATE POLICY select_reader ON public.symbol_contents FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = symbol_contents.project_id))));
+CREATE POLICY select_reader ON public.symbol_files FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = symbol_files.project_id))));
+CREATE POLICY select_reader ON public.symbols FOR SELECT TO authenticated USING ((EXISTS ( SELECT
+   FROM public.project_settings s
+  WHERE (s.project_id = symbols.project_id))));
 CREATE POLICY select_reader ON public.worktree_branches FOR SELECT TO authenticated USING (((EXISTS ( SELECT
    FROM public.projects p
   WHERE (p.id = worktree_branches.project_id))) AND (project_id <> ALL (( SELECT private.auditor_project_ids() AS auditor_project_ids)::uuid[]))));
@@ -3712,6 +4371,9 @@ ALTER TABLE public.skill_stars ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.skills ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.staged_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.subscriptions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.symbol_contents ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.symbol_files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.symbols ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.team_invitations ENABLE ROW LEVEL SECURITY;
 CREATE POLICY update_admin ON public.projects FOR UPDATE TO authenticated USING (private.has_project_role(id, 'admin'::text)) WITH CHECK (private.has_project_role(id, 'admin'::text));
 CREATE POLICY update_developer ON public.project_files FOR UPDATE TO authenticated USING (((origin <> 'repository'::text) AND private.has_project_role(project_id, 'developer'::text)));
@@ -3768,6 +4430,7 @@ GRANT USAGE ON SCHEMA public TO authenticated;
 GRANT USAGE ON SCHEMA public TO service_role;
 GRANT USAGE ON SCHEMA public TO kijko_server;
 GRANT USAGE ON SCHEMA public TO kijko_worker;
+GRANT SELECT ON TABLE public.context_settings TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.project_manual_contents TO authenticated;
 GRANT INSERT(project_id) ON TABLE public.project_manual_contents TO authenticated;
 GRANT INSERT(organization_id) ON TABLE public.project_manual_contents TO authenticated;
@@ -3801,6 +4464,7 @@ GRANT INSERT(preview_url),UPDATE(preview_url) ON TABLE public.projects TO authen
 GRANT INSERT(archived),UPDATE(archived) ON TABLE public.projects TO authenticated;
 GRANT SELECT ON TABLE public.worktree_branches TO authenticated;
 GRANT SELECT ON TABLE public.worktrees TO authenticated;
+GRANT SELECT ON TABLE public.context_operations TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.project_members TO authenticated;
 GRANT INSERT(organization_id) ON TABLE public.project_members TO authenticated;
 GRANT INSERT(project_id) ON TABLE public.project_members TO authenticated;
@@ -3812,6 +4476,7 @@ GRANT INSERT(notify_on_error),UPDATE(notify_on_error) ON TABLE public.project_me
 GRANT INSERT(notify_on_team_changes),UPDATE(notify_on_team_changes) ON TABLE public.project_members TO authenticated;
 GRANT INSERT(notification_level) ON TABLE public.project_members TO authenticated;
 GRANT SELECT ON TABLE public.project_activity TO authenticated;
+GRANT SELECT ON TABLE public.context_ingestions TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.skills TO authenticated;
 GRANT INSERT(user_id) ON TABLE public.skills TO authenticated;
 GRANT INSERT(organization_id) ON TABLE public.skills TO authenticated;
@@ -3832,7 +4497,6 @@ GRANT INSERT(name) ON TABLE public.audit_filters TO authenticated;
 GRANT INSERT(filters) ON TABLE public.audit_filters TO authenticated;
 GRANT INSERT(is_shared) ON TABLE public.audit_filters TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.audit_schedules TO authenticated;
-GRANT SELECT ON TABLE public.context_ingestions TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.habits TO authenticated;
 GRANT INSERT(user_id) ON TABLE public.habits TO authenticated;
 GRANT INSERT(organization_id) ON TABLE public.habits TO authenticated;
@@ -3883,24 +4547,14 @@ GRANT SELECT(timezone) ON TABLE public.users TO authenticated;
 GRANT SELECT(default_organization_id) ON TABLE public.users TO authenticated;
 GRANT SELECT(created_at) ON TABLE public.users TO authenticated;
 GRANT SELECT(updated_at) ON TABLE public.users TO authenticated;
+GRANT SELECT ON TABLE public.context_changelog TO authenticated;
+GRANT SELECT ON TABLE public.enrichment_states TO authenticated;
 GRANT SELECT ON TABLE public.usage_counters TO authenticated;
 GRANT SELECT ON TABLE public.compliance_documents TO authenticated;
 GRANT SELECT ON TABLE public.compliance_frameworks TO authenticated;
 GRANT SELECT ON TABLE public.integrations TO authenticated;
 GRANT SELECT ON TABLE public.connectors TO authenticated;
-GRANT SELECT,INSERT,DELETE ON TABLE jobs.dead_letters TO kijko_worker;
-GRANT SELECT ON TABLE public.webhook_deliveries TO authenticated;
-GRANT SELECT,DELETE ON TABLE public.reflexes TO authenticated;
-GRANT INSERT(user_id) ON TABLE public.reflexes TO authenticated;
-GRANT INSERT(organization_id) ON TABLE public.reflexes TO authenticated;
-GRANT INSERT(skill_id) ON TABLE public.reflexes TO authenticated;
-GRANT INSERT(trigger_type) ON TABLE public.reflexes TO authenticated;
-GRANT INSERT(trigger_config),UPDATE(trigger_config) ON TABLE public.reflexes TO authenticated;
-GRANT INSERT(conditions),UPDATE(conditions) ON TABLE public.reflexes TO authenticated;
-GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.reflexes TO authenticated;
-GRANT SELECT ON TABLE public.role_permissions TO anon;
-GRANT SELECT ON TABLE public.role_permissions TO authenticated;
-GRANT SELECT ON TABLE public.integration_apps TO authenticated;
+GRANT SELECT ON TABLE public.memberships TO authenticated;
 GRANT SELECT ON TABLE public.notification_preferences TO authenticated;
 GRANT UPDATE(email_product_updates) ON TABLE public.notification_preferences TO authenticated;
 GRANT UPDATE(email_security_alerts) ON TABLE public.notification_preferences TO authenticated;
@@ -3919,10 +4573,26 @@ GRANT UPDATE(quiet_start) ON TABLE public.notification_preferences TO authentica
 GRANT UPDATE(quiet_end) ON TABLE public.notification_preferences TO authenticated;
 GRANT UPDATE(quiet_days) ON TABLE public.notification_preferences TO authenticated;
 GRANT UPDATE(quiet_custom_days) ON TABLE public.notification_preferences TO authenticated;
+GRANT SELECT,INSERT,DELETE ON TABLE jobs.dead_letters TO kijko_worker;
+GRANT SELECT ON TABLE public.webhook_deliveries TO authenticated;
+GRANT SELECT ON TABLE public.context_files TO authenticated;
+GRANT SELECT ON TABLE public.file_embeddings TO authenticated;
+GRANT SELECT ON TABLE public.enrichment_runs TO authenticated;
+GRANT SELECT,DELETE ON TABLE public.reflexes TO authenticated;
+GRANT INSERT(user_id) ON TABLE public.reflexes TO authenticated;
+GRANT INSERT(organization_id) ON TABLE public.reflexes TO authenticated;
+GRANT INSERT(skill_id) ON TABLE public.reflexes TO authenticated;
+GRANT INSERT(trigger_type) ON TABLE public.reflexes TO authenticated;
+GRANT INSERT(trigger_config),UPDATE(trigger_config) ON TABLE public.reflexes TO authenticated;
+GRANT INSERT(conditions),UPDATE(conditions) ON TABLE public.reflexes TO authenticated;
+GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.reflexes TO authenticated;
+GRANT SELECT ON TABLE public.kg_nodes TO authenticated;
+GRANT SELECT ON TABLE public.role_permissions TO anon;
+GRANT SELECT ON TABLE public.role_permissions TO authenticated;
+GRANT SELECT ON TABLE public.integration_apps TO authenticated;
 GRANT SELECT ON TABLE public.plans TO anon;
 GRANT SELECT ON TABLE public.plans TO authenticated;
 GRANT SELECT ON TABLE public.subscriptions TO authenticated;
-GRANT SELECT ON TABLE public.memberships TO authenticated;
 GRANT DELETE ON TABLE public.project_files TO authenticated;
 GRANT SELECT(id) ON TABLE public.project_files TO authenticated;
 GRANT SELECT(organization_id),INSERT(organization_id) ON TABLE public.project_files TO authenticated;
@@ -3979,14 +4649,15 @@ GRANT SELECT(revoked_reason) ON TABLE public.api_keys TO authenticated;
 GRANT SELECT(created_at) ON TABLE public.api_keys TO authenticated;
 GRANT SELECT ON TABLE public.chunk_terms TO authenticated;
 GRANT SELECT ON TABLE public.chunks TO authenticated;
+GRANT SELECT ON TABLE public.compressed_files TO authenticated;
 GRANT SELECT ON TABLE public.content_blobs TO authenticated;
-GRANT SELECT ON TABLE public.context_changelog TO authenticated;
 GRANT SELECT ON TABLE public.context_file_ops TO authenticated;
-GRANT SELECT ON TABLE public.context_files TO authenticated;
-GRANT SELECT ON TABLE public.context_operations TO authenticated;
+GRANT SELECT ON TABLE public.context_source_selection TO authenticated;
+GRANT SELECT ON TABLE public.context_summaries TO authenticated;
 GRANT SELECT ON TABLE public.events TO authenticated;
-GRANT SELECT ON TABLE public.graph_links TO authenticated;
-GRANT SELECT ON TABLE public.graph_nodes TO authenticated;
+GRANT SELECT ON TABLE public.kg_edges TO authenticated;
+GRANT SELECT ON TABLE public.kg_files TO authenticated;
+GRANT SELECT ON TABLE public.kg_generations TO authenticated;
 GRANT SELECT ON TABLE public.model_aliases TO anon;
 GRANT SELECT ON TABLE public.model_aliases TO authenticated;
 GRANT SELECT ON TABLE public.model_aliases TO service_role;
@@ -4025,6 +4696,9 @@ GRANT SELECT(mime_type) ON TABLE public.staged_files TO authenticated;
 GRANT SELECT(size) ON TABLE public.staged_files TO authenticated;
 GRANT SELECT(checksum) ON TABLE public.staged_files TO authenticated;
 GRANT SELECT(created_at) ON TABLE public.staged_files TO authenticated;
+GRANT SELECT ON TABLE public.symbol_contents TO authenticated;
+GRANT SELECT ON TABLE public.symbol_files TO authenticated;
+GRANT SELECT ON TABLE public.symbols TO authenticated;
 GRANT SELECT ON TABLE public.usage TO authenticated;
 GRANT SELECT ON TABLE public.usage_days TO authenticated;
 GRANT SELECT ON TABLE public.usage_trend TO authenticated;
@@ -4044,8 +4718,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.add_project_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.add_project_user(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.add_repository(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.added_sources(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.admit_ingestion(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.admit_sources(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.admit_upload(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.attach_files(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.attach_ingestion_content(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.authorize_socket(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.begin_connection(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.begin_directory_sync(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4057,15 +4735,21 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.clean_up_executions(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.clear_access_log(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.complete_ingestion(p jsonb) returns jsonb: sql volatile; service_role
+-- api.compress_ingestion(p jsonb) returns jsonb: sql volatile; authenticated
+-- api.compressed_ingestion(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.connect_integration(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.count_connections(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.count_unread_notifications(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.create_announcement(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_api_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_audit_filter(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_branch(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.create_connector(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_context(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_context_folder(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_folder(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.create_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_ip_entry(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.create_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_playbook_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4074,6 +4758,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.create_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_team_invitations(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_webhook(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_worktree(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.deactivate_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.deactivate_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.deactivate_skills(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4083,7 +4768,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.delete_audit_schedule(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_avatar(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_connector(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.delete_context_file(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.delete_ingestion(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.delete_ip_entry(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.delete_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_project(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4094,36 +4781,59 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.delete_skills(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_source_file(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.delete_webhook(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.delete_worktree(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.diff_versions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.disable_two_factor(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.disconnect_integration(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.disconnect_provider(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.download_compliance_document(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.download_originals(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.duplicate_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.email_ingestion_result(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.end_directory_sync(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.ended_ingestion(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.estimate_project(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.execute_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.export_audit_log(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.export_context(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- api.export_context_activity(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.export_context_changelog(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.export_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.export_login_history(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.export_skill(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.finish_connection(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.finish_enrichments(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.finish_summary(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.generate_embeddings(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.get_aggregated_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_changelog_entry(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_chromacode_settings(p jsonb) returns jsonb: sql stable; authenticated
 -- api.get_completion(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_compliance(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_compression(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- api.get_compression_settings(p jsonb) returns jsonb: sql stable; authenticated
+-- api.get_context(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_context_operation(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_cost_breakdown(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_cost_projection(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_directory_sync(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_enrichments(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_execution(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_execution_full(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_execution_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_graph_node(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- api.get_graph_path(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.get_habit(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_habit_full(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_habit_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_ingestion(p jsonb) returns jsonb: sql stable; authenticated
+-- api.get_ingestion_preview(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.get_ingestion_progress(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_ingestion_result(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_integration_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_ip_allow_list(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- api.get_knowledge_graph(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- api.get_lsp_settings(p jsonb) returns jsonb: sql stable; authenticated
 -- api.get_manual_content(p jsonb) returns jsonb: sql stable; authenticated
 -- api.get_me(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_notification_preferences(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4149,9 +4859,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.get_skill_full(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_skill_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_skill_stats_of(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_summary(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_team(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_token_usage(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.get_two_factor(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.import_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.index_symbols(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.invite_context_user(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.leave_team(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.list_access(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4163,16 +4876,21 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_audit_schedules(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_audit_users(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_backup_codes(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- api.list_changelog(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_connections(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_connectors(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_context_activity(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_context_files(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_context_users(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_context_worktrees(p jsonb) returns jsonb: sql stable; authenticated
+-- api.list_contexts(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_dead_jobs(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_deliveries(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_files(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_habit_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_habits(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_ingestions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_integration_catalog(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_integration_connections(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_integration_logs(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4199,24 +4917,38 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_skill_templates(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_skills(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_source_files(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- api.list_sources(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.list_starred_skills(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_team_invitations(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_team_members(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_versions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_webhooks(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_worktrees(p jsonb) returns jsonb: sql stable; authenticated
 -- api.look_up_team_invitation(p jsonb) returns jsonb: plpgsql stable; anon, authenticated
 -- api.prepare_check(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.prepare_graph_read(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.prepare_ingestion(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.preview_rollback(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.publish_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.rate_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reactivate_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.read_all_notifications(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.read_context_file(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- api.read_context_texts(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.read_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.rebuild_graph(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.recompress_context(p jsonb) returns jsonb: sql volatile; authenticated
+-- api.recompressed_context(p jsonb) returns jsonb: sql stable; authenticated
 -- api.reconnect_integration(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.recover_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.refresh_security_score(p jsonb) returns jsonb: sql stable; authenticated
 -- api.regenerate_backup_codes(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.regenerate_reflex_secret(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.regenerate_summary(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.register_context(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.register_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.register_ingestion_content(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.register_sources(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.register_text_source(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.register_uploads(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.remove_access(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4225,11 +4957,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.remove_project_user(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.remove_repository(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.remove_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.rename_branch(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.rename_context(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.resend_access(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.resend_context_invite(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.resend_project_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.resend_team_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.resend_verification(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.reset_enrichments(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reset_habit_errors(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reset_reflex_errors(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reset_settings(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4238,14 +4973,21 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.retry_execution(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.revoke_api_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.revoke_integration_permission(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.roll_back_context(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.rolled_back_context(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.run_enrichments(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.run_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.run_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.save_progress_snapshot(p jsonb) returns jsonb: sql volatile; service_role
+-- api.search_chunks(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.search_context(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.search_users(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.select_sources(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.send_event(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.send_project_invitations(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_avatar(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_connector_icon(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.set_ingestion_tags(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_provider_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_setting(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_settings(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4262,14 +5004,19 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.unstar_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.unsubscribe_mail(p jsonb) returns jsonb: plpgsql volatile; anon, authenticated
 -- api.update_access(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_chromacode_settings(p jsonb) returns jsonb: sql volatile; authenticated
 -- api.update_compliance(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.update_compression_settings(p jsonb) returns jsonb: sql volatile; authenticated
 -- api.update_connector(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_context_file(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_context_user(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_ingestion_progress(p jsonb) returns jsonb: plpgsql volatile; service_role
 -- api.update_integration(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_ip_allow_list(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.update_ip_entry(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.update_lsp_settings(p jsonb) returns jsonb: sql volatile; authenticated
 -- api.update_manual_content(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_notification_preferences(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_playbook(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4282,10 +5029,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.update_repository(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_security_policies(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.update_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_source(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.update_source_file(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.update_team(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_webhook(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_worktree(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.validate_cron(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.validate_project_name(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.validate_repository(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4297,41 +5046,60 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.access_json(p_project_id uuid, p_search text) returns jsonb: plpgsql stable; authenticated
 -- private.account_address(p_text text) returns text: plpgsql stable definer
 -- private.act_in(p_org_id uuid) returns void: plpgsql stable definer; authenticated
+-- private.activate_worktree(w worktrees) returns void: plpgsql volatile definer
 -- private.activity_conditions(p_project_id uuid, p_type text, p_since timestamp with time zone) returns text: plpgsql stable; authenticated
 -- private.activity_count(p_project_id uuid, p_type text, p_since timestamp with time zone) returns bigint: plpgsql stable definer; authenticated
+-- private.activity_export_page(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.activity_json(a project_activity, m project_members, p_owner_id uuid) returns jsonb: sql stable; authenticated
 -- private.activity_page(p_project_id uuid, p_type text, p_since timestamp with time zone, p_limit integer, p_offset bigint) returns jsonb: plpgsql stable; authenticated
 -- private.activity_since(p_range text, p_default text) returns timestamp with time zone: plpgsql stable; authenticated
 -- private.add_api_key(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.add_changelog(p_project_id uuid, p_type text, p_description text, p_added integer DEFAULT NULL::integer, p_modified integer DEFAULT NULL::integer) returns void: plpgsql volatile definer
+-- private.add_hooks(p_project_id uuid, p_repository_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
+-- private.add_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns context_ingestions: plpgsql volatile definer
 -- private.add_skill(s skills) returns skills: plpgsql volatile; authenticated
+-- private.add_sources(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.admit_colleague(p_project_id uuid, p_email text, p_role text) returns project_members: plpgsql volatile definer; authenticated
 -- private.admit_model_call(p_model text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.adopt_identity(p jsonb) returns uuid: plpgsql volatile definer
+-- private.algorithm_info(p_settings jsonb) returns jsonb: sql stable; authenticated, service_role
 -- private.announce(p_body jsonb) returns integer: plpgsql volatile definer; authenticated
 -- private.answering_provider(p_provider text, p_org_id uuid) returns text: plpgsql stable definer; kijko_server, kijko_worker
 -- private.api_url() returns text: plpgsql stable definer
 -- private.app_url() returns text: plpgsql stable definer
 -- private.apply_manual_content(p_project_id uuid, p_content text, p_field text DEFAULT 'content'::text) returns void: plpgsql volatile; authenticated
 -- private.apply_metrics(r ingestion_runs, p_metrics jsonb) returns ingestion_runs: plpgsql stable
+-- private.apply_operations(e context_ingestions) returns void: plpgsql volatile definer
+-- private.apply_rollback(e context_ingestions) returns void: plpgsql volatile definer
 -- private.apply_settings(p_project_id uuid, p_body jsonb, p_sealed_secret text, p_prefix text DEFAULT ''::text) returns boolean: plpgsql volatile; authenticated
 -- private.arrive(p_node_id uuid, p_user_limit integer, p_org_limit integer, p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_sockets uuid[], p_owners integer[], p_projects uuid[], p_rooms text[], p_places integer[], p_callers integer[], p_cursors bigint[], p_limit integer) returns TABLE(answer jsonb, place integer, removed_until bigint, id bigint, type text, data text, audience text, project_id uuid, actor_user_id uuid, user_ids uuid[], conflation_key text, created_at timestamp with time zone): plpgsql volatile; kijko_server
 -- private.as_array(p_value jsonb, p_field text) returns jsonb: plpgsql stable; anon, authenticated, service_role
 -- private.as_bigint(p_value jsonb, p_field text) returns bigint: plpgsql stable; anon, authenticated, service_role
 -- private.as_bool(p_value jsonb, p_field text) returns boolean: plpgsql stable; anon, authenticated, service_role
 -- private.as_branch(p_branch text) returns text: plpgsql stable; authenticated, service_role
+-- private.as_chromacode(p_colors jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.as_declared_entry(b jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.as_display_name(p_name jsonb) returns text: plpgsql stable; authenticated
 -- private.as_inet(p_text text) returns inet: plpgsql immutable; authenticated
+-- private.as_ingestion_config(c jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.as_instant(p_text text) returns timestamp with time zone: plpgsql stable; authenticated, service_role
 -- private.as_int(p_value jsonb, p_field text) returns integer: plpgsql stable; anon, authenticated, service_role
 -- private.as_number(p_value jsonb, p_field text) returns numeric: plpgsql stable; anon, authenticated, service_role
 -- private.as_object(p_value jsonb, p_field text) returns jsonb: plpgsql stable; anon, authenticated, service_role
 -- private.as_parent(p_project_id uuid, p_parent_id text) returns uuid: plpgsql stable
 -- private.as_patterns(p_list jsonb, p_field text) returns jsonb: plpgsql stable; authenticated, kijko_worker, service_role
+-- private.as_project_path(p jsonb, p_minimum text) returns jsonb: plpgsql stable; authenticated
+-- private.as_tags(p_tags jsonb, p_field text, p_lower boolean) returns text[]: plpgsql stable; authenticated
 -- private.as_texts(p_value jsonb, p_field text, p_limit integer, p_length integer) returns text[]: plpgsql stable; authenticated
 -- private.as_uuid(p_text text) returns uuid: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.as_version(p jsonb, p_field text) returns integer: plpgsql stable; authenticated
+-- private.as_worktree_name(p_name text, p_field text DEFAULT 'name'::text) returns text: plpgsql stable
 -- private.assert_audit_filters_row(r audit_filters) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_audit_format(p_format text) returns void: plpgsql stable; authenticated
 -- private.assert_audit_schedules_row(r audit_schedules) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_context_ingestions_row(r context_ingestions) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_context_settings_row(r context_settings) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_export_format(p_format text) returns void: plpgsql stable; authenticated
 -- private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable
 -- private.assert_free_network(p_org_id uuid, p_network inet, p_entry_id uuid DEFAULT NULL::uuid) returns void: plpgsql stable definer
 -- private.assert_git_provider(p_provider text) returns text: plpgsql stable; authenticated
@@ -4365,6 +5133,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_team_invitations_row(r team_invitations) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_worktree_branches_row(r worktree_branches) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_worktrees_row(r worktrees) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.attach_content(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.audit(p_event_type text, p_description text, p_metadata jsonb DEFAULT NULL::jsonb, p_changes jsonb DEFAULT NULL::jsonb, p_org_id uuid DEFAULT NULL::uuid, p_user_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
 -- private.audit_actors(p_org_id uuid) returns SETOF uuid: sql stable definer
 -- private.audit_block_size() returns integer: sql immutable
@@ -4383,9 +5152,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.audit_schedule_owner(s audit_schedules) returns users: plpgsql stable definer
 -- private.audit_source(p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamp with time zone, p_until timestamp with time zone, p_search text) returns text: plpgsql stable definer
 -- private.auditor_project_ids() returns uuid[]: plpgsql stable definer; authenticated
+-- private.author_json(m project_members, p_owner_id uuid, p_user_id uuid, p_name text, p_email text, p_at timestamp with time zone) returns jsonb: sql stable; authenticated, service_role
 -- private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) returns void: plpgsql volatile definer; kijko_server
 -- private.begin_audit_download(p_format text, p_filters jsonb, p_schedule text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_audit_export(p jsonb) returns jsonb: plpgsql volatile definer; kijko_worker
+-- private.begin_compression(p_operation_id uuid) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.begin_connection(p jsonb, p_project_id uuid DEFAULT NULL::uuid) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_directory(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_event(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
@@ -4403,18 +5174,25 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.begin_webhook_test(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.body_network(b jsonb) returns inet: plpgsql stable
 -- private.braced(p_text text) returns text: sql immutable; authenticated
+-- private.branches_wanted(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns jsonb: plpgsql stable definer; kijko_worker
 -- private.break_token(p_id uuid, p_version integer) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone) returns void: plpgsql volatile definer; kijko_worker
 -- private.bury_nodes(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_server
+-- private.bytes_text(p_bytes bigint) returns text: sql immutable; authenticated
 -- private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) returns jsonb: plpgsql volatile; authenticated
 -- private.can_mail_links() returns boolean: plpgsql stable definer
 -- private.cancel_active_run(p_project_id uuid) returns boolean: plpgsql volatile definer
 -- private.cancel_before_deletion(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
+-- private.cancel_enrichments(p_project_id uuid, p_kinds text[]) returns integer: plpgsql volatile definer
 -- private.cancel_execution(p_id text) returns void: plpgsql volatile definer; authenticated
+-- private.cancel_operations(p_project_id uuid, p_kind text DEFAULT NULL::text) returns integer: plpgsql volatile definer
 -- private.cancel_run(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.cancel_team_invitation(p_id text) returns void: plpgsql volatile definer; authenticated
+-- private.cancel_waiting_ingestions(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) returns void: plpgsql volatile definer
+-- private.change_context_settings(p jsonb, p_kind text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.change_email(p_text text, p_field text) returns void: plpgsql volatile definer
+-- private.change_ingestion(p jsonb, b jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.change_profile(b jsonb, p_prefix text DEFAULT ''::text) returns void: plpgsql volatile definer; authenticated
 -- private.change_role(p_id text, p_role text) returns jsonb: plpgsql volatile definer
 -- private.change_shown_role(m project_members, p_role text) returns project_members: plpgsql volatile; authenticated
@@ -4422,16 +5200,32 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.change_status(p_id text, p_status text, p_gated boolean) returns jsonb: plpgsql volatile definer
 -- private.change_timezone(p_value jsonb) returns void: plpgsql volatile definer
 -- private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) returns jsonb: plpgsql stable definer
+-- private.changelog_entry(p_project_id uuid, p_number integer) returns jsonb: plpgsql stable definer; authenticated
+-- private.changelog_export_page(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- private.changelog_json(l context_changelog, p_lists integer) returns jsonb: plpgsql stable definer
+-- private.changelog_page(p_project_id uuid, p_type text, p_since timestamp with time zone, p_limit integer, p_offset integer) returns jsonb: plpgsql stable definer; authenticated
+-- private.changelog_since(p_time text) returns timestamp with time zone: sql stable; authenticated
+-- private.changelog_with_changes(l context_changelog, p_lists integer) returns jsonb: plpgsql stable definer
 -- private.charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.check_connection(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.check_connector(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.check_connector_test(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.check_webhook(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.checked_chromacode_settings(p_settings jsonb) returns jsonb: plpgsql stable
+-- private.checked_compression_settings(p_settings jsonb) returns jsonb: plpgsql stable
+-- private.checked_lsp_settings(p_settings jsonb) returns jsonb: plpgsql stable
+-- private.checked_patterns(p_value jsonb, p_field text) returns jsonb: plpgsql stable
+-- private.checked_whole(p_value jsonb, p_field text, p_from integer, p_to integer) returns integer: plpgsql stable
 -- private.choose_organization(p_user_id uuid, p_wanted_id uuid DEFAULT NULL::uuid) returns uuid: plpgsql volatile definer
+-- private.chromacode_json(s enrichment_states, p_settings jsonb, p_project_id uuid, p_files bigint) returns jsonb: plpgsql stable; authenticated
+-- private.chunk_strategy_text(p_settings jsonb) returns text: sql stable; authenticated, service_role
 -- private.claim_account(p_user_id uuid, p_at timestamp with time zone) returns void: plpgsql volatile definer
+-- private.claim_enrichment(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT limit_ms bigint, OUT is_streamed boolean, OUT organization_id uuid) returns record: plpgsql volatile definer
+-- private.claim_lines(p_counts jsonb) returns text: sql immutable
 -- private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claim_state(p_provider text, p_hash text, p_user_id uuid, p_org_id uuid, p_session_id uuid DEFAULT NULL::uuid) returns private.connection_states: plpgsql volatile definer
+-- private.claim_summary(p_job_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claimed_membership(OUT org_id uuid, OUT org_role text) returns record: plpgsql stable definer; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.claimed_org_id() returns uuid: sql stable
 -- private.claimed_session(OUT user_id uuid, OUT signed_in_at timestamp with time zone, OUT last_active_at timestamp with time zone) returns record: plpgsql stable definer
@@ -4447,16 +5241,25 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.client_address(p_client_ip text) returns inet: sql immutable
 -- private.client_metadata() returns jsonb: sql stable
 -- private.clock_change(p_zone text, p_from timestamp without time zone, p_to timestamp without time zone) returns timestamp without time zone: plpgsql immutable; authenticated, service_role
+-- private.close_activity_days(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.close_sockets(p_socket_ids uuid[]) returns void: plpgsql volatile definer; kijko_server
 -- private.close_usage_day(p usage_counters) returns void: plpgsql volatile definer
 -- private.colleagues(p_search text) returns jsonb: plpgsql stable definer; authenticated
+-- private.commit_ingestion(p_run_id uuid) returns void: plpgsql volatile definer
 -- private.compact(p_value jsonb, INOUT cost integer, OUT compact text) returns record: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.compact_json(p_value jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.complete_operation(p_id uuid, p_result jsonb DEFAULT NULL::jsonb) returns void: sql volatile definer; kijko_worker
 -- private.complete_sign_in(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.compliance_document_json(d compliance_documents) returns jsonb: sql stable; authenticated
 -- private.compliance_file(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.compliance_json() returns jsonb: sql stable; authenticated
 -- private.compose_notification_mail(p_rows private.notification_mails[]) returns uuid: plpgsql volatile definer
+-- private.compressed_numbers(c private.compressions) returns integer[]: plpgsql stable definer
+-- private.compressed_text(p_project_id uuid, p_file_id uuid) returns text: plpgsql stable definer
+-- private.compression_batch(p_operation_id uuid, p_key text, p_after bytea, p_after_language text, p_limit integer) returns TABLE(hash bytea, language text, path text, content bytea): plpgsql stable definer; kijko_worker
+-- private.compression_changes(p_before jsonb, p_after jsonb) returns text: sql immutable
+-- private.compression_lists(p_project_id uuid) returns jsonb: plpgsql stable definer
+-- private.compression_settings(p_project_id uuid) returns jsonb: plpgsql stable definer
 -- private.confirm_address(p_user_id uuid, p_email text, p_at timestamp with time zone) returns void: plpgsql volatile definer
 -- private.connection_json(i integrations, p_auth text) returns jsonb: sql stable; authenticated
 -- private.connector_config(p_old jsonb, p_value jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4467,6 +5270,15 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.consume_slowly(p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, OUT quota bigint, OUT used bigint) returns record: plpgsql volatile definer
 -- private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_at timestamp with time zone) returns void: plpgsql volatile definer
 -- private.content_as_prompt(b jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.context_audience(p projects) returns uuid[]: sql stable
+-- private.context_item(p projects, p_view text) returns jsonb: plpgsql stable; authenticated
+-- private.context_metrics(p_project_id uuid) returns jsonb: plpgsql stable definer
+-- private.context_numbers(p projects, OUT bytes bigint, OUT files bigint, OUT type text, OUT status text, OUT newest timestamp with time zone) returns record: plpgsql stable definer; authenticated
+-- private.context_setting_defaults(p_kind text) returns jsonb: sql immutable; authenticated
+-- private.context_settings(p_project_id uuid, p_kind text) returns jsonb: sql stable; authenticated
+-- private.context_settings_texts(p_kind text, p_before jsonb, p_after jsonb, OUT changelog text, OUT activity text) returns record: plpgsql immutable
+-- private.context_state(p_project_id uuid, p_number integer) returns TABLE(path text, hash bytea, number integer, origin text, repository_id uuid, language text, is_binary boolean, bytes bigint, tokens bigint): plpgsql stable definer
+-- private.continue_compression(p_operation_id uuid, p_after bytea, p_language text) returns void: plpgsql volatile definer; kijko_worker
 -- private.continue_session(p_session private.sessions, p jsonb, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.cost_cents(p_called text, p_model text, p_prompt bigint, p_completion bigint, p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
 -- private.count_audit(p_blocks integer DEFAULT 100) returns integer: plpgsql volatile definer
@@ -4477,7 +5289,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.count_project(p projects, p_by integer) returns void: plpgsql volatile definer
 -- private.count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text) returns bigint: plpgsql stable; authenticated
 -- private.count_watchers(p_project_id uuid) returns bigint: plpgsql stable definer; authenticated
+-- private.counted(p_count bigint, p_unit text) returns text: sql immutable
 -- private.counted_projects(OUT projects bigint, OUT active bigint, OUT processing bigint, OUT failed bigint, OUT tokens bigint, OUT files bigint) returns record: plpgsql stable definer; authenticated
+-- private.coverage_percent(p_part bigint, p_whole bigint) returns numeric: sql immutable; authenticated, service_role
+-- private.covers(p_scope jsonb, p_origin text, p_repository_id uuid) returns boolean: sql immutable
 -- private.create_organization(p_name text, p_owner_id uuid) returns uuid: plpgsql volatile definer
 -- private.cron_description(p_cron text) returns text: plpgsql immutable; authenticated, service_role
 -- private.cron_error(p_cron text) returns text: plpgsql immutable; authenticated, service_role
@@ -4486,9 +5301,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.cron_sets(p_cron text) returns bigint[]: plpgsql immutable; authenticated, service_role
 -- private.cron_text(p_fields text[], p_brief boolean) returns text: plpgsql immutable; authenticated, service_role
 -- private.cron_values(p_field text, p_min integer, p_max integer) returns integer[]: plpgsql immutable; authenticated, service_role
+-- private.csv_bare_line(VARIADIC p_cells text[]) returns text: sql immutable; authenticated
 -- private.csv_cell(p_text text) returns text: sql immutable; authenticated
 -- private.csv_line(VARIADIC p_cells text[]) returns text: sql immutable; authenticated
 -- private.current_progress_json(p_project_id uuid) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.current_version(p_project_id uuid) returns integer: sql stable; authenticated, service_role
 -- private.cut_audit_block(p_org_id uuid, p_before timestamp with time zone) returns boolean: plpgsql volatile definer
 -- private.data_residency() returns jsonb: plpgsql stable definer; authenticated
 -- private.day_start(p_day date) returns timestamp with time zone: sql immutable; authenticated
@@ -4499,6 +5316,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.decline_project_invitation(p_token text) returns void: plpgsql volatile definer; anon, authenticated
 -- private.default_model() returns text: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
 -- private.default_value(p_field jsonb) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.delete_graph_edges(p_project_id uuid, p_sources uuid[], p_targets uuid[], p_types text[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.delete_graph_nodes(p_project_id uuid, p_ids uuid[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.delete_ingestion(p_project_id uuid, p_number integer) returns void: plpgsql volatile definer
 -- private.delete_provider_key(p_provider text) returns void: plpgsql volatile definer; authenticated
 -- private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) returns bigint: plpgsql volatile definer
 -- private.delete_settings(p_key text) returns boolean: plpgsql volatile definer; authenticated
@@ -4506,6 +5326,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.deliver_notifications(p_ids uuid[]) returns TABLE(id uuid, data jsonb): sql stable definer; kijko_server
 -- private.delivery_json(d webhook_deliveries) returns jsonb: sql stable; authenticated, kijko_server
 -- private.delivery_of(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.derive_guard(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.device_json(p_device jsonb) returns jsonb: sql stable
 -- private.directory_json(p_project_id uuid) returns jsonb: plpgsql stable definer; authenticated
 -- private.directory_work(p_project_id uuid) returns TABLE(provider text, token_id uuid): plpgsql volatile definer; kijko_worker
@@ -4513,17 +5334,28 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.dispatch_habits(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 100) returns integer: plpgsql volatile definer; kijko_worker
 -- private.draw_api_key(p_environment text) returns text: sql volatile
 -- private.draw_project_token() returns text: sql volatile
+-- private.drop_compressed(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.drop_connection(p_provider text) returns void: plpgsql volatile definer; authenticated
 -- private.drop_connector(p_id text) returns void: plpgsql volatile definer; authenticated
+-- private.drop_enrichment_rows(p_project_id uuid, p_limit integer) returns bigint: plpgsql volatile definer; kijko_worker
+-- private.drop_graph(p_project_id uuid) returns void: plpgsql volatile definer
+-- private.drop_graph_files(p_project_id uuid, p_paths text[]) returns void: plpgsql volatile definer
 -- private.drop_integration(p_provider text) returns integrations: plpgsql volatile definer; authenticated
 -- private.drop_picture() returns void: plpgsql volatile definer; authenticated
+-- private.drop_records(p_run_id uuid, p_owner uuid, p_paths text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.drop_run_rows(p_run_id uuid, p_limit integer DEFAULT 5000) returns bigint: plpgsql volatile definer; kijko_worker
+-- private.drop_sources(p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.drop_unsent_mail(p_id uuid) returns void: plpgsql volatile definer
 -- private.drop_webhook(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.duration_percentiles(p_skill_id uuid, p_has_skill boolean, OUT n bigint, OUT mean bigint, OUT p50 integer, OUT p90 integer, OUT p99 integer) returns record: plpgsql stable; authenticated
 -- private.earliest_job(p_queues text[], p_from timestamp with time zone) returns timestamp with time zone: plpgsql volatile definer
 -- private.effective_plan(p_org_id uuid) returns text: plpgsql stable definer
 -- private.email_digest(p_email text) returns bytea: sql immutable
+-- private.embedded_already(p_run_id uuid, p_owner uuid, p_embedder text, p_files uuid[]) returns SETOF uuid: plpgsql volatile definer; kijko_worker
+-- private.embedded_files(p_project_id uuid, p_embedder text) returns bigint: sql stable; authenticated
+-- private.embedder_in_force(p_project_id uuid) returns jsonb: plpgsql stable definer; authenticated
+-- private.embedder_key(p_settings jsonb, p_model text) returns text: sql stable; authenticated, service_role
+-- private.embedding_dimensions(p_model text) returns integer: sql immutable; authenticated
 -- private.emit(p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid DEFAULT NULL::uuid, p_audience text DEFAULT 'room'::text, p_entity text DEFAULT NULL::text, p_entity_id uuid DEFAULT NULL::uuid, p_conflation_key text DEFAULT NULL::text, p_users uuid[] DEFAULT NULL::uuid[]) returns void: plpgsql volatile
 -- private.emit_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_project_id uuid, p_fields text[] DEFAULT NULL::text[]) returns void: plpgsql volatile definer
 -- private.emit_members(p_org_id uuid, p_operation text, p_ids uuid[], p_fields text[] DEFAULT NULL::text[]) returns void: plpgsql volatile definer
@@ -4532,6 +5364,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.end_api_key(p_id uuid, p_reason text) returns boolean: plpgsql volatile definer
 -- private.end_by_policy(p_session_id uuid, p_at timestamp with time zone) returns void: plpgsql volatile definer
 -- private.end_directory(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
+-- private.end_ingestion_operation(e context_ingestions) returns void: plpgsql volatile definer
 -- private.end_of_execution(e skill_executions, p_at timestamp with time zone, OUT code text, OUT message text) returns record: plpgsql immutable
 -- private.end_overdue_sessions(p_sessions uuid[], p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.end_stolen_session(p_session private.sessions, p_at timestamp with time zone) returns void: plpgsql volatile definer
@@ -4539,12 +5372,18 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.ended_executions(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.ending_token(p_id uuid) returns TABLE(provider text, sealed text): plpgsql stable definer; kijko_worker
 -- private.enqueue(p_type text, p_args jsonb, p_run_at timestamp with time zone DEFAULT now(), p_unique_key text DEFAULT NULL::text, p_queue text DEFAULT 'default'::text) returns text: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.enrichment_contents(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns TABLE(hash bytea, content bytea): plpgsql volatile definer; kijko_worker
+-- private.enrichment_files(p_run_id uuid, p_owner uuid, p_after text, p_limit integer) returns TABLE(id uuid, path text, language text, hash bytea, bytes bigint, is_known boolean): plpgsql volatile definer; kijko_worker
+-- private.enrichment_kinds() returns text[]: sql immutable; authenticated, service_role
+-- private.enrichment_name(p_kind text) returns text: sql immutable; authenticated, service_role
+-- private.enrichment_part_json(s enrichment_states, r enrichment_runs) returns jsonb: sql stable; authenticated
+-- private.enrichment_started(p jsonb, p_kind text) returns jsonb: plpgsql volatile; authenticated
+-- private.enrichment_status(p_project_id uuid) returns jsonb: plpgsql stable; authenticated
 -- private.ensure_folder(p_project projects, p_path text) returns uuid: plpgsql volatile definer
 -- private.enter(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
 -- private.enter_anonymous(p_request_id text, p_client_ip text) returns void: plpgsql volatile; kijko_server, kijko_worker
 -- private.enter_caller(p jsonb) returns uuid: plpgsql volatile definer
 -- private.enter_claims() returns void: plpgsql volatile definer; anon, authenticated, service_role
--- private.enter_guarded(p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text, p_session_id uuid) returns void: plpgsql volatile
 -- private.enter_guarded_key(p_org_id uuid, p_role text, p_client_ip text, p_key_id uuid) returns void: plpgsql volatile
 -- private.enter_key(p_hash bytea, p_needs text, p_request_id text, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
 -- private.enter_key_again(p_user_id uuid, p_key_id uuid, p_request_id text, p_client_ip text) returns boolean: plpgsql volatile definer
@@ -4567,20 +5406,35 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) returns jsonb: plpgsql stable; authenticated
 -- private.expire_invitations(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.expiry_of(b jsonb) returns timestamp with time zone: plpgsql stable
+-- private.export_file(p_name text, p_format text, p_begun jsonb) returns jsonb: sql stable; authenticated
+-- private.export_graph_edges(p_project_id uuid) returns TABLE(source_id uuid, target_id uuid, type text, count integer): plpgsql stable definer; kijko_worker
+-- private.export_graph_nodes(p_project_id uuid) returns TABLE(id uuid, name text, type text, reference_count integer, path text, language text, start_line integer, end_line integer, is_exported boolean, cluster integer): plpgsql stable definer; kijko_worker
+-- private.export_part(p_format text, p_name text, p_header text, p_lines text, p_entries integer, p_counted bigint, p_is_last boolean, p_after jsonb) returns jsonb: sql stable; authenticated
 -- private.external_session(p_issuer text, p_key text, p_authenticated_at timestamp with time zone) returns private.sessions: plpgsql stable definer
+-- private.extracted_components(p_project_id uuid) returns text[]: sql stable; authenticated
+-- private.extractive_summary(p_project_id uuid) returns jsonb: plpgsql stable; authenticated
+-- private.fail_compression(p_operation_id uuid) returns void: plpgsql volatile definer; kijko_worker
+-- private.fail_enrichment(p_run_id uuid, p_owner uuid, p_message text) returns void: plpgsql volatile definer; kijko_worker
 -- private.fail_execution(p_id uuid, p_code text, p_message text) returns void: plpgsql volatile definer
+-- private.fail_operation(p_id uuid, p_code text, p_message text) returns void: sql volatile definer; kijko_worker
 -- private.fail_run(p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.failed_run(p_project_id uuid) returns ingestion_runs: plpgsql stable; authenticated
+-- private.fetched_folders(p_project_id uuid) returns TABLE(id uuid, path text): plpgsql stable definer
 -- private.fields_fault(p_schema jsonb, OUT field text, OUT message text) returns record: plpgsql immutable; authenticated, kijko_worker, service_role
 -- private.file_brief_json(p_id uuid, p_name text, p_size bigint, p_type text) returns jsonb: sql stable
+-- private.file_compression(p_project_id uuid, OUT id uuid, OUT path text, OUT language text, OUT tokens bigint, OUT served bigint, OUT state text, OUT reason text) returns SETOF record: plpgsql stable definer
 -- private.file_extension(p_name text, p_is_folder boolean) returns text: sql immutable
+-- private.file_type(p_path text) returns text: sql immutable
 -- private.filter_fault(f jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.find_integration(p_id text, OUT integration_id uuid, OUT connector_id uuid) returns record: plpgsql stable; authenticated
 -- private.find_key(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.find_project_member(p_project_id uuid, p_id text, p_by_user boolean DEFAULT false) returns project_members: plpgsql stable; authenticated
+-- private.find_source(p_project_id uuid, p_id text) returns context_files: plpgsql stable definer
 -- private.finish_audit_export(p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.finish_compression(p_operation_id uuid, p_key text) returns void: plpgsql volatile definer; kijko_worker
 -- private.finish_connection(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.finish_delivery(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.finish_enrichment(p_run_id uuid, p_owner uuid, p jsonb) returns void: plpgsql volatile definer; kijko_worker
 -- private.finish_execution(p_id uuid, p_token uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.finish_idempotent(p_key text, p_response jsonb) returns void: plpgsql volatile definer; authenticated
 -- private.finish_integration(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
@@ -4596,14 +5450,20 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.finish_second_factor(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.finish_sign_in(p_user_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_wanted_org_id uuid DEFAULT NULL::uuid) returns jsonb: plpgsql volatile definer
+-- private.finish_summary(p_job_id uuid, p_owner uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.finish_sync(p_id uuid, p_token uuid, p_outcome text, p_message text, p_calls jsonb) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.finished_operation(p jsonb) returns context_operations: plpgsql stable; authenticated
 -- private.fire_changes(p_user_id uuid, p_batch text, p_firings jsonb) returns integer: plpgsql volatile definer; kijko_worker
 -- private.fire_reflex(r reflexes, p_input jsonb, OUT reason text, OUT execution_id uuid) returns record: plpgsql volatile definer
 -- private.fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb) returns jsonb: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.first_paragraph(p_text text) returns text: plpgsql stable; authenticated
 -- private.floored_ratio(p_over numeric, p_under numeric) returns bigint: sql immutable; authenticated
 -- private.folded(p_text text) returns text: sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.folded_address(p_text text) returns text: sql immutable; authenticated
+-- private.folder_id(p_project_id uuid, p_path text) returns uuid: sql immutable
+-- private.follow_moves(e context_ingestions) returns void: plpgsql volatile definer
 -- private.forget_token(p_id uuid) returns void: plpgsql volatile definer; kijko_worker
+-- private.free_context_name(p_name text) returns text: plpgsql stable definer
 -- private.free_skill_name(p_name text) returns text: plpgsql volatile definer; authenticated
 -- private.free_text_name(p_project_id uuid, p_title text) returns text: plpgsql stable definer
 -- private.git_connection_json(c private.git_connections, p_state text) returns jsonb: sql stable
@@ -4612,6 +5472,18 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.git_token_id(p_user_id uuid, p_provider text) returns uuid: plpgsql stable definer; kijko_server, kijko_worker
 -- private.give_back_units(p_org_id uuid, p_period date, p_day date, p_units bigint) returns void: plpgsql volatile definer
 -- private.given_value(p_variables jsonb, p_name text, p_trigger text) returns jsonb: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.graph_color(p_type text) returns text: sql immutable; authenticated, service_role
+-- private.graph_filter(p jsonb, OUT type text, OUT link_types text[], OUT search text, OUT path text, OUT minimum integer, OUT items integer) returns record: plpgsql stable; authenticated
+-- private.graph_generation(p_project_id uuid) returns integer: plpgsql stable definer; kijko_server, kijko_worker
+-- private.graph_links_json(p_project_id uuid, p_ids uuid[], p_types text[] DEFAULT NULL::text[]) returns jsonb: plpgsql stable; authenticated, service_role
+-- private.graph_meta(p_project_id uuid, p_nodes bigint, p_links bigint, p_truncated boolean) returns jsonb: sql stable; authenticated
+-- private.graph_mirror_state(p_backend text, OUT lagging bigint, OUT failing bigint) returns record: plpgsql stable definer; kijko_server
+-- private.graph_node_json(n kg_nodes, p_cluster integer) returns jsonb: sql stable; authenticated, service_role
+-- private.graph_nodes_json(p_project_id uuid, p_ids uuid[], p_keep_order boolean DEFAULT false) returns jsonb: plpgsql stable; authenticated, service_role
+-- private.graph_organization(p_project_id uuid) returns uuid: plpgsql stable definer
+-- private.graph_statistics(p_project_id uuid) returns jsonb: sql stable; authenticated, service_role
+-- private.graph_step(p_project_id uuid, p_from uuid[], p_seen uuid[], OUT ids uuid[], OUT parents uuid[]) returns record: plpgsql stable; authenticated
+-- private.graph_way(p_node uuid, p_ids uuid[], p_parents uuid[]) returns uuid[]: sql immutable; authenticated
 -- private.gravatar_url(p_email text) returns text: sql immutable
 -- private.guest_project_ids() returns uuid[]: plpgsql stable definer; authenticated
 -- private.habit_fields(o habits, n habits) returns text[]: plpgsql immutable
@@ -4622,22 +5494,41 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.has_format_characters(p_text text) returns boolean: sql immutable; authenticated
 -- private.has_gate(p_org_id uuid, p_gate text) returns boolean: plpgsql stable definer
 -- private.has_mail() returns boolean: plpgsql stable definer; authenticated, service_role
+-- private.has_moved(p_run_id uuid, p_upload_id uuid, p_path text) returns boolean: plpgsql stable definer
 -- private.has_permission(p_name text) returns boolean: sql stable; authenticated
 -- private.has_project_role(p_project_id uuid, p_minimum text) returns boolean: sql stable; authenticated, service_role
 -- private.has_provider(p_provider text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
 -- private.has_scope(p_scope text) returns boolean: sql stable; authenticated
 -- private.has_token_link(p_body text) returns boolean: sql immutable
 -- private.has_webhook(p_org_id uuid, p_type text) returns boolean: plpgsql stable definer
+-- private.head_to_poll(p_repository_id uuid) returns jsonb: plpgsql stable definer; kijko_worker
+-- private.held_enrichment(p_run_id uuid, p_owner uuid) returns enrichment_runs: plpgsql volatile definer
 -- private.hmac_sha256(p_key bytea, p_message bytea) returns bytea: plpgsql immutable
+-- private.hold_enrichments(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.hold_runs(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
+-- private.hold_summaries(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
+-- private.hook_address(h private.push_hooks) returns text: plpgsql stable definer
+-- private.hook_to_install(p_repository_id uuid) returns jsonb: plpgsql stable definer; kijko_worker
 -- private.html_text(p_text text) returns text: sql immutable
+-- private.human_size(p_bytes numeric) returns text: sql immutable; authenticated, service_role
 -- private.humanized(p_at timestamp with time zone, p_now timestamp with time zone DEFAULT now()) returns text: sql stable; authenticated
 -- private.import_directory(p_token_id uuid, p_groups integer, p_people jsonb, p_complete boolean) returns integer: plpgsql volatile definer; kijko_worker
 -- private.indented(p_value jsonb, p_depth integer) returns text: sql immutable; authenticated
+-- private.index_of(p_run_id uuid, p_owner uuid) returns uuid: plpgsql volatile definer
+-- private.ingest(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.ingested_context(p_made jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.ingested_entry(p_made jsonb) returns jsonb: sql stable; authenticated
+-- private.ingested_files(p_project_id uuid, p_run_id uuid, p_limit integer) returns jsonb: plpgsql stable definer
 -- private.ingestion_event_types() returns text[]: sql immutable; authenticated, kijko_server
+-- private.ingestion_json(e context_ingestions) returns jsonb: sql stable; authenticated, service_role
+-- private.ingestion_preview(e context_ingestions, p_characters integer) returns jsonb: plpgsql stable definer
 -- private.ingestion_result_lines(p_result jsonb) returns TABLE(label text, value text): sql immutable
 -- private.initials_icon(p_name text) returns jsonb: sql stable; authenticated, service_role
 -- private.input_faults(p_schema jsonb, p_input jsonb, p_trigger text DEFAULT NULL::text) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.insert_graph_edges(p_project_id uuid, p_sources uuid[], p_targets uuid[], p_types text[], p_counts integer[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.insert_graph_nodes(p_project_id uuid, p_ids uuid[], p_parts integer[], p_types text[], p_names text[], p_paths text[], p_languages text[], p_starts integer[], p_ends integer[], p_exported boolean[], p_references integer[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.insert_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns context_ingestions: plpgsql volatile definer
+-- private.insert_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns ingestion_runs: plpgsql volatile definer
 -- private.installation_value(p_key text) returns jsonb: plpgsql stable definer
 -- private.integration_app_json(a integration_apps) returns jsonb: sql stable; authenticated
 -- private.integration_config(p_provider text, p_value jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4656,7 +5547,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.ip_list_json(p_org_id uuid) returns jsonb: plpgsql stable definer
 -- private.is_active_member(p_org_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.is_branch_name(p_name text) returns boolean: sql immutable; authenticated, kijko_worker, service_role
+-- private.is_compressed_source(p_project_id uuid, p_file_id uuid) returns boolean: plpgsql stable definer
+-- private.is_compression_settings(p jsonb) returns boolean: sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.is_deactivated(p_org_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
+-- private.is_exclude_pattern(p_pattern text) returns boolean: plpgsql immutable
+-- private.is_fetched_path(p_project_id uuid, p_path text, p_exclude_id uuid) returns boolean: plpgsql stable definer
 -- private.is_final(p_status text) returns boolean: sql immutable; authenticated
 -- private.is_finite(p_value jsonb) returns boolean: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.is_glob(p_pattern text) returns boolean: sql immutable; authenticated, kijko_worker, service_role
@@ -4668,12 +5563,15 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.is_model_routable(p_model text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
 -- private.is_open(p_gate text) returns boolean: plpgsql stable definer; authenticated
 -- private.is_org_admin() returns boolean: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.is_outside(g private.guards, p_role text, p_client_ip text) returns boolean: sql immutable
+-- private.is_outside_address(p_url text) returns boolean: sql immutable; authenticated
 -- private.is_overdue(s private.sessions, p_at timestamp with time zone) returns boolean: plpgsql stable
 -- private.is_patterns(p_value jsonb) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_plain(p_text text) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_platform_admin() returns boolean: plpgsql stable definer; authenticated
 -- private.is_provider_configured(p_provider text, p_org_id uuid) returns boolean: plpgsql stable definer; kijko_server, kijko_worker
--- private.is_public_url(p_url text) returns boolean: plpgsql immutable; authenticated
+-- private.is_public_address(p_url text) returns boolean: plpgsql immutable; authenticated
+-- private.is_public_url(p_url text) returns boolean: sql immutable; authenticated
 -- private.is_quiet_minute(s notification_preferences, p_local timestamp without time zone) returns boolean: plpgsql immutable
 -- private.is_request() returns boolean: sql stable; anon, authenticated, service_role
 -- private.is_retryable_code(p_code text) returns boolean: sql immutable; authenticated, kijko_server, kijko_worker, service_role
@@ -4687,11 +5585,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.iso(p_at timestamp with time zone) returns text: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.issue_account_link(p_user_id uuid, p_purpose text, p_email text, p_id uuid DEFAULT gen_random_uuid(), p_at timestamp with time zone DEFAULT clock_timestamp()) returns void: plpgsql volatile definer
 -- private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone) returns void: sql volatile definer
+-- private.job_status(p_code text) returns integer: sql immutable; authenticated
 -- private.js_number(p_number jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.json_bytes(p_value jsonb) returns integer: plpgsql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.judge_addresses(p_org_id uuid, p_emails text[], p_except uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
+-- private.judge_changelog_filter(p jsonb) returns void: plpgsql stable; authenticated
 -- private.judge_granting(p_actor_role text, p_role text) returns void: plpgsql stable; authenticated
--- private.judge_guard(p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text) returns text: plpgsql stable
+-- private.judge_guard(g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text, p_password_changed_at timestamp with time zone) returns text: plpgsql stable
 -- private.judge_invitation(i team_invitations, p_email text, p_field text) returns void: plpgsql stable definer
 -- private.judge_managing(p_project_id uuid, p_actor_role text, p_member project_members, p_minimum text) returns void: plpgsql stable; authenticated
 -- private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) returns record: plpgsql stable; authenticated
@@ -4700,8 +5600,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.keep_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.keep_backup_codes(p_user_id uuid, p jsonb) returns void: plpgsql volatile definer
 -- private.keep_check(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.keep_head(p_repository_id uuid, p_commit text) returns void: plpgsql volatile definer; kijko_worker
 -- private.keep_picture(p jsonb) returns text: plpgsql volatile definer; authenticated
 -- private.keep_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]) returns void: plpgsql volatile definer; kijko_server
+-- private.keep_push_secret(p_repository_id uuid, p_sealed text) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.keep_secret(p_id uuid, p_sealed text) returns void: plpgsql volatile definer; authenticated
 -- private.keep_signing_key(p_offered text) returns text: plpgsql volatile definer; kijko_server
 -- private.known(p_text text, p_else text) returns text: sql immutable
@@ -4709,7 +5611,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.known_fields(p_schema jsonb) returns jsonb: plpgsql immutable; authenticated, kijko_worker, service_role
 -- private.known_parameters(p_parameters jsonb) returns jsonb: plpgsql immutable; authenticated, kijko_worker, service_role
 -- private.known_zone(p_zone text) returns text: plpgsql stable
+-- private.language_name(p_language text) returns text: sql immutable; authenticated, service_role
+-- private.language_shares(p_names text[], p_bytes bigint[]) returns jsonb: sql stable; authenticated, service_role
 -- private.last_completed_run(p_project_id uuid) returns ingestion_runs: plpgsql stable; authenticated
+-- private.lease_project(p_run_id uuid, p_owner uuid) returns uuid: plpgsql volatile definer
 -- private.lease_token(p_id uuid, p_owner uuid, p_refused integer) returns TABLE(state text, provider text, sealed text, version integer): plpgsql volatile definer; kijko_server, kijko_worker
 -- private.leave_node(p_node_id uuid) returns void: plpgsql volatile definer; kijko_server
 -- private.leave_team() returns void: plpgsql volatile definer; authenticated
@@ -4721,11 +5626,15 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.list_dead_letters(p_type text, p_limit integer, p_offset integer) returns jsonb: plpgsql stable definer; authenticated
 -- private.list_team_invitations() returns jsonb: plpgsql stable definer; authenticated
 -- private.live_checkpoints(p_runs uuid[]) returns SETOF uuid: sql stable definer; kijko_worker
+-- private.live_repositories(p_ids uuid[]) returns SETOF uuid: sql stable definer; kijko_worker
 -- private.location_json() returns jsonb: sql immutable
+-- private.lock_context(p_project_id uuid) returns private.context_counters: plpgsql volatile definer
+-- private.lock_enrichments(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.lock_habit(p jsonb) returns habits: plpgsql volatile; authenticated, service_role
 -- private.lock_members(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.lock_organization(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.lock_tree(p_project_id uuid) returns void: sql volatile
+-- private.lock_worktrees(p_project_id uuid) returns void: sql volatile
 -- private.locked_problem(p_email text, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.locked_skill(p jsonb) returns skills: plpgsql volatile; authenticated
 -- private.log_integration(p_integration_id uuid, p_connector_id uuid, p_level text, p_message text) returns void: plpgsql volatile definer
@@ -4748,16 +5657,24 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.manual_json(p_project_id uuid) returns jsonb: sql stable; authenticated
 -- private.mark_mail_sent(p_id uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.marked_lines(p_content text, p_first_line integer, p_words text[], p_limit integer) returns jsonb: sql stable; authenticated
 -- private.max_seats(p_org_id uuid) returns integer: plpgsql stable definer
 -- private.may_run(h habits) returns boolean: plpgsql stable definer
 -- private.may_run_skill(p_skill_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.me_json() returns jsonb: plpgsql stable definer; authenticated
+-- private.meet_guard(p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text, p_password_changed_at timestamp with time zone, p_session_id uuid) returns void: plpgsql volatile
+-- private.meets_guard(g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text, p_password_changed_at timestamp with time zone) returns boolean: sql stable
 -- private.member_json(m project_members) returns jsonb: sql stable; authenticated, service_role
 -- private.member_project_ids() returns uuid[]: plpgsql stable definer; authenticated
 -- private.membership_of(p_user_id uuid, OUT org_id uuid, OUT org_role text) returns record: plpgsql stable definer
+-- private.merge_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[], p_terms tsvector[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.merge_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[], p_savings jsonb[], p_plans bytea[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.merge_removals(p_run_id uuid, p_owner uuid, p_files uuid[], p_rewritten uuid[], p_chunks uuid[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.merged_context_settings(p_kind text, p_settings jsonb, p_body jsonb) returns jsonb: plpgsql stable
 -- private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) returns jsonb: plpgsql stable; authenticated
 -- private.metrics_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.missed_events(p_rooms text[], p_places integer[], p_cursors bigint[], p_head bigint, p_limit integer) returns TABLE(place integer, removed_until bigint, id bigint, type text, data text, audience text, project_id uuid, actor_user_id uuid, user_ids uuid[], conflation_key text, created_at timestamp with time zone): plpgsql stable definer; kijko_server
+-- private.missing_blobs(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns SETOF bytea: plpgsql volatile definer; kijko_worker
 -- private.missing_skill_json(p_skill_id uuid, p_user_id uuid, p_created timestamp with time zone, p_updated timestamp with time zone) returns jsonb: sql stable; authenticated, kijko_worker, service_role
 -- private.model_provider(p_model text) returns text: sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.models_json() returns jsonb: plpgsql stable definer; authenticated
@@ -4768,6 +5685,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.my_organizations_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.my_sessions_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.my_settings_json() returns jsonb: plpgsql stable definer; authenticated
+-- private.name_with(p_base text, p_end text) returns text: sql immutable
 -- private.new_invitation_token() returns text: sql volatile
 -- private.new_skill() returns skills: plpgsql stable; authenticated
 -- private.new_token() returns text: sql volatile
@@ -4797,14 +5715,22 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.number_to_try(p_first numeric, p_taken numeric, p_free numeric) returns numeric: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.numbered_project_name(p_base text, p_number numeric) returns text: sql immutable; authenticated
 -- private.object_of(p_value jsonb) returns jsonb: sql immutable; authenticated
--- private.one_line(p_text text) returns text: sql immutable
+-- private.one_line(p_text text) returns text: sql immutable; authenticated
 -- private.open_delivery(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.open_graph(p_project_id uuid, p_base integer) returns void: plpgsql volatile definer; kijko_worker
+-- private.open_index_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns boolean: plpgsql volatile definer
 -- private.open_invitation(p_id text) returns team_invitations: plpgsql volatile definer
+-- private.open_next_ingestion(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.open_run_of(p_project_id uuid) returns ingestion_runs: plpgsql volatile definer
 -- private.open_sockets(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer) returns uuid[]: plpgsql volatile definer; kijko_server
+-- private.operation_answer(p_body jsonb, p_operation_id uuid) returns jsonb: sql stable; authenticated
+-- private.operation_ended(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.org_id() returns uuid: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.org_role() returns text: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.organization_leaders(p_org_id uuid) returns uuid[]: plpgsql stable definer
+-- private.originals_page(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- private.other_files(p_run_id uuid, p_owner uuid) returns TABLE(path text, hash bytea, origin text, repository_id uuid, language text, is_binary boolean, bytes bigint, tokens bigint, last_change jsonb): plpgsql volatile definer; kijko_worker
+-- private.overflows_context(p_run_id uuid) returns boolean: plpgsql stable definer
 -- private.overseen_project_ids() returns uuid[]: plpgsql stable definer; authenticated
 -- private.own_execution(p jsonb) returns skill_executions: plpgsql stable; authenticated
 -- private.own_reflex(p jsonb) returns reflexes: plpgsql stable; authenticated
@@ -4818,14 +5744,21 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.parse_repository_url(p_url text, OUT provider text, OUT url text, OUT name text) returns record: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.password_rules(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.patched_text(p_body jsonb, p_key text, p_current text) returns text: sql immutable; authenticated
--- private.path_context(p jsonb, p_minimum text DEFAULT 'auditor'::text) returns uuid: plpgsql stable; authenticated
+-- private.path_context(p jsonb, p_minimum text DEFAULT 'auditor'::text, p_permission text DEFAULT NULL::text) returns uuid: plpgsql stable; authenticated, service_role
 -- private.path_file(p jsonb) returns project_files: plpgsql stable definer
+-- private.path_graph(p jsonb) returns uuid: plpgsql stable; authenticated, service_role
+-- private.path_graph_node(p_project_id uuid, p_id text, p_field text DEFAULT NULL::text) returns uuid: plpgsql stable; authenticated
 -- private.path_habit(p jsonb) returns habits: plpgsql stable; authenticated, service_role
+-- private.path_ingestion(p jsonb, p_minimum text DEFAULT 'auditor'::text, p_permission text DEFAULT NULL::text) returns context_ingestions: plpgsql stable; authenticated
 -- private.path_project(p jsonb, p_minimum text DEFAULT 'auditor'::text) returns uuid: plpgsql stable; authenticated, service_role
 -- private.path_project_user(p jsonb) returns project_members: plpgsql stable; authenticated
+-- private.path_references(p_project_id uuid, p_path text) returns bigint: plpgsql stable definer
 -- private.path_repository(p jsonb, p_minimum text) returns project_repositories: plpgsql volatile; authenticated
 -- private.path_skill(p jsonb) returns skills: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.path_value(p_variables jsonb, p_path text) returns jsonb: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.path_worktree(p jsonb) returns worktrees: plpgsql volatile definer
+-- private.pause_connections(p_orgs uuid[]) returns jsonb: plpgsql volatile definer
+-- private.pause_people(p_user_id uuid, p_orgs uuid[]) returns jsonb: plpgsql volatile definer
 -- private.pay_for_test() returns void: plpgsql volatile definer; authenticated
 -- private.pending_email(p_user_id uuid) returns text: plpgsql stable definer
 -- private.person_name(u users) returns text: sql immutable
@@ -4834,7 +5767,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.phase_started_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.place_audit_page(p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamp with time zone, p_until timestamp with time zone, p_offset bigint, p_limit integer, OUT total bigint, OUT newest_at timestamp with time zone, OUT newest_id uuid, OUT oldest_at timestamp with time zone, OUT oldest_id uuid, OUT skip bigint) returns record: plpgsql stable definer
 -- private.place_files(p_project_id uuid, p_files jsonb, p_origin text) returns jsonb: plpgsql volatile definer
+-- private.place_text(p_project_id uuid, p_text jsonb) returns jsonb: plpgsql volatile definer
 -- private.plain_text(p_text text) returns text: sql immutable
+-- private.plan_enrichment(p_run_id uuid, p_owner uuid, p_files uuid[], p_hashes bytea[], p_languages text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.plan_in_effect(s subscriptions) returns text: sql stable
 -- private.plan_limit(p_org_id uuid, p_metric text) returns bigint: plpgsql stable definer
 -- private.plan_of(p_project_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable definer; authenticated
@@ -4846,10 +5781,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.policy_switch(p_group jsonb, p_name text, p_key text, p_now boolean) returns boolean: sql stable
 -- private.preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text DEFAULT ''::text) returns text: plpgsql stable; authenticated
 -- private.prepare_execution(e skill_executions, s skills, OUT code text, OUT message text, OUT prompt text) returns record: plpgsql stable
+-- private.preview_language(p_path text) returns text: sql immutable; authenticated, service_role
 -- private.price_test(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.problem(p_status integer, p_code text, p_message text, p_field text DEFAULT NULL::text, p_details jsonb DEFAULT NULL::jsonb) returns jsonb: sql stable
 -- private.profile_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.profile_settings() returns jsonb: plpgsql stable definer
+-- private.progress_operation(p_id uuid, p_percent integer, p_message text) returns void: sql volatile definer; kijko_worker
 -- private.progress_update_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.project_audience(p_project_id uuid, p_flag text) returns uuid[]: plpgsql stable definer
 -- private.project_branches(p_with_guests boolean) returns text[]: plpgsql stable; authenticated
@@ -4883,6 +5820,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.prune_audit_files(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_checkpoints(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_core(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_worker
+-- private.prune_enrichments(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_events(p_at timestamp with time zone DEFAULT now(), p_keep interval DEFAULT '24:00:00'::interval) returns bigint: plpgsql volatile definer; kijko_worker
 -- private.prune_executions(p_at timestamp with time zone DEFAULT now(), OUT emptied bigint, OUT deleted bigint) returns record: plpgsql volatile definer
 -- private.prune_identity(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_worker
@@ -4890,17 +5828,26 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.prune_keys(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.prune_mails(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_notifications(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer
+-- private.prune_operations(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_reflexes(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_security(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_worker
 -- private.prune_staged_files(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer; kijko_worker
+-- private.prune_summaries(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.publish(p_room text, p_type text, p_data jsonb) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.push_secret(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.query_words(p_query tsquery) returns text[]: sql immutable; authenticated
 -- private.queue_attempt(d webhook_deliveries, p_at timestamp with time zone) returns webhook_deliveries: plpgsql volatile definer
 -- private.queue_audit_exports(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.queue_audit_mail(s audit_schedules, p_owner users, p_message text, p_link text) returns void: plpgsql volatile definer
+-- private.queue_compression(p_project_id uuid, p_number integer) returns uuid: plpgsql volatile definer
+-- private.queue_enrichment(p_run_id uuid) returns void: plpgsql volatile definer
+-- private.queue_graph_mirror(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.queue_link_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_first_name text, p_subject text, p_lead text, p_action text, p_screen text, p_token text, p_end text) returns uuid: plpgsql volatile definer
 -- private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text DEFAULT NULL::text) returns uuid: plpgsql volatile definer
 -- private.queue_notification_mails(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 500) returns integer: plpgsql volatile definer
+-- private.queue_operation(p_project_id uuid, p_kind text) returns uuid: plpgsql volatile definer
+-- private.queue_polls(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) returns record: sql stable definer; kijko_server, kijko_worker
 -- private.queue_told_mail(p_kind text, p_user users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text) returns uuid: plpgsql volatile definer
 -- private.queue_weekly_summaries(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 200) returns integer: plpgsql volatile definer
@@ -4909,18 +5856,31 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.rating_json(p_sum bigint, p_count integer) returns numeric: sql immutable; authenticated, kijko_worker, service_role
 -- private.reactivate_team_member(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.read_audit_filters(p jsonb, p_horizon timestamp with time zone, OUT user_id uuid, OUT kinds text[], OUT since timestamp with time zone, OUT until timestamp with time zone, OUT search text) returns record: plpgsql stable
+-- private.read_blobs(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns TABLE(hash bytea, content bytea): plpgsql volatile definer; kijko_worker
 -- private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer) returns TABLE(id uuid, path text, content text, metadata jsonb, has_body boolean): plpgsql volatile definer; kijko_worker
 -- private.read_events(p_after bigint, p_limit integer) returns TABLE(id bigint, seq bigint, room text, type text, data text, audience text, organization_id uuid, project_id uuid, actor_user_id uuid, conflation_key text, user_ids uuid[], created_at timestamp with time zone): plpgsql stable definer; kijko_server
 -- private.read_execution(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.read_graph_edges(p_project_id uuid, p_sources uuid[]) returns TABLE(source_id uuid, target_id uuid, type text, count integer): plpgsql stable definer; kijko_worker
+-- private.read_graph_files(p_project_id uuid) returns TABLE(part integer, path text, digest bytea, cluster integer): plpgsql stable definer; kijko_worker
+-- private.read_graph_nodes(p_project_id uuid, p_parts integer[]) returns SETOF kg_nodes: plpgsql stable definer; kijko_worker
+-- private.read_index(p_run_id uuid, p_owner uuid, p_settings text) returns TABLE(index_id uuid, id uuid, path text, hash bytea, plan bytea, bytes bigint, tokens bigint, optimized bigint, removed integer[], lost integer, kept integer): plpgsql volatile definer; kijko_worker
+-- private.read_indexed(p_run_id uuid, p_owner uuid, p_files uuid[]) returns TABLE(id uuid, file_id uuid, hash bytea, start_line integer, end_line integer, has_body boolean): plpgsql volatile definer; kijko_worker
 -- private.read_picture(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.read_records(p_run_id uuid, p_owner uuid, p_after text, p_limit integer) returns TABLE(path text, hash bytea, parse_schema text, chunk_schema text, parsed bytea, facts bytea): plpgsql volatile definer; kijko_worker
 -- private.read_refusals(p_limit integer) returns jsonb: plpgsql stable definer; authenticated
 -- private.read_setting(p_key text, p_value jsonb DEFAULT NULL::jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- private.read_sources(p_run_id uuid, p_owner uuid, p_sources text[]) returns TABLE(source text, path text, key bytea, verdict text, encoding text, hash bytea, bytes bigint, tokens bigint, language text): plpgsql volatile definer; kijko_worker
+-- private.readme_line(p_text text) returns text: sql immutable; authenticated
+-- private.readme_of(p_project_id uuid, p_count integer, p_bytes integer) returns TABLE(path text, content text): sql stable; authenticated
 -- private.reads_all_activity(p_project_id uuid) returns boolean: plpgsql stable; authenticated
+-- private.receive_push(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql volatile; kijko_server
 -- private.reclaim_units(p_org_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer; kijko_worker
--- private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb DEFAULT NULL::jsonb) returns void: plpgsql volatile definer
+-- private.recompressed(p_operation context_operations) returns jsonb: plpgsql stable definer; authenticated
+-- private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb DEFAULT NULL::jsonb, p_user_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
 -- private.record_attempt(p_user_id uuid, p_org_id uuid, p_method text, p_status text, p_reason text, p_user_agent text DEFAULT NULL::text) returns void: plpgsql volatile definer
 -- private.record_failed_login(p_email text, p_reason text, p_method text DEFAULT 'password'::text) returns void: plpgsql volatile definer
+-- private.record_graph_mirror(p_project_id uuid, p_backend text, p_generation integer, p_error text) returns void: plpgsql volatile definer; kijko_worker
 -- private.record_key_uses(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.record_sign_in(p_user_id uuid, p_org_id uuid, p_session_id uuid, p_method text, p_user_agent text) returns void: plpgsql volatile definer
 -- private.recover_run(p_project_id uuid, p_body jsonb) returns jsonb: plpgsql volatile definer; authenticated
@@ -4930,7 +5890,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.reflex_fields(o reflexes, n reflexes) returns text[]: plpgsql immutable
 -- private.reflex_json(r reflexes) returns jsonb: plpgsql stable; authenticated
 -- private.reflex_skill_json(r reflexes) returns jsonb: plpgsql stable; authenticated
+-- private.refold(p_project_id uuid, p_paths text[]) returns void: plpgsql volatile definer
 -- private.refresh_session(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.refresh_summary(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.refuse(p_status integer, p_code text, p_message text, p_field text DEFAULT NULL::text, p_details jsonb DEFAULT NULL::jsonb) returns void: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_accepted_invitation(m project_members) returns void: plpgsql stable; authenticated
 -- private.refuse_built_in(p_auth text) returns void: plpgsql stable; authenticated
@@ -4941,6 +5903,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.refuse_field(p_field text, p_message text) returns void: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_guarded(p_code text) returns void: plpgsql stable
 -- private.refuse_habit(p_id text) returns void: plpgsql stable; authenticated, service_role
+-- private.refuse_ingestion(p_number text) returns void: plpgsql stable; authenticated
 -- private.refuse_keys() returns void: plpgsql stable; authenticated
 -- private.refuse_known_member(p_project_id uuid, p_email text) returns void: plpgsql stable definer; authenticated
 -- private.refuse_link() returns void: plpgsql stable
@@ -4952,28 +5915,39 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.refuse_role(p_role text, p_minimum text) returns void: plpgsql stable; authenticated, service_role
 -- private.refuse_row(p_table text, p_rule text) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_scope(p_required text, p_scope text) returns void: plpgsql stable; authenticated
+-- private.refuse_second_compression(p_project_id uuid) returns void: plpgsql stable definer
 -- private.refuse_skill(p_id text, p_field text DEFAULT NULL::text) returns void: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.refuse_state() returns void: plpgsql stable
 -- private.refuse_strangers(p_message text) returns void: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_trigger(p_message text) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.refuse_version(p_number integer, p_current integer) returns void: plpgsql stable; authenticated
 -- private.refuse_webhook_over_limit() returns void: plpgsql stable; authenticated
+-- private.regenerate_summary(p_project_id uuid) returns uuid: plpgsql volatile definer; authenticated
+-- private.relative_time(p_at timestamp with time zone, p_now timestamp with time zone DEFAULT now()) returns text: sql stable
+-- private.release_enrichment(p_run_id uuid, p_owner uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.release_executions(p_skill_id uuid, p_owner_id uuid) returns void: plpgsql volatile definer
 -- private.release_notifications(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 5000) returns integer: plpgsql volatile definer
 -- private.release_own_executions(p_skill_ids uuid[]) returns void: plpgsql volatile definer; authenticated
 -- private.release_run(p_run_id uuid, p_owner uuid) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.release_summary(p_job_id uuid, p_owner uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.release_token(p_id uuid, p_owner uuid) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.remember_days(p_org_id uuid) returns integer: plpgsql stable definer
 -- private.remove_project_member(m project_members) returns void: plpgsql volatile; authenticated
 -- private.remove_team_member(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.removed_until(p_room text) returns bigint: plpgsql stable definer; authenticated, kijko_server
+-- private.rename_context(p_project_id uuid, p_name text) returns void: plpgsql volatile definer; authenticated
 -- private.rename_team(p_name jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.render_prompt(p_template text, p_schema jsonb, p_input jsonb, p_trigger text DEFAULT NULL::text) returns text: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.renew_integration(p_id uuid, p_token uuid, p_sealed text) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.renew_token(p_id uuid, p_owner uuid, p_sealed text, p_expires_at timestamp with time zone) returns boolean: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.report_enrichment(p_run_id uuid, p_owner uuid, p_percent integer, p_message text) returns void: plpgsql volatile definer; kijko_worker
 -- private.report_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.repository_json(r project_repositories) returns jsonb: sql stable; authenticated, service_role
+-- private.request_compression(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.request_link(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.request_recompression(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.request_summary(p_project_id uuid, p_is_requested boolean) returns uuid: plpgsql volatile definer
 -- private.request_sync(p_provider text) returns integrations: plpgsql volatile definer; authenticated
 -- private.require_connector(p_id text) returns connectors: plpgsql stable; authenticated
 -- private.require_directory_gate(p_org_id uuid) returns void: plpgsql stable definer
@@ -4994,6 +5968,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.resend_project_invitation(p_member_id uuid) returns project_members: plpgsql volatile definer; authenticated
 -- private.resend_team_invitation(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.resend_verification() returns void: plpgsql volatile definer; authenticated
+-- private.reset_enrichments(p_project_id uuid, p_kinds text[]) returns void: plpgsql volatile definer; authenticated
 -- private.resolve_events(p_ids bigint[]) returns TABLE(id bigint, data text): plpgsql stable definer; kijko_server
 -- private.resolve_external(p jsonb, p_at timestamp with time zone DEFAULT now()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.resolve_model(p_model text, OUT provider text, OUT model text, OUT called text) returns record: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
@@ -5002,10 +5977,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.retry_execution(p_id text) returns skill_executions: plpgsql volatile definer; authenticated
 -- private.revive_habit(p_id uuid) returns habits: plpgsql volatile definer; authenticated, service_role
 -- private.revive_reflex(p_id uuid, p_checked boolean) returns void: plpgsql volatile definer; authenticated
+-- private.revoke_integration(p_id uuid) returns void: plpgsql volatile definer
 -- private.revoke_own_key(p_id uuid) returns boolean: plpgsql volatile definer; authenticated
 -- private.revoke_permission(p_provider text, p_permission text) returns integrations: plpgsql volatile definer; authenticated
 -- private.revoke_session(p_session_id uuid, p_reason text, p_at timestamp with time zone DEFAULT now()) returns boolean: plpgsql volatile definer
 -- private.role_rank(p_role text) returns integer: sql immutable; authenticated, service_role
+-- private.rollback_preview(p_project_id uuid, p_target integer) returns jsonb: plpgsql stable definer
+-- private.rollback_target(p jsonb) returns integer: plpgsql stable; authenticated
 -- private.rooms_now(p_rooms text[]) returns TABLE(place integer, head bigint, pending bigint[], frames jsonb): plpgsql stable definer; kijko_server
 -- private.rounded_ratio(p_over numeric, p_under numeric) returns bigint: sql immutable; authenticated
 -- private.route_model(p_model text, p_org_id uuid, OUT provider text, OUT model text, OUT called text, OUT answers text, OUT sealed_key text) returns record: plpgsql stable definer; kijko_server, kijko_worker
@@ -5016,9 +5994,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.run_error_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.run_habit(p_id uuid, OUT habit habits, OUT execution skill_executions) returns record: plpgsql volatile definer; authenticated, service_role
 -- private.run_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.run_overflows(p_run_id uuid, p_owner uuid) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.run_scope(r ingestion_runs) returns jsonb: plpgsql stable definer
 -- private.run_sidebar_json(r ingestion_runs, p_at timestamp with time zone DEFAULT now()) returns jsonb: sql stable; authenticated, service_role
 -- private.run_snapshot(p_project_id uuid) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.sample_index(p_run_id uuid, p_owner uuid, p_limit integer) returns TABLE(id uuid, path text, content text, names jsonb): plpgsql volatile definer; kijko_worker
 -- private.sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer DEFAULT 5) returns SETOF uuid: plpgsql volatile definer; kijko_worker
+-- private.savings_json(p_original numeric, p_served numeric, p_price numeric) returns jsonb: sql stable; authenticated, service_role
 -- private.scheduled_audit_page(p jsonb) returns jsonb: plpgsql stable definer; kijko_worker
 -- private.schema_version() returns integer: plpgsql stable definer; kijko_server, kijko_worker
 -- private.scope_rank(p_scope text) returns integer: sql immutable; authenticated
@@ -5030,14 +6012,25 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.sealed_connector(p_id uuid, p_url text) returns jsonb: plpgsql stable definer; authenticated
 -- private.sealed_integration_key(p_provider text) returns jsonb: plpgsql stable definer; authenticated
 -- private.sealed_secret(p_id uuid) returns text: plpgsql stable definer; authenticated
+-- private.search_activity(p_project_id uuid, p_text text, p_limit integer) returns jsonb: plpgsql stable definer
+-- private.search_bound() returns integer: sql immutable
+-- private.search_changelog(p_project_id uuid, p_text text, p_limit integer) returns jsonb: plpgsql stable definer
+-- private.search_chunks(p_project_id uuid, p_query tsquery, p_limit integer DEFAULT 20) returns jsonb: plpgsql stable definer; authenticated
+-- private.search_files(p_project_id uuid, p_text text, p_limit integer) returns jsonb: plpgsql stable definer
+-- private.search_index(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer DEFAULT 5) returns SETOF uuid: plpgsql volatile definer; kijko_worker
+-- private.search_people(p_project_id uuid, p_text text, p_limit integer) returns jsonb: plpgsql stable definer
+-- private.search_result(p_id uuid, p_type text, p_title text, p_subtitle text, p_metadata jsonb) returns jsonb: sql stable
 -- private.seats_used(p_org_id uuid) returns integer: plpgsql stable definer
 -- private.security_score() returns jsonb: plpgsql stable definer; authenticated
 -- private.seed_skill(p_number integer, p_name text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_description text, p_prompt text) returns void: plpgsql volatile definer
 -- private.sees_skill(p_user_id uuid, p_skill_id uuid) returns boolean: plpgsql stable definer; authenticated, kijko_worker, service_role
+-- private.select_branch(p_worktree_id uuid, p_name text) returns boolean: plpgsql volatile definer
 -- private.send_event(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.send_invitation(i team_invitations, p_token text) returns void: plpgsql volatile definer
 -- private.send_project_invitation(m project_members, p_message text, p_again boolean) returns void: plpgsql volatile definer
+-- private.sentences(p_text text) returns text[]: sql immutable; authenticated
 -- private.sequence_events() returns bigint: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.served_tokens(p_project_id uuid) returns bigint: plpgsql stable definer
 -- private.service_write_run(p_action text, p_project_id uuid, p_body jsonb) returns jsonb: plpgsql volatile definer; service_role
 -- private.session_caller(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql stable definer; kijko_server
 -- private.session_id() returns uuid: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
@@ -5057,16 +6050,22 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.setting_json(p_key text, p_value jsonb, p_id uuid, p_created_at timestamp with time zone, p_updated_at timestamp with time zone) returns jsonb: sql stable; authenticated
 -- private.settings_json(p_project_id uuid) returns jsonb: sql stable; authenticated
 -- private.settle_audit() returns timestamp with time zone: plpgsql volatile definer
+-- private.settle_hook(p_repository_id uuid, p_installed boolean) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.settle_presence(p_at timestamp with time zone DEFAULT clock_timestamp()) returns double precision: plpgsql volatile definer; kijko_server
 -- private.settle_terms(p_run_id uuid, p_owner uuid) returns void: plpgsql volatile definer; kijko_worker
+-- private.settle_totals(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.settle_units(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.share_with(p_project_id uuid, p_body jsonb, p_default text DEFAULT NULL::text) returns project_members: plpgsql volatile; authenticated
 -- private.shown(p_at timestamp with time zone) returns timestamp with time zone: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
--- private.shown_name(p_user_id uuid, p_otherwise text DEFAULT 'Somebody'::text) returns text: plpgsql stable definer
+-- private.shown_author(u users) returns text: sql immutable
+-- private.shown_enrichment_run(p_project_id uuid, p_kind text) returns enrichment_runs: sql stable; authenticated
+-- private.shown_language(p_path text) returns text: sql immutable; authenticated, service_role
+-- private.shown_name(p_user_id uuid, p_otherwise text DEFAULT 'A member'::text) returns text: plpgsql stable definer
 -- private.shown_role(p_role text, p_is_owner boolean) returns text: sql immutable; authenticated, service_role
 -- private.sign_in_once(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.sign_in_policy_problem(p_user_id uuid, p_org_id uuid, p_method text, p_user_agent text DEFAULT NULL::text) returns jsonb: plpgsql volatile definer
 -- private.sign_up(p jsonb, p_at timestamp with time zone DEFAULT now()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.similar_chunks(p_project_id uuid, p_vector real[], p_limit integer) returns TABLE(file_id uuid, path text, number integer, chunk_no integer, start_line integer, end_line integer, score double precision, content text): plpgsql stable definer; authenticated
 -- private.skill_executions_json(p_skill_id uuid, p_limit integer, p_offset bigint) returns jsonb: plpgsql stable; authenticated
 -- private.skill_fault(s skills, p_model text, OUT field text, OUT message text) returns record: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.skill_fields(o skills, n skills) returns text[]: plpgsql immutable; authenticated, kijko_worker, service_role
@@ -5076,35 +6075,68 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.skill_template(p_id text, p_name text, p_icon text, p_category text, p_format text, p_temperature numeric, p_max_tokens integer, p_fields text[], p_tags text[], p_description text, p_prompt text) returns jsonb: plpgsql stable; authenticated
 -- private.skill_templates() returns SETOF jsonb: plpgsql stable; authenticated
 -- private.skill_with(s skills, b jsonb, p_is_new boolean) returns skills: plpgsql stable; authenticated
+-- private.slug(p_name text) returns text: sql immutable; authenticated
+-- private.source_extensions() returns text[]: sql immutable; authenticated
 -- private.source_file_json(f project_files) returns jsonb: sql stable
+-- private.source_item(p_project_id uuid, f context_files) returns jsonb: plpgsql stable definer
+-- private.source_json(p_id uuid, p_path text, p_bytes bigint, p_selected boolean, p_compressed boolean) returns jsonb: sql stable
 -- private.stage_files(p_files jsonb) returns jsonb: plpgsql volatile definer
 -- private.star_json(p_skill_id uuid, p_starred boolean) returns jsonb: plpgsql stable; authenticated
 -- private.start_answer(r ingestion_runs) returns jsonb: sql stable; authenticated
+-- private.start_enrichment(p_project_id uuid, p_kind text) returns uuid: plpgsql volatile definer; authenticated
 -- private.start_execution(p_skill_id uuid, p_user_id uuid, p_org_id uuid, p_type text, p_reference_id uuid, p_input jsonb, p_on_quota text DEFAULT 'refuse'::text, p_stream boolean DEFAULT false) returns skill_executions: plpgsql volatile definer
+-- private.start_operation(p_id uuid, p_message text) returns void: sql volatile definer; kijko_worker
+-- private.start_pushes(p_project_id uuid) returns integer: plpgsql volatile definer
 -- private.start_run(p_project_id uuid, p_force boolean) returns jsonb: plpgsql volatile definer; authenticated
+-- private.start_wanted_enrichments(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.stats_days(p_period text) returns integer: plpgsql stable; authenticated
+-- private.step_enrichments(p_parent_id uuid) returns void: plpgsql volatile definer
+-- private.store_blobs(p_run_id uuid, p_owner uuid, p_hashes bytea[], p_contents bytea[], p_binary boolean[], p_tokens bigint[], p_lines integer[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_compressed(p_operation_id uuid, p_key text, p_hashes bytea[], p_languages text[], p_contents text[], p_tokens bigint[], p_reasons text[], p_failed boolean[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_connection(p jsonb) returns jsonb: plpgsql volatile definer
 -- private.store_connector(p jsonb) returns connectors: plpgsql volatile definer; authenticated
+-- private.store_content(p_project_id uuid, p_stored jsonb) returns jsonb: plpgsql volatile definer
 -- private.store_directory(s private.connection_states, p_token_id uuid) returns jsonb: plpgsql volatile definer
--- private.store_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_embeddings(p_run_id uuid, p_owner uuid, p_embedder text, p_model text, p_dimensions integer, p_files uuid[], p_hashes bytea[], p_chunks integer[], p_start_bytes integer[], p_end_bytes integer[], p_start_lines integer[], p_end_lines integer[], p_tokens integer[], p_values real[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[], p_savings jsonb[], p_plans bytea[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_graph_files(p_project_id uuid, p_gone integer[], p_parts integer[], p_paths text[], p_digests bytea[], p_clusters integer[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_integration(p_org_id uuid, p_user_id uuid, p_what jsonb, p_sealed text, p_calls jsonb, p_session text) returns integrations: plpgsql volatile definer
 -- private.store_key_integration(p jsonb, p_what jsonb) returns integrations: plpgsql volatile definer; authenticated
--- private.store_links(p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]) returns void: plpgsql volatile definer; kijko_worker
--- private.store_nodes(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[], p_ends integer[], p_metadata jsonb[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_manifest(p_run_id uuid, p_owner uuid, p_first boolean, p_paths text[], p_hashes bytea[], p_origins text[], p_repositories uuid[], p_languages text[], p_binary boolean[], p_bytes bigint[], p_tokens bigint[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_optimized(p_operation_id uuid, p_key text) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_records(p_run_id uuid, p_owner uuid, p_parse_schema text, p_chunk_schema text, p_paths text[], p_hashes bytea[], p_parsed bytea[], p_facts bytea[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_repository(p_project_id uuid, b jsonb) returns jsonb: plpgsql volatile definer
+-- private.store_sources(p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[], p_keys bytea[], p_verdicts text[], p_encodings text[], p_hashes bytea[], p_bytes bigint[], p_tokens bigint[], p_languages text[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_summary(j private.summary_jobs, p jsonb) returns void: plpgsql volatile definer
+-- private.store_symbols(p_run_id uuid, p_owner uuid, p_hash bytea, p_language text, p_is_parsed boolean, p_kinds text[], p_names text[], p_qualified text[], p_starts integer[], p_ends integer[], p_exported boolean[], p_signatures text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_webhook(p jsonb) returns webhooks: plpgsql volatile definer; authenticated
 -- private.store_webhook_secret(p_project_id uuid, p_sealed text) returns void: plpgsql volatile definer; authenticated
 -- private.stored_project_role(p_shown text) returns text: sql immutable; authenticated
+-- private.stored_source(p_project_id uuid, p_id text) returns jsonb: plpgsql stable definer
 -- private.stripped(p_text text) returns text: sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.succeed_session(p_session private.sessions, p_org_id uuid, p jsonb, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.suffixed_name(p_name text, p_suffix text) returns text: sql immutable; authenticated
 -- private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable; authenticated
+-- private.summary_json(p_project_id uuid) returns jsonb: plpgsql stable; authenticated
+-- private.summary_route(p_org_id uuid) returns jsonb: plpgsql stable definer
+-- private.summary_source(p_project_id uuid) returns jsonb: plpgsql stable
+-- private.summary_version(p_project_id uuid) returns integer: sql stable; authenticated
 -- private.survey_tables(p_run_id uuid, p_owner uuid) returns void: plpgsql volatile definer; kijko_worker
+-- private.sweep_compressions(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer
+-- private.sweep_contexts(p_limit integer DEFAULT 100) returns bigint: plpgsql volatile definer
+-- private.sweep_enrichments(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer; kijko_worker
 -- private.sweep_executions(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer
+-- private.sweep_graph_mirrors(p_backend text, p_emptied boolean, p_limit integer DEFAULT 1000) returns integer: plpgsql volatile definer; kijko_worker
 -- private.sweep_integrations(p_at timestamp with time zone DEFAULT clock_timestamp()) returns void: plpgsql volatile definer
 -- private.sweep_runs(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer; kijko_worker
+-- private.sweep_summaries(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer; kijko_worker
+-- private.switch_graph(p_project_id uuid, p_nodes integer, p_links integer, p_clusters integer, p_parsed integer, p_text integer) returns integer: plpgsql volatile definer; kijko_worker
 -- private.switch_session(p jsonb, p_at timestamp with time zone DEFAULT now()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.switch_symbols(r enrichment_runs) returns void: plpgsql volatile definer
+-- private.symbol_facts(p_project_id uuid, OUT files bigint, OUT symbols bigint, OUT languages jsonb) returns record: sql stable; authenticated
+-- private.sync_branches(p_run_id uuid, p_owner uuid, p_repository_id uuid, p_default text, p_branches jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.take_addressee_allowance(p_org_id uuid, p_email text) returns void: plpgsql volatile definer
 -- private.take_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_audit_file(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
@@ -5116,6 +6148,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.take_integration_work(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_invitation_allowance(p_org_id uuid, p_requested integer) returns void: plpgsql volatile definer
 -- private.take_jobs(p_queue text, p_limit integer) returns SETOF jsonb: plpgsql volatile definer
+-- private.take_left_hooks(p_token_id uuid) returns TABLE(path text, address text): plpgsql volatile definer; kijko_worker
 -- private.take_mail(p_id uuid) returns TABLE(to_address text, subject text, body_text text, body_html text, created_at timestamp with time zone, unsubscribe_url text): plpgsql volatile definer; kijko_worker
 -- private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) returns void: plpgsql volatile definer
 -- private.take_oauth_state(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
@@ -5137,6 +6170,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tell_broken_integration(i integrations) returns void: plpgsql volatile definer
 -- private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) returns boolean: plpgsql volatile definer; kijko_server
 -- private.tell_context_changed(p_project_id uuid, p_what text) returns void: plpgsql volatile definer
+-- private.tell_enrichment(r enrichment_runs) returns void: plpgsql volatile definer
 -- private.tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]) returns void: plpgsql volatile definer
 -- private.tell_invited(p_id uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.tell_project_invitee(p_member_id uuid) returns void: plpgsql volatile definer; kijko_worker
@@ -5146,11 +6180,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tell_spread_quotas(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.tell_webhooks(p_org_id uuid, p_type text, p_data jsonb) returns void: plpgsql volatile definer
 -- private.tell_webhooks_of_settings(p_user_id uuid, p_settings jsonb) returns void: plpgsql volatile definer
+-- private.tell_worktrees(p_org_id uuid, p_project_id uuid) returns void: plpgsql volatile definer
 -- private.tend_connections(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.terminate_sessions(p_id uuid) returns integer: plpgsql volatile definer; authenticated
 -- private.text_fields(p_names text[]) returns jsonb: plpgsql immutable; authenticated
 -- private.text_list(p_list jsonb, p_field text) returns jsonb: plpgsql stable; authenticated
+-- private.text_start(p_content bytea, p_bytes integer) returns text: plpgsql immutable; authenticated
 -- private.tg__assert_priced() returns trigger: plpgsql volatile
+-- private.tg__derive_guard() returns trigger: plpgsql volatile definer
 -- private.tg__end_token() returns trigger: plpgsql volatile definer
 -- private.tg__tell_context() returns trigger: plpgsql volatile definer
 -- private.tg__tell_failures() returns trigger: plpgsql volatile definer
@@ -5164,16 +6201,39 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_audit_log__tell_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_audit_log__uncount() returns trigger: plpgsql volatile definer
 -- private.tg_audit_log__uncount_late() returns trigger: plpgsql volatile definer
+-- private.tg_content_blobs__drop_compressed() returns trigger: plpgsql volatile definer
+-- private.tg_context_files__adopt() returns trigger: plpgsql volatile definer
+-- private.tg_context_files__count() returns trigger: plpgsql volatile definer
+-- private.tg_context_files__disown() returns trigger: plpgsql volatile
+-- private.tg_context_files__drop_graph() returns trigger: plpgsql volatile definer
+-- private.tg_context_files__hide_graph() returns trigger: plpgsql volatile definer
+-- private.tg_context_ingestions__compress() returns trigger: plpgsql volatile definer
+-- private.tg_context_ingestions__drop_compressed() returns trigger: plpgsql volatile definer
+-- private.tg_context_ingestions__drop_enrichments() returns trigger: plpgsql volatile definer
+-- private.tg_context_ingestions__judge() returns trigger: plpgsql volatile definer
+-- private.tg_context_ingestions__outdate_summaries() returns trigger: plpgsql volatile definer
+-- private.tg_context_ingestions__tell() returns trigger: plpgsql volatile definer
+-- private.tg_context_ingestions__want_enrichments() returns trigger: plpgsql volatile definer
+-- private.tg_context_operations__wake() returns trigger: plpgsql volatile definer
 -- private.tg_credentials__alert() returns trigger: plpgsql volatile definer
+-- private.tg_credentials__date_password() returns trigger: plpgsql volatile definer
 -- private.tg_credentials__keep_former() returns trigger: plpgsql volatile definer
--- private.tg_graph_nodes__drop_links() returns trigger: plpgsql volatile definer
+-- private.tg_enrichment_runs__follow() returns trigger: plpgsql volatile definer
+-- private.tg_enrichment_runs__judge() returns trigger: plpgsql volatile definer
+-- private.tg_enrichment_runs__notify() returns trigger: plpgsql volatile definer
+-- private.tg_enrichment_runs__refuse() returns trigger: plpgsql volatile definer
+-- private.tg_enrichment_runs__stamp() returns trigger: plpgsql volatile definer
+-- private.tg_git_connections__install() returns trigger: plpgsql volatile definer
+-- private.tg_git_connections__leave_hooks() returns trigger: plpgsql volatile definer
 -- private.tg_habits__emit() returns trigger: plpgsql volatile definer
 -- private.tg_habits__judge() returns trigger: plpgsql volatile definer
--- private.tg_ingestion_runs__emit_entry() returns trigger: plpgsql volatile definer
+-- private.tg_ingestion_runs__end_entry() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__follow() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__judge() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__notify() returns trigger: plpgsql volatile definer
+-- private.tg_ingestion_runs__own_entry() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__stamp() returns trigger: plpgsql volatile definer
+-- private.tg_ingestion_runs__start_pushes() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__tell_people() returns trigger: plpgsql volatile definer
 -- private.tg_installation__send_invitations() returns trigger: plpgsql volatile definer
 -- private.tg_integrations__revoke() returns trigger: plpgsql volatile definer
@@ -5185,6 +6245,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_memberships__emit_removal() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__end_keys() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__end_sessions() returns trigger: plpgsql volatile definer
+-- private.tg_memberships__forget_selection() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__guard() returns trigger: plpgsql volatile
 -- private.tg_memberships__keep_owner() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__leave_projects() returns trigger: plpgsql volatile definer
@@ -5203,11 +6264,15 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_organizations__built_in() returns trigger: plpgsql volatile definer
 -- private.tg_organizations__default_policies() returns trigger: plpgsql volatile definer
 -- private.tg_organizations__judge_name() returns trigger: plpgsql volatile
+-- private.tg_plans__derive_guards() returns trigger: plpgsql volatile definer
 -- private.tg_plans__guard() returns trigger: plpgsql volatile definer
 -- private.tg_plans__limits() returns trigger: plpgsql volatile definer
+-- private.tg_project_activity__count_late() returns trigger: plpgsql volatile definer
+-- private.tg_project_activity__uncount() returns trigger: plpgsql volatile definer
 -- private.tg_project_files__added() returns trigger: plpgsql volatile definer
 -- private.tg_project_files__changed() returns trigger: plpgsql volatile definer
 -- private.tg_project_files__drop_indexed() returns trigger: plpgsql volatile definer
+-- private.tg_project_files__hide() returns trigger: plpgsql volatile definer
 -- private.tg_project_files__move_content() returns trigger: plpgsql volatile definer
 -- private.tg_project_files__place() returns trigger: plpgsql volatile definer
 -- private.tg_project_files__removed() returns trigger: plpgsql volatile definer
@@ -5215,6 +6280,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_project_invitations__drop_mail() returns trigger: plpgsql volatile definer
 -- private.tg_project_manual_contents__count() returns trigger: plpgsql volatile definer
 -- private.tg_project_members__emit_removal() returns trigger: plpgsql volatile definer
+-- private.tg_project_members__forget_selection() returns trigger: plpgsql volatile definer
 -- private.tg_project_members__guard() returns trigger: plpgsql volatile definer
 -- private.tg_project_members__notify() returns trigger: plpgsql volatile definer
 -- private.tg_project_members__request() returns trigger: plpgsql volatile
@@ -5223,11 +6289,16 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_project_members__unstar() returns trigger: plpgsql volatile definer
 -- private.tg_project_repositories__drop_indexed() returns trigger: plpgsql volatile definer
 -- private.tg_project_repositories__guard() returns trigger: plpgsql volatile definer
+-- private.tg_project_repositories__hide() returns trigger: plpgsql volatile definer
 -- private.tg_project_repositories__request() returns trigger: plpgsql volatile
 -- private.tg_project_repositories__tell() returns trigger: plpgsql volatile definer
+-- private.tg_project_repositories__unwatch() returns trigger: plpgsql volatile definer
+-- private.tg_project_repositories__watch() returns trigger: plpgsql volatile definer
 -- private.tg_project_settings__guard() returns trigger: plpgsql volatile
 -- private.tg_project_settings__tell() returns trigger: plpgsql volatile definer
+-- private.tg_project_settings__watch() returns trigger: plpgsql volatile definer
 -- private.tg_projects__count() returns trigger: plpgsql volatile definer
+-- private.tg_projects__drop_graph() returns trigger: plpgsql volatile definer
 -- private.tg_projects__emit_removal() returns trigger: plpgsql volatile definer
 -- private.tg_projects__equip() returns trigger: plpgsql volatile definer
 -- private.tg_projects__guard() returns trigger: plpgsql volatile
@@ -5238,6 +6309,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_projects__tell_delete() returns trigger: plpgsql volatile definer
 -- private.tg_projects__tell_owners() returns trigger: plpgsql volatile definer
 -- private.tg_projects__tell_webhooks() returns trigger: plpgsql volatile definer
+-- private.tg_push_hooks__work() returns trigger: plpgsql volatile definer
 -- private.tg_reflexes__judge() returns trigger: plpgsql volatile definer
 -- private.tg_reflexes__tell() returns trigger: plpgsql volatile definer
 -- private.tg_sessions__alert_ended() returns trigger: plpgsql volatile definer
@@ -5274,12 +6346,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tidy_conditions(p jsonb) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.tidy_paths(p_config jsonb) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.tidy_trigger(p_type text, p_config jsonb) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.times(p_count bigint) returns text: sql immutable; authenticated
 -- private.token_hash(p_token text) returns bytea: sql immutable
 -- private.touch_parent(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.touch_project(p_project_id uuid, p_viewed boolean DEFAULT false) returns void: plpgsql volatile definer; authenticated
 -- private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_server
 -- private.transfer_project(p_member_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.transfer_team(m memberships, p_role text) returns void: plpgsql volatile definer
+-- private.tree_node_json(p_id uuid, p_name text, p_size bigint, p_is_folder boolean, p_parent_id uuid, p_order bigint) returns jsonb: sql stable
 -- private.trigger_choice(p_config jsonb, p_name text, p_choices text[], p_default text, p_message text) returns text: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.trigger_text(p_config jsonb, p_name text, p_max integer) returns text: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.trim_notifications(p_user_id uuid) returns integer: plpgsql volatile definer
@@ -5292,6 +6366,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.unstored_settings() returns text[]: sql immutable; authenticated
 -- private.unsubscribe(p_token text, p_at timestamp with time zone DEFAULT now()) returns text: plpgsql volatile definer; anon, authenticated
 -- private.unsubscribe_token(p_user_id uuid, p_category text, p_at timestamp with time zone DEFAULT now()) returns text: plpgsql stable definer
+-- private.update_graph_nodes(p_project_id uuid, p_ids uuid[], p_parts integer[], p_types text[], p_names text[], p_paths text[], p_languages text[], p_starts integer[], p_ends integer[], p_exported boolean[], p_references integer[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.update_team_member(p_id text, p_body jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.usage_lock(p_org_id uuid, p_metric text) returns bigint: sql immutable
 -- private.usage_period(p_metric text, p_at timestamp with time zone) returns date: sql immutable
@@ -5303,11 +6378,18 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.utc_day(p_at timestamp with time zone) returns date: sql immutable; authenticated
 -- private.value_text(p_value jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.verify_email(p_token text) returns void: plpgsql volatile definer; anon, authenticated
+-- private.version_difference(p_project_id uuid, p_from integer, p_to integer, p_path text) returns jsonb: plpgsql stable definer; authenticated
+-- private.version_files(p_project_id uuid, p_version integer, p_after text) returns TABLE(path text, hash bytea, number integer): sql stable; authenticated
+-- private.version_of_path(p_project_id uuid, p_version jsonb) returns integer: plpgsql stable definer
+-- private.view_source(p_project_id uuid, p_file_id text) returns void: plpgsql volatile definer; authenticated
 -- private.viewer_classes(p_users uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql stable definer; kijko_server
+-- private.visibility_index(p_colors text[]) returns integer: sql immutable; authenticated
 -- private.visible_project(p_project_id uuid) returns uuid: plpgsql stable; authenticated
 -- private.visible_project_json(p_id uuid) returns jsonb: plpgsql stable definer; authenticated
 -- private.visible_skill(p_id uuid, p_field text DEFAULT NULL::text) returns skills: plpgsql stable definer; authenticated, kijko_worker, service_role
 -- private.waiting_reflexes(p_user_id uuid, p_type text, p_event text DEFAULT NULL::text) returns jsonb: plpgsql stable definer; kijko_server, kijko_worker
+-- private.want_enrichments(p_project_id uuid, p_build boolean) returns void: plpgsql volatile definer
+-- private.want_push(p_repository_id uuid, p_commit text) returns void: plpgsql volatile definer
 -- private.warn_of_address(p_subject_id uuid, p_client_ip text) returns void: plpgsql volatile
 -- private.watch_rooms(p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid DEFAULT NULL::uuid) returns TABLE(organization_id uuid, head bigint, room text, is_admitted boolean, removed_until bigint, pending bigint[], frames jsonb, id bigint, type text, data text, audience text, actor_user_id uuid, conflation_key text, created_at timestamp with time zone): plpgsql stable; authenticated
 -- private.watched_callers(p_limit integer DEFAULT 100000) returns jsonb: plpgsql stable definer; kijko_server
@@ -5320,10 +6402,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.weekly_summary_lines(p_user_id uuid, p_from timestamp with time zone, p_until timestamp with time zone) returns TABLE(label text, value bigint): plpgsql stable definer
 -- private.with_known_sizes(p_repositories jsonb) returns jsonb: sql stable; authenticated
 -- private.without_blanks(p_text text) returns text: sql immutable; authenticated
+-- private.without_formula(p_text text) returns text: sql immutable; authenticated
 -- private.worktree_json(w worktrees) returns jsonb: sql stable; authenticated
 -- private.worktrees_json(p_project_id uuid) returns jsonb: sql stable; authenticated
 -- private.write_completion(p_run_id uuid, p jsonb) returns ingestion_runs: plpgsql volatile
 -- private.write_failure(p_run_id uuid, p_code text, p_message text, p_failed_items text[] DEFAULT '{}'::text[], p_checkpoint jsonb DEFAULT '{}'::jsonb) returns ingestion_runs: sql volatile
+-- private.write_ingestion_entry(e context_ingestions, p_metadata jsonb DEFAULT '{}'::jsonb) returns void: plpgsql volatile definer
 -- private.write_progress(p_run_id uuid, p jsonb) returns ingestion_runs: plpgsql volatile
 -- private.write_setting(p_key text, p_value jsonb, p_picture jsonb) returns void: plpgsql volatile definer
 -- private.write_settings(p_values jsonb, p_field text, p_picture jsonb) returns void: plpgsql volatile definer; authenticated

@@ -33,7 +33,7 @@ begin
     if v_closed is not null then
       raise insufficient_privilege using
         message = format('%I may not grant %s to kijko_server', current_user, v_closed),
-        hint = format('As a superuser, or whoever created them: grant %s to %I with admin option', v_closed, current_user);
+        hint = format('As a superuser, or as the role that created them: grant %s to %I with admin option', v_closed, current_user);
     end if;
   end if;
 

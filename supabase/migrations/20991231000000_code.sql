@@ -375,10 +375,22 @@ grant execute on function private.zone_used, private.is_zone to authenticated, s
 
 -- Files for spreadsheets (contract 40, 7.4), and moments in readable form.
 
+create or replace function private.without_formula(p_text text) returns text
+language sql immutable parallel safe
+return case when p_text ~ '^([=+@\t\r]|-.)' then '''' || p_text else coalesce(p_text, '') end;
+comment on function private.without_formula is 'A text that a spreadsheet takes for no formula: one that begins like a formula begins with an apostrophe.';
+
 create or replace function private.csv_cell(p_text text) returns text
 language sql immutable parallel safe
-return '"' || replace(case when p_text ~ '^([=+@\t\r]|-.)' then '''' || p_text else coalesce(p_text, '') end, '"', '""') || '"';
+return '"' || replace(private.without_formula(p_text), '"', '""') || '"';
 comment on function private.csv_cell is 'A quoted cell; one that a spreadsheet would take for a formula begins with an apostrophe.';
+
+-- Some files quote only cells that need it (contract 60, 13).
+create or replace function private.csv_bare_line(variadic p_cells text[]) returns text
+language sql immutable parallel safe
+return (select string_agg(case when g.cell ~ '[",\r\n]' then '"' || replace(g.cell, '"', '""') || '"' else g.cell end, ',' order by c.n) || E'\n'
+  from unnest(p_cells) with ordinality c (cell, n), lateral (select private.without_formula(c.cell) as cell) g);
+comment on function private.csv_bare_line is 'A line of cells, quoted where they contain a comma, a quote or a line break, with its end.';
 
 create or replace function private.csv_line(variadic p_cells text[]) returns text
 language sql immutable parallel safe
@@ -396,7 +408,7 @@ create or replace function private.day_text(p_at timestamptz, p_zone text) retur
 language sql stable parallel safe
 return to_char(p_at at time zone coalesce(private.zone_used(p_zone), 'UTC'), 'YYYY-MM-DD');
 comment on function private.day_text is 'The day of a moment in a zone, for names of files.';
-grant execute on function private.csv_cell, private.csv_line, private.moment_text, private.day_text to authenticated;
+grant execute on function private.without_formula, private.csv_cell, private.csv_bare_line, private.csv_line, private.moment_text, private.day_text to authenticated;
 
 -- Free numbers: "Plan 2", "notes (3)". The first few numbers are tried one by one, so that gaps are used. Beyond them steps double until a
 -- free number is found, and then halve back to the end of the taken ones. Among n neighbors this takes some 16 + 2 log2(n) look-ups.
@@ -589,7 +601,7 @@ begin
   end if;
 
   select s.user_id, s.revoked_at, s.expires_at, s.idle_expires_at, s.signed_in_at, s.last_active_at, u.two_factor_enabled_at,
-      m.organization_id, m.role, m.status, m.is_guarded
+      u.password_changed_at, m.organization_id, m.role, m.status, m.is_guarded
     into v
   from private.sessions s
   join public.users u on u.id = s.user_id
@@ -607,9 +619,13 @@ begin
   elsif v.status is distinct from 'active' then
     perform private.refuse(403, 'ORG_REQUIRED', 'You are not an active member of this organization.');
   end if;
-  if v.is_guarded then
-    perform private.enter_guarded(p_user_id, v.organization_id, v.role, v.two_factor_enabled_at is not null, v.signed_in_at, v.last_active_at,
-      p_client_ip, p_session_id);
+  -- Joined above, the rules would cost every request the opening of one more table.
+  if v.is_guarded and not exists (
+    select from private.guards g where g.organization_id = v.organization_id
+      and private.meets_guard(g, v.role, v.two_factor_enabled_at is not null, v.signed_in_at, v.last_active_at, p_client_ip, v.password_changed_at))
+  then
+    perform private.meet_guard(v.organization_id, v.role, v.two_factor_enabled_at is not null, v.signed_in_at, v.last_active_at, p_client_ip,
+      v.password_changed_at, p_session_id);
   end if;
 
   perform
@@ -625,7 +641,7 @@ begin
 end
 $$;
 comment on function private.enter is
-  'Judges session, membership and the organization''s rules, and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED, and those of private.enter_guarded.';
+  'Judges session, membership and the organization''s rules, and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED, and those of private.refuse_guarded.';
 grant execute on function private.enter to kijko_server;
 
 -- Admits requests without a user: public routes, and work of the service itself.
@@ -4289,6 +4305,12 @@ $$;
 comment on function private.as_inet is 'The text as an address or network, null where it is none.';
 grant execute on function private.as_inet to authenticated;
 
+-- Go has parsed the address of a request through our server; this function parses it without the price of catching errors.
+create or replace function private.client_address(p_client_ip text) returns inet
+language sql immutable parallel safe
+return case when p_client_ip ~ '^[0-9a-f:.]+$' then (case when p_client_ip like '::ffff:%.%' then substr(p_client_ip, 8) else p_client_ip end)::inet end;
+comment on function private.client_address is 'The address of a request as our server passes it, or null where it is none.';
+
 -- Plpgsql, because SQL would be inlined, and the address parsed again for each entry.
 create or replace function private.is_listed(p_org_id uuid, p_address inet) returns boolean
 language plpgsql stable parallel safe
@@ -4299,58 +4321,44 @@ end
 $$;
 comment on function private.is_listed is 'Does an active entry of the organization''s allow-list name the address?';
 
--- Go has parsed the address of a request through our server; this function parses it without the price of catching errors.
-create or replace function private.client_address(p_client_ip text) returns inet
-language sql immutable parallel safe
-return case when p_client_ip ~ '^[0-9a-f:.]+$' then (case when p_client_ip like '::ffff:%.%' then substr(p_client_ip, 8) else p_client_ip end)::inet end;
-comment on function private.client_address is 'The address of a request as our server passes it, or null where it is none.';
+-- Postgres prepares an expression once a transaction, so its length is what the rules cost a request. This one is short: it only says that a
+-- session meets all rules. p_client_ip: '' says that the address was checked before (a socket that is checked again), null that it is
+-- unknown, which no list allows. Postgres inlines it into the statement that reads the row.
+create or replace function private.meets_guard(
+  g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text,
+  p_password_changed_at timestamptz
+) returns boolean
+language sql stable parallel safe
+return coalesce(least(p_signed_in_at + g.session_length, p_last_active_at + g.idle_length, p_password_changed_at + g.password_length) > now(), true)
+  and (p_has_second_factor or p_role <> all (g.second_factor_roles))
+  and (p_role = any (g.free_roles) or p_client_ip = ''
+    or case when p_client_ip ~ '^[0-9a-f:.]+$' then p_client_ip::inet end <<= any (g.networks));
+comment on function private.meets_guard is
+  'Does a session meet all of its organization''s rules? Where not true, judge_guard says which is broken. Callable by functions of ours only.';
 
--- One query returns all rules of an organization. p_client_ip: '' says that the address was checked before (a socket that is checked
--- again), null that it is unknown, which no list allows. Times of last use are written once a minute and some seconds late, so an idle
--- session gets that much more. Where people sign in at an external provider, a password opens nothing, however old it is.
+create or replace function private.is_outside(g private.guards, p_role text, p_client_ip text) returns boolean
+language sql immutable parallel safe
+return p_role <> all (g.free_roles) and p_client_ip is distinct from ''
+  and not coalesce(private.client_address(p_client_ip) <<= any (g.networks), false);
+comment on function private.is_outside is 'Is this an address that the allow-list does not admit for the role? Not where it was checked before.';
+
 create or replace function private.judge_guard(
-  p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text
+  g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text,
+  p_password_changed_at timestamptz
 ) returns text
 language plpgsql stable parallel safe
 as $$
-declare
-  v record;
-  v_unlisted boolean := false;
 begin
-  -- By keys only, so that Postgres keeps one plan for all callers instead of making one at each call.
-  select p.session_minutes, p.idle_minutes, p.require_second_factor, p.expiry_days, p.sso_enforced, p.ip_mode, p.ip_admin_bypass, pl.gates
-  into v
-  from public.subscriptions s
-  join public.plans pl on pl.id = private.plan_in_effect(s)
-  join public.security_policies p on p.organization_id = s.organization_id
-  where s.organization_id = p_org_id;
-
-  if 'security_policies' = any (v.gates) and (p_signed_in_at <= now() - make_interval(mins => v.session_minutes)
-    or v.idle_minutes > 0 and p_last_active_at <= now() - make_interval(mins => v.idle_minutes, secs => 70))
-  then
-    return 'SESSION_EXPIRED';
-  end if;
-  if v.ip_mode <> 'disabled' and p_client_ip is distinct from '' and 'ip_allow_list' = any (v.gates)
-    and not (v.ip_admin_bypass and p_role in ('owner', 'admin'))
-  then
-    v_unlisted := not private.is_listed(p_org_id, private.client_address(p_client_ip));
-    if v_unlisted and v.ip_mode = 'enforce' then
-      return 'IP_NOT_ALLOWED';
-    end if;
-  end if;
-  if 'security_policies' = any (v.gates) then
-    if not p_has_second_factor and (v.require_second_factor = 'all' or v.require_second_factor = 'admins' and p_role in ('owner', 'admin')) then
-      return 'TWO_FACTOR_SETUP_REQUIRED';
-    elsif v.expiry_days > 0 and not v.sso_enforced and exists (select from private.credentials c
-      where c.user_id = p_user_id and c.changed_at <= now() - make_interval(days => v.expiry_days))
-    then
-      return 'PASSWORD_EXPIRED';
-    end if;
-  end if;
-  return case when v_unlisted then 'warned' end;
+  return case
+    when p_signed_in_at + g.session_length <= now() or p_last_active_at + g.idle_length <= now() then 'SESSION_EXPIRED'
+    when g.ip_mode = 'enforce' and private.is_outside(g, p_role, p_client_ip) then 'IP_NOT_ALLOWED'
+    when not p_has_second_factor and p_role = any (g.second_factor_roles) then 'TWO_FACTOR_SETUP_REQUIRED'
+    when p_password_changed_at + g.password_length <= now() then 'PASSWORD_EXPIRED'
+    when g.ip_mode = 'warn' and private.is_outside(g, p_role, p_client_ip) then 'warned'
+  end;
 end
 $$;
-comment on function private.judge_guard is
+comment on function private.judge_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz) is
   'What the organization''s rules say of a session: the code of a refusal, warned for an address that is only to be noted, or null. Callable by functions of ours only.';
 
 create or replace function private.refuse_guarded(p_code text) returns void
@@ -4389,60 +4397,56 @@ create or replace function private.enter_guarded_key(p_org_id uuid, p_role text,
 language plpgsql volatile
 as $$
 declare
-  v public.security_policies;
+  v_mode text := (select g.ip_mode from private.guards g where g.organization_id = p_org_id and g.ip_mode <> 'disabled' and private.is_outside(g, p_role, p_client_ip));
 begin
-  select * into v from public.security_policies p where p.organization_id = p_org_id and p.ip_mode <> 'disabled' and private.has_gate(p_org_id, 'ip_allow_list');
-  if not found then
-    return;
-  end if;
-  if p_client_ip = '' or v.ip_admin_bypass and p_role in ('owner', 'admin') or private.is_listed(p_org_id, private.client_address(p_client_ip)) then
-    return;
-  elsif v.ip_mode = 'enforce' then
+  if v_mode = 'enforce' then
     perform private.refuse_guarded('IP_NOT_ALLOWED');
+  elsif v_mode = 'warn' then
+    perform private.warn_of_address(p_key_id, p_client_ip);
   end if;
-  perform private.warn_of_address(p_key_id, p_client_ip);
 end
 $$;
 comment on function private.enter_guarded_key is 'Holds an API key to its organization''s allow-list. Callable by functions of ours that admit keys only. Errors: 403 IP_NOT_ALLOWED.';
 
--- The branch of private.enter. A session that lacks a second factor or has an expired password may use the routes that fix it: the server
--- sets app.unrestricted for those routes (server/openapi, Operation.Unrestricted).
-create or replace function private.enter_guarded(
-  p_user_id uuid, p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz,
-  p_client_ip text, p_session_id uuid
+-- The rare branch of private.enter. A session that lacks a second factor or has an expired password may use the routes that fix it: the
+-- server sets app.unrestricted for those routes (server/openapi, Operation.Unrestricted).
+create or replace function private.meet_guard(
+  p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text,
+  p_password_changed_at timestamptz, p_session_id uuid
 ) returns void
 language plpgsql volatile
 as $$
 declare
-  v_verdict constant text := private.judge_guard(p_user_id, p_org_id, p_role, p_has_second_factor, p_signed_in_at, p_last_active_at, p_client_ip);
+  v_verdict constant text := (
+    select private.judge_guard(g, p_role, p_has_second_factor, p_signed_in_at, p_last_active_at, p_client_ip, p_password_changed_at)
+    from private.guards g where g.organization_id = p_org_id);
 begin
   if v_verdict = 'warned' then
     perform private.warn_of_address(p_session_id, p_client_ip);
-  elsif v_verdict is not null
-    and not (v_verdict in ('TWO_FACTOR_SETUP_REQUIRED', 'PASSWORD_EXPIRED') and current_setting('app.unrestricted', true) = 'on')
-  then
+  elsif not (v_verdict in ('TWO_FACTOR_SETUP_REQUIRED', 'PASSWORD_EXPIRED') and current_setting('app.unrestricted', true) = 'on') then
     perform private.refuse_guarded(v_verdict);
   end if;
 end
 $$;
-comment on function private.enter_guarded is 'Holds a session to its organization''s rules. Callable by private.enter only. Errors: as private.refuse_guarded.';
+comment on function private.meet_guard is
+  'Refuses a session that does not meet its organization''s rules, or has its address noted. Callable by private.enter only. Errors: as private.refuse_guarded.';
+drop function if exists private.enter_guarded(uuid, uuid, text, boolean, timestamptz, timestamptz, text, uuid);
+drop function if exists private.judge_guard(uuid, uuid, text, boolean, timestamptz, timestamptz, text);
 
 -- Returns the refusal of the claims of this request, or null, for callers past our server. Their address is unverified.
 create or replace function private.claims_refusal(p_user_id uuid, p_signed_in_at timestamptz, p_last_active_at timestamptz) returns text
 language plpgsql stable parallel safe
 as $$
-declare
-  v record;
 begin
-  select m.organization_id, m.role, u.two_factor_enabled_at is not null as has_second_factor into v
-  from public.memberships m
-  join public.users u on u.id = m.user_id
-  where m.user_id = p_user_id and m.is_guarded and m.status = 'active'
-    and m.organization_id = coalesce(private.claimed_org_id(), u.default_organization_id);
-  if not found then
-    return null;
-  end if;
-  return nullif(private.judge_guard(p_user_id, v.organization_id, v.role, v.has_second_factor, p_signed_in_at, p_last_active_at, null), 'warned');
+  return (
+    select nullif(private.judge_guard(g, m.role, u.two_factor_enabled_at is not null, p_signed_in_at, p_last_active_at, null,
+      u.password_changed_at), 'warned')
+    from public.memberships m
+    join public.users u on u.id = m.user_id
+    join private.guards g on g.organization_id = m.organization_id
+    where m.user_id = p_user_id and m.is_guarded and m.status = 'active'
+      and m.organization_id = coalesce(private.claimed_org_id(), u.default_organization_id)
+  );
 end
 $$;
 comment on function private.claims_refusal is 'The code of the refusal that the claims of this request meet, or null. Callable by functions of ours only.';
@@ -5254,6 +5258,8 @@ as $$
 declare
   v private.account_tokens;
 begin
+  -- The account before its links, as a claim does, which ends the other links of the account.
+  perform from public.users u where u.id = (select t.user_id from private.account_tokens t where t.token_hash = p_token_hash) for no key update;
   update private.account_tokens t set used_at = p_at
   where t.token_hash = p_token_hash and t.purpose = p_purpose and t.used_at is null and t.expires_at > p_at
     and (p_purpose = 'verify_email' or exists (select from public.users u where u.id = t.user_id and u.email = t.email))
@@ -5427,6 +5433,224 @@ comment on function private.finish_magic_link is
   'Signs in who holds the link of a mail. Judges: callable by the server only. Errors: 400 INVALID_TOKEN. Results: those of finish_sign_in.';
 grant execute on function private.finish_magic_link to kijko_server;
 
+-- A claimed account. The person who registered an address never proved to own it, and now its owner has: by an identity provider, by the
+-- link of a forgotten password or by a link to sign in. The registrant may be a stranger who waits for the owner to come, or the owner
+-- themselves, who never verified. So nothing that lets the registrant back in, or sends content to them, stays in force. What is only a
+-- secret ends. What is work pauses, and the owner switches it on again. docs/claimed-accounts.md decides table by table.
+
+-- The connections of organizations that the person owns: no content goes out, and none comes in under an access that they never gave.
+create or replace function private.pause_connections(p_orgs uuid[]) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v jsonb := '{}';
+  v_count integer;
+  i public.integrations;
+  v_id uuid;
+begin
+  update public.webhooks w set status = 'paused' where w.organization_id = any (p_orgs) and w.status = 'active';
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('webhooks', v_count);
+  -- Attempts that wait would go out after the webhook is switched on again. An attempt in flight ends by its lease.
+  update public.webhook_deliveries d set status = 'failed'
+  where d.organization_id = any (p_orgs) and d.status = 'pending' and d.lease_token is null;
+
+  update public.connectors c set status = 'inactive' where c.organization_id = any (p_orgs) and c.status <> 'inactive';
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('connectors', v_count);
+
+  -- An expired integration keeps its configuration and is reconnected by a consent. A synchronization in flight loses its lease.
+  v_count := 0;
+  for i in
+    select x.* from public.integrations x join public.integration_apps a on a.id = x.provider
+    where x.organization_id = any (p_orgs) and a.auth <> 'built_in' order by x.id for no key update of x
+  loop
+    perform private.revoke_integration(i.id);
+    delete from private.integration_secrets s where s.integration_id = i.id;
+    update public.integrations x
+    set status = 'expired', sync_requested_at = null, sync_token = null, sync_lease_until = null, sync_leases = 0 where x.id = i.id;
+    perform private.log_integration(i.id, null, 'warning', 'Paused, because the account of the owner was claimed. Connect it again.');
+    v_count := v_count + 1;
+  end loop;
+  v := v || jsonb_build_object('integrations', v_count);
+  delete from private.integration_states s where s.organization_id = any (p_orgs);
+
+  -- A directory makes its people members of a project. Its trigger gives the token back.
+  delete from private.directory_syncs d where d.organization_id = any (p_orgs);
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('directories', v_count);
+
+  -- Prompts go to the account that a key belongs to.
+  delete from private.provider_keys k where k.organization_id = any (p_orgs);
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('providerKeys', v_count);
+
+  -- Custom chunking posts every file to an address. The address stays in the settings; runs that have begun stop at it.
+  for v_id in select p.id from public.projects p where p.organization_id = any (p_orgs) and p.chunking_strategy = 'custom' order by p.id loop
+    perform private.cancel_active_run(v_id);
+    update public.projects p set chunking_strategy = 'semantic' where p.id = v_id;
+    v_count := coalesce((v ->> 'chunkingWebhooks')::integer, 0) + 1;
+    v := v || jsonb_build_object('chunkingWebhooks', v_count);
+  end loop;
+
+  -- Links to files of the audit log. Their schedules mail to the address of an active admin only, so they go on.
+  delete from private.audit_files f where f.organization_id = any (p_orgs);
+  return v;
+end
+$$;
+comment on function private.pause_connections is
+  'Pauses what connects organizations with the outside, and counts it. Judges: callable by definer functions of ours only.';
+
+-- All other people in the organizations that the person owns. A reactivation or another sending brings each of them back as they were.
+create or replace function private.pause_people(p_user_id uuid, p_orgs uuid[]) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v jsonb := '{}';
+  v_count integer;
+  v_guest record;
+begin
+  perform private.lock_organization(o) from unnest(p_orgs) o order by o;
+  update public.memberships m set status = 'inactive' where m.organization_id = any (p_orgs) and m.user_id <> p_user_id and m.status = 'active';
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('members', v_count);
+  update public.team_invitations i set status = 'cancelled' where i.organization_id = any (p_orgs) and i.status in ('pending', 'expired');
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('invitations', v_count);
+
+  delete from private.project_invitations i using public.project_members m
+  where m.id = i.member_id and m.organization_id = any (p_orgs) and m.accepted_at is null;
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('projectInvitations', v_count);
+
+  -- A deactivated member is no guest either. The row of a guest from outside is an invitation again, with its role and without a token.
+  v_count := 0;
+  for v_guest in
+    select m.id, m.project_id, m.organization_id, m.user_id
+    from public.project_members m join public.projects p on p.id = m.project_id
+    where m.organization_id = any (p_orgs) and m.accepted_at is not null and m.user_id <> p_user_id and p.user_id <> m.user_id
+      and not exists (select from public.memberships s where s.organization_id = m.organization_id and s.user_id = m.user_id)
+    order by m.project_id, m.id
+  loop
+    update public.project_members m set accepted_at = null, user_id = null where m.id = v_guest.id;
+    delete from private.project_invitations i where i.member_id = v_guest.id;
+    delete from public.project_stars s where s.user_id = v_guest.user_id and s.project_id = v_guest.project_id;
+    perform private.emit_removal('member_removed', v_guest.organization_id, v_guest.project_id, v_guest.user_id, null);
+    v_count := v_count + 1;
+  end loop;
+  return v || jsonb_build_object('guests', v_count);
+end
+$$;
+comment on function private.pause_people is
+  'Pauses all others in organizations of a person, and counts them. Judges: callable by definer functions of ours only.';
+
+-- One line for each kind that was counted; null where nothing was.
+create or replace function private.claim_lines(p_counts jsonb) returns text
+language sql immutable parallel safe
+return (
+  select string_agg(format('- %s %s', (p_counts ->> t.key)::integer, case when (p_counts ->> t.key)::integer = 1 then t.one else t.many end), E'\n' order by t.ord)
+  from (values
+    (1, 'members', 'member of your team was deactivated: reactivate them in Settings, Members.', 'members of your team were deactivated: reactivate them in Settings, Members.'),
+    (2, 'guests', 'guest of a project is a pending invitation again: send it again in the project.', 'guests of projects are pending invitations again: send them again in the project.'),
+    (3, 'invitations', 'invitation to your team was withdrawn: invite again.', 'invitations to your team were withdrawn: invite again.'),
+    (4, 'projectInvitations', 'open invitation to a project lost its link: send it again in the project.', 'open invitations to projects lost their links: send them again in the project.'),
+    (5, 'webhooks', 'webhook was paused: check its address, then activate it in Integrations.', 'webhooks were paused: check their addresses, then activate them in Integrations.'),
+    (6, 'connectors', 'custom connector was switched off: check its address, then save it in Integrations.', 'custom connectors were switched off: check their addresses, then save them in Integrations.'),
+    (7, 'integrations', 'integration was disconnected and keeps its settings: reconnect it in Integrations.', 'integrations were disconnected and keep their settings: reconnect them in Integrations.'),
+    (8, 'directories', 'directory was disconnected: connect it again in the project.', 'directories were disconnected: connect them again in the project.'),
+    (9, 'gitConnections', 'Git account was disconnected: connect it again.', 'Git accounts were disconnected: connect them again.'),
+    (10, 'providerKeys', 'key of a model provider was deleted: enter yours in Settings.', 'keys of model providers were deleted: enter yours in Settings.'),
+    (11, 'chunkingWebhooks', 'project chunks without its webhook: check the address, then choose custom chunking again.', 'projects chunk without their webhooks: check the addresses, then choose custom chunking again.'),
+    (12, 'habits', 'habit was switched off: switch it on in Habits.', 'habits were switched off: switch them on in Habits.'),
+    (13, 'reflexes', 'reflex was switched off: switch it on in Reflexes.', 'reflexes were switched off: switch them on in Reflexes.'),
+    (14, 'reflexSecrets', 'secret of an incoming webhook was deleted: make a new one in Reflexes.', 'secrets of incoming webhooks were deleted: make new ones in Reflexes.'),
+    (15, 'apiKeys', 'API key was revoked: create another one.', 'API keys were revoked: create others.')
+  ) t (ord, key, one, many)
+  where (p_counts ->> t.key)::integer > 0
+);
+comment on function private.claim_lines is 'What a claim paused and ended, a line a kind, and how to get it back.';
+
+create or replace function private.claim_account(p_user_id uuid, p_at timestamptz) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  u public.users;
+  v jsonb;
+  v_orgs uuid[];
+  v_count integer;
+  v_lines text;
+  v_elsewhere text;
+begin
+  -- Of simultaneous proofs one claims. The sign-in of the other is the owner's already, so nothing of it ends.
+  select * into u from public.users x where x.id = p_user_id for no key update;
+  if u.email_verified_at is not null then
+    return;
+  end if;
+  v_orgs := array(select m.organization_id from public.memberships m where m.user_id = u.id and m.role = 'owner' order by m.joined_at, m.id);
+
+  -- Ways in.
+  delete from private.credentials c where c.user_id = u.id;
+  delete from private.password_history h where h.user_id = u.id;
+  delete from private.identities i where i.user_id = u.id;
+  delete from private.account_tokens t where t.user_id = u.id and t.used_at is null;
+  delete from private.second_factors f where f.user_id = u.id;
+  delete from private.second_factor_setups f where f.user_id = u.id;
+  delete from private.second_factor_challenges c where c.user_id = u.id;
+  delete from private.backup_codes b where b.user_id = u.id;
+  delete from private.remembered_devices d where d.user_id = u.id;
+  select count(private.end_api_key(k.id, 'revoked')) into v_count from public.api_keys k where k.user_id = u.id and k.revoked_at is null;
+  v := jsonb_build_object('apiKeys', v_count);
+  perform private.revoke_session(s.id, 'account_claimed', p_at) from private.sessions s where s.user_id = u.id and s.revoked_at is null;
+
+  -- What acts for the person, in whatever organization.
+  update public.habits h set is_active = false where h.user_id = u.id and h.is_active;
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('habits', v_count);
+  update public.reflexes r set is_active = false where r.user_id = u.id and r.is_active;
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('reflexes', v_count);
+  delete from private.reflex_secrets s using public.reflexes r where r.id = s.reflex_id and r.user_id = u.id;
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('reflexSecrets', v_count);
+  delete from private.connection_states s where s.user_id = u.id or s.organization_id = any (v_orgs);
+  delete from private.integration_states s where s.user_id = u.id;
+  delete from private.repository_checks r where r.user_id = u.id;
+  delete from private.git_connections c where c.user_id = u.id;
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('gitConnections', v_count);
+
+  v := v || private.pause_people(u.id, v_orgs) || private.pause_connections(v_orgs);
+
+  -- An invitation's token is no proof of the address: the inviting person sees it as well. So the owner of the address begins in an
+  -- organization of their own, and decides about the others.
+  -- A person whose memberships are all inactive, or who has none, is treated at the sign-in as everywhere.
+  if v_orgs = '{}' and exists (select from public.memberships m where m.user_id = u.id and m.status = 'active') then
+    v_orgs := array[private.create_organization(private.personal_organization_name(u.first_name, u.last_name, u.email), u.id)];
+  end if;
+  if v_orgs <> '{}' and coalesce(u.default_organization_id <> all (v_orgs), true) then
+    update public.users x set default_organization_id = v_orgs[1] where x.id = u.id;
+  end if;
+  update public.users x set email_verified_at = p_at, two_factor_enabled_at = null where x.id = u.id;
+
+  v_lines := private.claim_lines(v);
+  v_elsewhere := (select string_agg('"' || private.one_line(o.name) || '"', ', ' order by o.name, o.id)
+    from public.memberships m join public.organizations o on o.id = m.organization_id where m.user_id = u.id and m.role <> 'owner');
+  v := (select coalesce(jsonb_object_agg(e.key, e.value), '{}') from jsonb_each(v) e where e.value <> '0');
+  perform private.audit('security.account_claimed', 'The owner of the address proved it for the first time; all that was set up before was paused or ended.',
+    v || '{"reason": "address_proven"}', null, o, u.id) from unnest(v_orgs) o;
+  if v_lines is not null or v_elsewhere is not null then
+    perform private.tell_security(u.id, 'Your account was secured', left(concat_ws(E'\n',
+        'You proved that this address is yours. Until now no proof was there, so a stranger may have used the account. All sessions ended. '
+          || 'What was set up before was paused. Switch on again what is yours:',
+        v_lines,
+        '- You are also a member of ' || v_elsewhere || '. Leave what you do not know in Settings, Members.'), 2000),
+      true, 'claimed:' || pg_current_xact_id(), v);
+  end if;
+end
+$$;
+comment on function private.claim_account is
+  'An unverified account becomes that of the person who proved to own its address. Judges: callable by definer functions of ours only.';
+
 -- Sign-in at an external identity provider. Keycloak or Supabase has signed a token, and the server has verified it. This file finds its
 -- person and its session. A known identity belongs to its person. Otherwise the identity is linked to an account with the same verified
 -- e-mail address. Otherwise a new person is created, with an organization of their own.
@@ -5565,26 +5789,6 @@ $$;
 comment on function private.provider_session is
   'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Judges: callable by the worker only.';
 grant execute on function private.provider_session to kijko_worker;
-
--- The person who registered this address never proved to own it; the person who signs in now did. So no credential of the first person may
--- open the account any longer. Otherwise a stranger could register another person's address and wait for its owner.
-create or replace function private.claim_account(p_user_id uuid, p_at timestamptz) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from private.credentials c where c.user_id = p_user_id;
-  delete from private.identities i where i.user_id = p_user_id;
-  delete from private.account_tokens t where t.user_id = p_user_id and t.used_at is null;
-  delete from private.second_factors f where f.user_id = p_user_id;
-  delete from private.backup_codes b where b.user_id = p_user_id;
-  delete from private.remembered_devices d where d.user_id = p_user_id;
-  perform private.end_api_key(k.id, 'revoked') from public.api_keys k where k.user_id = p_user_id and k.revoked_at is null;
-  perform private.revoke_session(s.id, 'account_claimed', p_at) from private.sessions s where s.user_id = p_user_id and s.revoked_at is null;
-  update public.users u set email_verified_at = p_at, two_factor_enabled_at = null where u.id = p_user_id;
-end
-$$;
-comment on function private.claim_account is
-  'An unverified account becomes that of the person who proved to own its address. Judges: callable by definer functions of ours only.';
 
 -- Finds or creates the account for an identity that is not known yet.
 create or replace function private.adopt_identity(p jsonb) returns uuid
@@ -6083,6 +6287,7 @@ begin
   update private.second_factor_challenges c set used_at = p_at where c.token_hash = v.token_hash;
   -- Five minutes have passed at most: the membership and the rules are checked as they are now.
   if not exists (select from public.memberships m where m.user_id = v.user_id and m.organization_id = v.organization_id and m.status = 'active') then
+    perform private.record_attempt(v.user_id, v.organization_id, '2fa', 'failed', 'Membership inactive', p ->> 'user_agent');
     return private.problem(403, 'MEMBERSHIP_INACTIVE', 'Your membership is not active at the moment. Please ask an administrator of your organization.');
   end if;
   v_problem := private.sign_in_policy_problem(v.user_id, v.organization_id, v.method, p ->> 'user_agent');
@@ -7196,6 +7401,91 @@ comment on function private.tg_credentials__keep_former is 'Trigger: keeps the h
 create or replace trigger _500_keep_former after update of changed_at on private.credentials
   for each row when (new.changed_at > old.changed_at) execute function private.tg_credentials__keep_former();
 
+-- private.guards, one row an organization, follows the tables that it is derived from: any writer of them has it derived once more in the
+-- same transaction. The row is locked first and derived by the next statement, whose snapshot is taken under the lock. So of two
+-- transactions that change different tables the later one sees both changes. private.plan_in_effect reads no clock; a plan that ended by
+-- time alone would have to be compared here as well.
+create or replace function private.derive_guard(p_org_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform from private.guards g where g.organization_id = p_org_id for update;
+  insert into private.guards as g (organization_id, session_length, idle_length, password_length, second_factor_roles, ip_mode, free_roles, networks)
+  select p.organization_id, case when h.has_policies then make_interval(mins => p.session_minutes) end,
+    -- Times of last use are written once a minute and some seconds late, so an idle session gets that much more.
+    case when h.has_policies and p.idle_minutes > 0 then make_interval(mins => p.idle_minutes, secs => 70) end,
+    -- Where people sign in at an external provider, a password opens nothing, however old it is.
+    case when h.has_policies and p.expiry_days > 0 and not p.sso_enforced then make_interval(days => p.expiry_days) end,
+    case when not h.has_policies or p.require_second_factor = 'none' then '{}' when p.require_second_factor = 'admins' then '{owner,admin}'
+      else '{owner,admin,member,viewer}' end::text[],
+    case when h.has_list then p.ip_mode else 'disabled' end,
+    case when not h.has_list or p.ip_mode = 'disabled' then '{owner,admin,member,viewer}' when p.ip_admin_bypass then '{owner,admin}' else '{}' end::text[],
+    case when h.has_list then array(select e.network from public.ip_allow_list_entries e where e.organization_id = p_org_id and e.is_active order by e.network)
+      else '{}' end
+  from public.security_policies p
+  left join public.subscriptions s on s.organization_id = p.organization_id
+  left join public.plans pl on pl.id = private.plan_in_effect(s)
+  cross join lateral (select coalesce('security_policies' = any (pl.gates), false) as has_policies, coalesce('ip_allow_list' = any (pl.gates), false) as has_list) h
+  where p.organization_id = p_org_id
+  on conflict (organization_id) do update set session_length = excluded.session_length, idle_length = excluded.idle_length,
+    password_length = excluded.password_length, second_factor_roles = excluded.second_factor_roles, ip_mode = excluded.ip_mode,
+    free_roles = excluded.free_roles, networks = excluded.networks
+    where g.* is distinct from excluded.*;
+end
+$$;
+comment on function private.derive_guard is 'Derives what an organization''s requests are held to. Judges: callable by triggers of ours only.';
+
+create or replace function private.tg__derive_guard() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- The deletion of the organization deletes the row.
+  if tg_op = 'DELETE' then
+    if exists (select from public.organizations o where o.id = old.organization_id) then
+      perform private.derive_guard(old.organization_id);
+    end if;
+    return null;
+  end if;
+  perform private.derive_guard(new.organization_id);
+  return null;
+end
+$$;
+comment on function private.tg__derive_guard is 'Trigger: the organization''s rules for requests follow its plan, policies and allow-list.';
+create or replace trigger _500_derive_guard after insert or update or delete on public.security_policies
+  for each row execute function private.tg__derive_guard();
+create or replace trigger _500_derive_guard after insert or update or delete on public.ip_allow_list_entries
+  for each row execute function private.tg__derive_guard();
+create or replace trigger _500_derive_guard after insert or update of plan_id, status or delete on public.subscriptions
+  for each row execute function private.tg__derive_guard();
+
+create or replace function private.tg_credentials__date_password() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_at constant timestamptz := case when tg_op <> 'DELETE' then new.changed_at end;
+begin
+  update public.users u set password_changed_at = v_at
+  where u.id = case tg_op when 'DELETE' then old.user_id else new.user_id end and u.password_changed_at is distinct from v_at;
+  return null;
+end
+$$;
+comment on function private.tg_credentials__date_password is 'Trigger: the age of the password stands beside the account, where a request reads it.';
+create or replace trigger _500_date_password after insert or update of changed_at or delete on private.credentials
+  for each row execute function private.tg_credentials__date_password();
+
+create or replace function private.tg_plans__derive_guards() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.derive_guard(s.organization_id) from public.subscriptions s
+  where private.plan_in_effect(s) = new.id order by s.organization_id;
+  return null;
+end
+$$;
+comment on function private.tg_plans__derive_guards is 'Trigger: a plan that includes rules, or no longer does, for each of its organizations.';
+create or replace trigger _500_derive_guards after update of gates on public.plans
+  for each row when (old.gates is distinct from new.gates) execute function private.tg_plans__derive_guards();
+
 -- Members read the policies. Members who manage the team also read the entries of the allow-list. All writing goes through functions, which
 -- make checks that a row alone does not allow: whether a change would lock its author out.
 grant execute on function private.assert_security_policies_row, private.assert_ip_allow_list_entries_row
@@ -7600,8 +7890,7 @@ create or replace trigger _200_judge_names before insert or update of email, fir
 
 -- Constraints of the tables use them, so migration 005 creates them; every writer of a row needs them.
 grant execute on function private.trimmed, private.is_plain, private.is_switches, private.is_patterns, private.refuse_row,
-  private.assert_projects_row, private.assert_project_members_row, private.assert_project_settings_row, private.assert_worktrees_row,
-  private.assert_worktree_branches_row, private.assert_project_activity_row
+  private.assert_projects_row, private.assert_project_members_row, private.assert_project_settings_row, private.assert_project_activity_row
   to anon, authenticated, service_role, kijko_server, kijko_worker;
 
 -- A person whose membership in an organization is deactivated is no guest of its projects either: their rows wait for the reactivation.
@@ -7963,7 +8252,7 @@ begin
 end
 $$;
 comment on function private.declare_installation is
-  'Keys: api_url (origin of webhook addresses), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, providers ({name: true} of model providers). Judges: callable by the server and the worker only.';
+  'Keys: api_url (origin of webhook addresses), context_days and token_price (contract 60, sections 2 and 3.2), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, providers ({name: true} of model providers). Judges: callable by the server and the worker only.';
 grant execute on function private.declare_installation to kijko_server, kijko_worker;
 
 create or replace function private.has_embedding() returns boolean
@@ -8019,6 +8308,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform private.assert_project_role(p_project_id, 'admin');
+  perform private.cancel_waiting_ingestions(p_project_id);
   perform private.cancel_active_run(p_project_id);
 end
 $$;
@@ -8188,8 +8478,9 @@ return jsonb_strip_nulls(jsonb_build_object('id', a.id, 'type', a.type,
   'description', a.description, 'timestamp', private.iso(a.created_at), 'metadata', a.metadata));
 comment on function private.activity_json is 'ActivityEvent of the contract, with the member that its user is, if any.';
 
-create or replace function private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb default null)
-returns void
+create or replace function private.record_activity(
+  p_project_id uuid, p_type text, p_description text, p_metadata jsonb default null, p_user_id uuid default null
+) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -8199,7 +8490,7 @@ declare
 begin
   select p.organization_id, p.user_id as owner_id, u.id as user_id, u.first_name, u.last_name, u.email, m into v
   from public.projects p
-  left join public.users u on u.id = private.user_id()
+  left join public.users u on u.id = coalesce(p_user_id, private.user_id())
   left join public.project_members m on m.project_id = p.id and m.user_id = u.id
   where p.id = p_project_id;
   -- No row for a project that is just being deleted.
@@ -8216,7 +8507,8 @@ begin
   a.user_email := coalesce(v.email, 'system@kijko.ai');
   a.description := left(p_description, 500);
   a.metadata := p_metadata;
-  a.once_key := case when p_type = 'view' then left(p_description, 400) || to_char(now() at time zone 'UTC', ' YYYY-MM-DD HH24') end;
+  a.once_key := case when p_type = 'view' then case when char_length(p_description) <= 400 then p_description
+    else encode(sha256(convert_to(p_description, 'UTF8')), 'hex') end || to_char(now() at time zone 'UTC', ' YYYY-MM-DD HH24') end;
   a.created_at := clock_timestamp();
   insert into public.project_activity (id, organization_id, project_id, type, user_id, user_name, user_email, description, metadata,
     once_key, created_at)
@@ -8230,7 +8522,7 @@ begin
 end
 $$;
 comment on function private.record_activity is
-  'Writes an entry for the caller (without one: the system) and tells the context''s room. Judges: callable by definer functions and triggers of ours only.';
+  'Writes an entry for p_user_id, else the caller (without one: the system), and tells the context''s room. Judges: callable by definer functions and triggers of ours only.';
 
 -- Called by the server after its answer: marks the caller as active, at most once a minute, and records an opened project.
 create or replace function private.touch_project(p_project_id uuid, p_viewed boolean default false) returns void
@@ -8261,10 +8553,11 @@ declare
 begin
   delete from public.project_activity where created_at < p_at - interval '400 days';
   get diagnostics v_count = row_count;
+  perform private.close_activity_days(p_at);
   return v_count;
 end
 $$;
-comment on function private.prune_activity is 'Retention of 400 days. Judges: callable by the worker only.';
+comment on function private.prune_activity is 'Retention of 400 days, and the numbers of days that have ended. Judges: callable by the worker only.';
 grant execute on function private.prune_activity to kijko_worker;
 
 -- Settings and the one manual text (contract 10, section 8). Three switches live in the project's own row and are only mirrored here.
@@ -8287,13 +8580,13 @@ return (
 comment on function private.settings_json is 'AdvancedSettingsConfig with the form''s remaining fields.';
 
 -- https, no credentials, and no address that is visibly private. The resolved address is checked again at each call.
-create or replace function private.is_public_url(p_url text) returns boolean
+create or replace function private.is_public_address(p_url text) returns boolean
 language plpgsql immutable parallel safe
 as $$
 declare
   v_host text := lower(substring(p_url from '^https://([^/?#@\s\\:\[\]]+)(?::[0-9]{1,5})?(?:[/?#][^\s\\]*)?$'));
 begin
-  if v_host is null or char_length(p_url) > 500 or v_host !~ '\.' or v_host ~ '(^|\.)(localhost|local|internal|home\.arpa)\.?$' then
+  if v_host is null or v_host !~ '\.' or v_host ~ '(^|\.)(localhost|local|internal|home\.arpa)\.?$' then
     return false;
   end if;
   -- A name that ends in digits would be read as an IPv4 address, in whatever notation.
@@ -8307,7 +8600,12 @@ begin
   return true;
 end
 $$;
-comment on function private.is_public_url is 'Is this an https address of a public host, as far as its text tells?';
+comment on function private.is_public_address is 'Is this an https address of a public host, as far as its text tells?';
+
+create or replace function private.is_public_url(p_url text) returns boolean
+language sql immutable parallel safe
+return char_length(p_url) <= 500 and private.is_public_address(p_url);
+comment on function private.is_public_url is 'Is this an https address of a public host, as far as its text tells, of at most 500 characters?';
 
 create or replace function private.store_webhook_secret(p_project_id uuid, p_sealed text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -8422,7 +8720,7 @@ $$;
 comment on function private.apply_settings is
   'Merges settings into a project, as the caller; true when the given sealed secret was stored with a new webhook URL.';
 
-grant execute on function private.settings_json, private.is_public_url, private.store_webhook_secret, private.merged_switches,
+grant execute on function private.settings_json, private.is_public_address, private.is_public_url, private.store_webhook_secret, private.merged_switches,
   private.apply_settings to authenticated;
 
 create or replace function api.get_project_settings(p jsonb) returns jsonb
@@ -9243,8 +9541,8 @@ begin
   v_free := 20000 - v_project.uploaded_files;
 
   for v in
-    select t.ord, coalesce(t.f ->> 'id', gen_random_uuid()::text)::uuid as id, t.f ->> 'name' as name, t.f ->> 'path' as path,
-      t.f ->> 'type' as type, (t.f ->> 'size')::bigint as size, t.f ->> 'checksum' as checksum, t.f ->> 'storageKey' as key,
+    select t.ord, t.f ->> 'id' as staged_id, coalesce(t.f ->> 'id', gen_random_uuid()::text)::uuid as id, t.f ->> 'name' as name,
+      t.f ->> 'path' as path, t.f ->> 'type' as type, (t.f ->> 'size')::bigint as size, t.f ->> 'checksum' as checksum, t.f ->> 'storageKey' as key,
       coalesce(t.f ->> 'storageProvider', 'local') as provider
     from jsonb_array_elements(p_files) with ordinality t (f, ord)
     order by t.ord
@@ -9273,6 +9571,11 @@ begin
           v_error := 'A project holds at most 20,000 files.';
         else
           v_free := v_free - 1;
+          -- One path is one file: what was ingested from there, and was perhaps removed since, is this file. A staged file has its id.
+          if v.staged_id is null then
+            v.id := coalesce((select c.id from public.context_files c where c.project_id = p_project_id and c.path collate "C" = v.path
+              and not exists (select from public.project_files f where f.id = c.id)), v.id);
+          end if;
           v_new := v_new || jsonb_build_object('id', v.id, 'ord', v.ord, 'parent_id', v_parent, 'path', v.path, 'type', v.type,
             'size', v.size, 'checksum', v.checksum, 'key', v.key, 'provider', v.provider);
         end if;
@@ -9454,27 +9757,35 @@ $$;
 comment on function private.free_text_name is
   'The title, or the first free of "title 2", "title 3" among a project''s texts. Judges: callable by definer functions of ours only.';
 
--- p: {projectId, title?, size, checksum, storageKey, storageProvider}: an extra text whose content the server has stored.
-create or replace function api.register_text_source(p jsonb) returns jsonb
+-- An extra text whose content the server has stored: {title?, size, checksum, storageKey, storageProvider}.
+create or replace function private.place_text(p_project_id uuid, p_text jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  v_project uuid;
-  v_title text := regexp_replace(coalesce(nullif(private.trimmed(p ->> 'title'), ''), 'Plain text'), '[/\\\u0001-\u001f\u007f-\u009f]', '-', 'g');
+  v_title text := regexp_replace(coalesce(nullif(private.trimmed(p_text ->> 'title'), ''), 'Plain text'), '[/\\\u0001-\u001f\u007f-\u009f]', '-', 'g');
   v_name text;
   v_result jsonb;
 begin
-  perform private.refuse_strangers('Texts are added through the API.');
-  v_project := private.path_project(p, 'developer');
   v_title := case when v_title in ('.', '..') then 'Plain text' else left(v_title, 240) end;
-  perform pg_advisory_xact_lock(hashtextextended('project files ' || v_project, 0));
-  v_name := private.free_text_name(v_project, v_title);
-  v_result := private.place_files(v_project, jsonb_build_array((p - 'projectId') || jsonb_build_object('name', v_name,
+  perform pg_advisory_xact_lock(hashtextextended('project files ' || p_project_id, 0));
+  v_name := private.free_text_name(p_project_id, v_title);
+  v_result := private.place_files(p_project_id, jsonb_build_array(p_text || jsonb_build_object('name', v_name,
     'path', 'texts/' || v_name, 'type', 'text/plain')), 'text');
   if jsonb_array_length(v_result -> 'errors') > 0 then
     perform private.refuse_field('title', v_result -> 'errors' -> 0 ->> 'error');
   end if;
   return v_result -> 'placed' -> 0;
+end
+$$;
+comment on function private.place_text is
+  'Registers a stored text under texts/, with a number where its title is taken. Judges: callable by definer functions that have judged the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
+
+create or replace function api.register_text_source(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.refuse_strangers('Texts are added through the API.');
+  return private.place_text(private.path_project(p, 'developer'), p - 'projectId');
 end
 $$;
 comment on function api.register_text_source is
@@ -9541,39 +9852,74 @@ comment on function private.unreferenced_blobs is 'The keys that no row names an
 grant execute on function private.unreferenced_blobs to kijko_worker, kijko_server;
 
 -- The source-file tree (contract 10, section 15.5): names among siblings are unique without regard to case, order is a position among
--- siblings, and fetched files are read-only. Path, cycle and parent rules are the table's triggers. These functions are definer functions
--- because no request role may read the storage key, a column of the same rows; each authorizes the caller in its first line.
+-- siblings, and fetched files are read-only; sources/functions.sql says where those come from. Path, cycle and parent rules are the table's
+-- triggers. These functions are definer functions because no request role may read the storage key, a column of the same rows; each
+-- authorizes the caller in its first line.
 
 create or replace function private.file_extension(p_name text, p_is_folder boolean) returns text
 language sql immutable parallel safe
 return case when p_is_folder or strpos(p_name, '.') = 0 then '' else substring(p_name from '\.([^.]*)$') end;
 comment on function private.file_extension is 'Text after the last dot; "" without one and for folders.';
 
-create or replace function private.source_file_json(f public.project_files) returns jsonb
+create or replace function private.tree_node_json(
+  p_id uuid, p_name text, p_size bigint, p_is_folder boolean, p_parent_id uuid, p_order bigint
+) returns jsonb
 language sql stable parallel safe
-return jsonb_strip_nulls(jsonb_build_object('id', f.id, 'name', f.name, 'extension', private.file_extension(f.name, f.is_folder),
-  'size', f.size, 'order', f.position, 'isFolder', case when f.is_folder then true end,
-  'type', case when f.is_folder then 'folder' else case lower(private.file_extension(f.name, false))
+return jsonb_strip_nulls(jsonb_build_object('id', p_id, 'name', p_name, 'extension', private.file_extension(p_name, p_is_folder),
+  'size', p_size, 'order', p_order, 'isFolder', case when p_is_folder then true end,
+  'type', case when p_is_folder then 'folder' else case lower(private.file_extension(p_name, false))
     when 'ts' then 'typescript' when 'tsx' then 'typescript' when 'js' then 'javascript' when 'jsx' then 'javascript' when 'json' then 'json'
     when 'md' then 'markdown' when 'mdx' then 'markdown' when 'css' then 'css' when 'scss' then 'css' when 'sass' then 'css'
     when 'less' then 'css' when 'html' then 'html' when 'htm' then 'html' when 'py' then 'python' else 'other' end end))
   -- Null at the root, not absent: the client compares with null.
-  || jsonb_build_object('parentId', f.parent_id);
-comment on function private.source_file_json is 'SourceFile of the contract.';
+  || jsonb_build_object('parentId', p_parent_id);
+comment on function private.tree_node_json is 'SourceFile of the contract.';
 
+create or replace function private.source_file_json(f public.project_files) returns jsonb
+language sql stable parallel safe
+return private.tree_node_json(f.id, f.name, f.size, f.is_folder, f.parent_id, f.position);
+comment on function private.source_file_json is 'SourceFile of a row with a name and a place of its own.';
+
+-- Files and folders that only repositories have come after the stored siblings, by name.
 create or replace function api.list_source_files(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_project uuid := private.path_project(p);
-  v_reads boolean := private.has_project_role(v_project, 'viewer');
+  v_search text := lower(private.trimmed(coalesce(p ->> 'search', '')));
+  v_parent uuid := private.as_uuid(nullif(p ->> 'parentId', ''));
 begin
+  if not private.has_project_role(v_project, 'viewer') then
+    return '[]';
+  end if;
   return (
-    select coalesce(jsonb_agg(private.source_file_json(f) order by f.parent_id nulls first, f.position, f.name, f.id), '[]')
-    from public.project_files f
-    where f.project_id = v_project and v_reads
-      and (coalesce(p ->> 'parentId', '') = '' or f.parent_id = private.as_uuid(p ->> 'parentId'))
-      and (private.trimmed(coalesce(p ->> 'search', '')) = '' or f.name ilike private.like_pattern(private.trimmed(p ->> 'search')))
+    with folder as materialized (
+      select f.id, f.path from private.fetched_folders(v_project) f
+    ), place as materialized (
+      select f.id, f.path from folder f
+      union all select s.id, s.path from public.project_files s where s.project_id = v_project and s.is_folder
+    ), stored as materialized (
+      select coalesce(s.parent_id, '00000000-0000-0000-0000-000000000000') as parent_id, count(*) as siblings
+      from public.project_files s where s.project_id = v_project group by 1
+    ), fetched as (
+      select c.id, c.path, c.bytes, false as is_folder from public.context_files c
+      where c.project_id = v_project and not c.is_hidden and c.upload_id is null and c.origin in ('repository', 'manual')
+        and not exists (select from public.project_files s where s.project_id = v_project and s.path = c.path)
+      union all select f.id, f.path, 0, true from folder f
+    ), named as (
+      select f.*, regexp_replace(f.path, '^.*/', '') as name, l.id as parent_id
+      from fetched f left join place l on strpos(f.path, '/') > 0 and l.path = left(f.path, -strpos(reverse(f.path), '/'))
+    ), node as (
+      select s.parent_id, s.position::bigint as place, s.name, s.id, private.source_file_json(s) as item
+      from public.project_files s where s.project_id = v_project
+      union all
+      select n.parent_id, coalesce(t.siblings, 0), n.name, n.id,
+        private.tree_node_json(n.id, n.name, n.bytes, n.is_folder, n.parent_id, coalesce(t.siblings, 0))
+      from named n left join stored t on t.parent_id = coalesce(n.parent_id, '00000000-0000-0000-0000-000000000000')
+    )
+    select coalesce(jsonb_agg(n.item order by n.parent_id nulls first, n.place, n.name, n.id), '[]') from node n
+    where (coalesce(p ->> 'parentId', '') = '' or n.parent_id = v_parent)
+      and (v_search = '' or strpos(lower(n.name), v_search) > 0)
   );
 end
 $$;
@@ -9591,7 +9937,9 @@ begin
     perform private.refuse_field('name', 'A name has 1 to 255 characters and no slash.');
   elsif exists (select from public.project_files f where f.project_id = p_project_id
       and coalesce(f.parent_id, '00000000-0000-0000-0000-000000000000') = coalesce(p_parent_id, '00000000-0000-0000-0000-000000000000')
-      and lower(f.name) = lower(v_name) and f.id is distinct from p_exclude_id) then
+      and lower(f.name) = lower(v_name) and f.id is distinct from p_exclude_id)
+    or private.is_fetched_path(p_project_id, concat_ws('/', (select f.path from public.project_files f where f.project_id = p_project_id
+      and f.id = p_parent_id), v_name), p_exclude_id) then
     perform private.refuse(409, 'FILE_EXISTS', format('"%s" exists there already.', v_name), 'name');
   end if;
   return v_name;
@@ -9607,6 +9955,9 @@ declare
 begin
   if p_parent_id is not null and not exists (select from public.project_files f
     where f.project_id = p_project_id and f.id = v_id and f.is_folder and f.origin <> 'repository') then
+    if exists (select from private.fetched_folders(p_project_id) f where f.id = v_id) then
+      perform private.refuse(403, 'FORBIDDEN', 'Folders of a repository are read-only here.', 'parentId');
+    end if;
     perform private.refuse_field('parentId', 'The parent must be a folder of this project.');
   end if;
   return v_id;
@@ -9654,9 +10005,11 @@ declare
   f public.project_files;
 begin
   select * into f from public.project_files where project_id = v_project and id = private.as_uuid(p ->> 'fileId');
-  if not found then
+  if not found and not exists (select from public.context_files c where c.project_id = v_project and c.id = private.as_uuid(p ->> 'fileId')
+      and not c.is_hidden and c.upload_id is null)
+    and not exists (select from private.fetched_folders(v_project) d where d.id = private.as_uuid(p ->> 'fileId')) then
     perform private.refuse(404, 'FILE_NOT_FOUND', 'This file does not exist.');
-  elsif f.origin = 'repository' then
+  elsif f.id is null or f.origin = 'repository' then
     perform private.refuse(403, 'FORBIDDEN', 'Files of a repository are read-only here.');
   end if;
   return f;
@@ -9718,66 +10071,6 @@ end
 $$;
 comment on function api.delete_source_file is 'DELETE /projects/{projectId}/source-files/{fileId}: 204; a folder takes its content along. Judges: developer in the project.';
 grant execute on function api.delete_source_file to authenticated;
-
--- Worktrees and branches as the dashboard shows them (contract 10, section 16).
-
-create or replace function private.humanized(p_at timestamptz, p_now timestamptz default now()) returns text
-language sql stable parallel safe
-return case
-  when p_at is null then 'No commits yet'
-  when p_now - p_at < interval '1 minute' then 'just now'
-  when p_now - p_at < interval '1 hour' then floor(extract(epoch from p_now - p_at) / 60)::integer || 'm ago'
-  when p_now - p_at < interval '1 day' then floor(extract(epoch from p_now - p_at) / 3600)::integer || 'h ago'
-  when p_now - p_at < interval '7 days' then floor(extract(epoch from p_now - p_at) / 86400)::integer || 'd ago'
-  else to_char(p_at at time zone 'UTC', 'YYYY-MM-DD') end;
-comment on function private.humanized is 'How long ago, as the client shows commits.';
-
-create or replace function private.worktree_json(w public.worktrees) returns jsonb
-language sql stable parallel safe
-return (
-  select jsonb_build_object('id', w.id, 'name', w.name, 'path', w.path, 'isActive', w.is_active,
-    'branches', coalesce(jsonb_agg(jsonb_build_object('name', b.name, 'isDefault', b.is_default, 'isCurrent', b.is_current,
-      'lastCommit', private.humanized(b.last_commit_at)) order by b.created_at, b.id), '[]'),
-    'currentBranch', coalesce(max(b.name) filter (where b.is_current), 'main'))
-  from public.worktree_branches b where b.worktree_id = w.id
-);
-comment on function private.worktree_json is 'WorktreeWithBranches of the contract.';
-grant execute on function private.humanized, private.worktree_json to authenticated;
-
-create or replace function private.worktrees_json(p_project_id uuid) returns jsonb
-language sql stable parallel safe
-return (
-  select coalesce(jsonb_agg(private.worktree_json(w) order by w.is_default desc, w.created_at, w.id), '[]')
-  from public.worktrees w where w.project_id = p_project_id
-);
-comment on function private.worktrees_json is 'All worktrees of a project, default first.';
-grant execute on function private.worktrees_json to authenticated;
-
-create or replace function api.list_worktrees(p jsonb) returns jsonb
-language sql stable
-return private.worktrees_json(private.path_project(p));
-comment on function api.list_worktrees is 'GET /projects/{projectId}/worktrees: WorktreeWithBranches[]. An auditor''s list is empty.';
-
-create or replace function api.list_all_worktrees(p jsonb) returns jsonb
-language plpgsql stable
-as $$
-declare
-  v_ids uuid[] := array(select private.as_uuid(i) from jsonb_array_elements_text(private.as_array(p -> 'projectIds', 'projectIds')) i);
-begin
-  return (
-    select coalesce(jsonb_agg(jsonb_build_object('projectId', x.id, 'worktrees', private.worktrees_json(x.id)) order by x.updated_at desc, x.id), '[]')
-    from (
-      select q.id, q.updated_at from public.projects q
-      where case when cardinality(v_ids) > 0 then q.id = any (v_ids) else q.organization_id = private.org_id()
-        or q.id = any ((select private.guest_project_ids())::uuid[]) end
-      order by q.updated_at desc, q.id limit 500
-    ) x
-  );
-end
-$$;
-comment on function api.list_all_worktrees is
-  'GET /worktrees: [{projectId, worktrees}] of the visible projects, newest first, at most 500, or of the named ones.';
-grant execute on function api.list_worktrees, api.list_all_worktrees to authenticated;
 
 -- Estimates the cost of an ingestion (contract 10, section 7.4): a forecast in exact decimal arithmetic, in euro cents. Stored numbers are
 -- measured and differ.
@@ -10856,11 +11149,6 @@ create or replace trigger _800_removed after delete on public.staged_files refer
 create or replace trigger _800_changed after update on public.staged_files referencing old table as before_change new table as after_change
   for each statement execute function private.tg_staged_files__count();
 
-create or replace trigger _100_touch before update on public.worktrees
-  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
-create or replace trigger _100_touch before update on public.worktree_branches
-  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
-
 -- Who sees and writes which rows of projects (contract 10, sections 5 and 21.5). The sets are read once a statement; a child row looks up
 -- its project by primary key, under the project's own policy.
 
@@ -10949,14 +11237,6 @@ create policy delete_developer on public.project_files for delete to authenticat
 grant select (id, organization_id, user_id, name, path, mime_type, size, checksum, created_at) on public.staged_files to authenticated;
 create policy select_own on public.staged_files for select to authenticated using (user_id = (select private.user_id()));
 
-grant select on public.worktrees, public.worktree_branches to authenticated;
-create policy select_reader on public.worktrees for select to authenticated
-  using (exists (select from public.projects p where p.id = project_id)
-    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
-create policy select_reader on public.worktree_branches for select to authenticated
-  using (exists (select from public.projects p where p.id = project_id)
-    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
-
 -- project_activity: all entries for owner, admin, manager and auditor; their own entries for other members. No role writes.
 grant select on public.project_activity to authenticated;
 create policy select_overseer on public.project_activity for select to authenticated
@@ -10983,7 +11263,7 @@ comment on function private.phase_labels is 'The five phases in order, with what
 create or replace function private.is_retryable_code(p_code text) returns boolean
 language sql immutable parallel safe
 return p_code <> all (array['AUTH_FAILED', 'PERMISSION_DENIED', 'INVALID_CREDENTIALS', 'REPO_NOT_FOUND', 'BRANCH_NOT_FOUND',
-  'INVALID_FORMAT', 'QUOTA_EXCEEDED', 'RATE_LIMITED', 'USER_CANCELLED']);
+  'INVALID_FORMAT', 'QUOTA_EXCEEDED', 'RATE_LIMITED', 'USER_CANCELLED', 'CONTEXT_TOO_LARGE']);
 comment on function private.is_retryable_code is 'May a run that failed with this code be retried without changing anything?';
 
 create or replace function private.metrics_json(r public.ingestion_runs) returns jsonb
@@ -11218,14 +11498,9 @@ declare
   v_project public.projects := private.assert_startable(p_project_id, p_force);
   r public.ingestion_runs;
 begin
-  insert into public.ingestion_runs (organization_id, project_id, message, estimated_completion_at, options, started_by)
-  values (v_project.organization_id, p_project_id, 'Waiting for a free worker',
-    now() + make_interval(secs => private.estimate_run_seconds(v_project)),
-    jsonb_build_object('force', p_force, 'exclusions', coalesce(
-      (select to_jsonb(i.exclusions) from public.project_indexes i where i.project_id = p_project_id), '[]')),
-    private.user_id())
-  returning * into r;
+  r := private.insert_run(p_project_id, jsonb_build_object('force', p_force), private.user_id());
   perform private.consume_quota(v_project.organization_id, 'ingestions', 1);
+  perform private.record_activity(p_project_id, 'ingestion', 'started an ingestion', jsonb_build_object('runId', r.id));
   return private.start_answer(r);
 end
 $$;
@@ -11388,6 +11663,20 @@ comment on function private.like_prefix is 'A pattern for like that finds texts 
 -- The calls of the worker. A worker runs an ingestion under a lease that is a column of the run's row: every write names the lease owner,
 -- and changes nothing once the lease or the run is gone. The worker has no right on any table of ingestion.
 
+-- What a run covers: {} for all sources; {"repositoryIds", "fileIds", "manual"} for these; {"rollback": N} or {"refresh": true} for none, only
+-- the current set is indexed again. A recovery keeps the scope of the run that failed in its options.
+create or replace function private.run_scope(r public.ingestion_runs) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return coalesce(r.options -> 'scope',
+    (select i.sources from public.context_ingestions i
+      where i.organization_id = r.organization_id and i.project_id = r.project_id and i.run_id = r.id),
+    '{}');
+end
+$$;
+comment on function private.run_scope is 'The sources that a run reads. Judges: callable by definer functions of ours only.';
+
 -- Leases an open run that no worker holds, and returns all that is needed to work on it; null when there is no such run. A lease that
 -- expired means that a worker was lost: three times the run goes on, the fourth time it fails.
 create or replace function private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb
@@ -11417,7 +11706,7 @@ begin
     'runId', r.id, 'organizationId', r.organization_id, 'projectId', r.project_id, 'projectName', p.name,
     'phase', r.phase, 'percent', r.percent, 'attempt', r.attempt, 'restarts', r.restarts, 'startedAt', r.started_at,
     'parentRunId', r.parent_run_id, 'startedBy', r.started_by,
-    'metrics', private.metrics_json(r), 'options', r.options, 'checkpoint', r.checkpoint, 'detail', r.detail,
+    'metrics', private.metrics_json(r), 'options', r.options, 'scope', private.run_scope(r), 'checkpoint', r.checkpoint, 'detail', r.detail,
     'originalTokens', r.tokens_processed,
     'strategy', p.chunking_strategy, 'anonymizeSecrets', p.anonymize_secrets, 'includeMetadata', p.include_metadata,
     'metadataOptions', s.metadata_options, 'outputFormat', s.output_format, 'embeddingModel', s.embedding_model,
@@ -11425,7 +11714,8 @@ begin
     'webhookUrl', s.webhook_url,
     'webhookSecret', (select w.sealed from private.project_webhook_secrets w where w.project_id = r.project_id),
     'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'provider', t.provider, 'url', t.repository_url,
-        'name', t.repository_name, 'branch', t.branch, 'includePaths', t.include_paths, 'excludePaths', t.exclude_paths)
+        'name', t.repository_name, 'branch', t.branch, 'includePaths', t.include_paths, 'excludePaths', t.exclude_paths,
+        'prefix', t.path_prefix)
         order by t.created_at, t.id), '[]')
       from public.project_repositories t where t.project_id = r.project_id),
     'files', (select coalesce(jsonb_agg(jsonb_build_object('id', f.id, 'path', f.path, 'origin', f.origin, 'size', f.size,
@@ -11510,6 +11800,20 @@ begin
   if not found then
     return false;
   end if;
+  -- The worker has asked before it changed anything.
+  if private.overflows_context(p_run_id) then
+    perform private.write_failure(p_run_id, 'CONTEXT_TOO_LARGE', 'A context holds at most 100,000 files. Leave some sources or folders out.');
+    return true;
+  end if;
+  perform private.commit_ingestion(p_run_id);
+  update public.ingestion_runs set index_run_id = (p ->> 'index')::uuid where id = p_run_id;
+  update public.project_repositories t set path_prefix = c.prefix
+  from public.ingestion_runs r, jsonb_each_text(coalesce(p #> '{checkpoint,prefixes}', '{}')) as c (id, prefix)
+  where r.id = p_run_id and t.project_id = r.project_id and t.id::text = c.id and t.path_prefix is null;
+  -- What left the current set while the run went on is no part of its index either.
+  delete from public.run_files f using public.ingestion_runs r
+  where r.id = p_run_id and f.organization_id = r.organization_id and f.run_id = coalesce(r.index_run_id, r.id)
+    and not exists (select from public.context_files c where c.project_id = r.project_id and c.path = f.path collate "C" and not c.is_hidden);
   perform private.write_completion(p_run_id, p);
   return true;
 end
@@ -11569,7 +11873,8 @@ comment on function private.assert_lease is 'The run''s organization, if the cal
 
 create or replace function private.store_files(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[],
-  p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[]
+  p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[],
+  p_savings jsonb[], p_plans bytea[]
 ) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -11577,9 +11882,13 @@ declare
   v_org uuid := private.assert_lease(p_run_id, p_owner);
 begin
   insert into public.run_files (organization_id, run_id, id, position, source, repository_id, path, language, category, bytes, tokens,
-    optimized_tokens, hash, metadata)
-  select v_org, p_run_id, t.*
-  from unnest(p_ids, p_positions, p_sources, p_repositories, p_paths, p_languages, p_categories, p_bytes, p_tokens, p_optimized, p_hashes, p_metadata) as t;
+    optimized_tokens, hash, metadata, removed, lost, kept, plan)
+  select v_org, p_run_id, t.id, t.position, t.source, t.repository, t.path, t.language, t.category, t.bytes, t.tokens, t.optimized, t.hash,
+    t.metadata, array(select e::integer from jsonb_array_elements_text(t.savings -> 'removed') e), (t.savings ->> 'lost')::integer,
+    (t.savings ->> 'kept')::integer, t.plan
+  from unnest(p_ids, p_positions, p_sources, p_repositories, p_paths, p_languages, p_categories, p_bytes, p_tokens, p_optimized, p_hashes, p_metadata,
+    p_savings, p_plans)
+    as t (id, position, source, repository, path, language, category, bytes, tokens, optimized, hash, metadata, savings, plan);
 end
 $$;
 comment on function private.store_files is 'Files of a leased run. Judges: callable by the worker only, for the run it holds.';
@@ -11635,8 +11944,7 @@ declare
 begin
   perform private.assert_lease(p_run_id, p_owner);
   for v_table in
-    select c.oid, t.columns from (values ('run_files', ''), ('chunks', ''), ('chunk_terms', '(organization_id, run_id, chunk_id)'), ('graph_nodes', ''),
-      ('graph_links', '')) t (name, columns)
+    select c.oid, t.columns from (values ('run_files', ''), ('chunks', ''), ('chunk_terms', '(organization_id, run_id, chunk_id)')) t (name, columns)
     join pg_catalog.pg_class c on c.oid = ('public.' || t.name)::regclass
     where pg_relation_size(c.oid) > 2 * c.relpages::bigint * current_setting('block_size')::bigint
   loop
@@ -11647,36 +11955,7 @@ end
 $$;
 comment on function private.survey_tables is 'Renews the statistics of tables that a leased run has doubled. Judges: callable by the worker only, for the run it holds.';
 
-create or replace function private.store_nodes(
-  p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_kinds text[], p_names text[], p_qualified text[], p_starts integer[],
-  p_ends integer[], p_metadata jsonb[]
-) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_org uuid := private.assert_lease(p_run_id, p_owner);
-begin
-  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name, start_line, end_line, metadata)
-  select v_org, p_run_id, t.* from unnest(p_ids, p_files, p_kinds, p_names, p_qualified, p_starts, p_ends, p_metadata) as t;
-end
-$$;
-comment on function private.store_nodes is 'Graph nodes of a leased run. Judges: callable by the worker only, for the run it holds.';
-
-create or replace function private.store_links(
-  p_run_id uuid, p_owner uuid, p_from uuid[], p_to uuid[], p_kinds text[], p_weights integer[]
-) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_org uuid := private.assert_lease(p_run_id, p_owner);
-begin
-  insert into public.graph_links (organization_id, run_id, from_id, to_id, kind, weight)
-  select v_org, p_run_id, t.* from unnest(p_from, p_to, p_kinds, p_weights) as t;
-end
-$$;
-comment on function private.store_links is 'Graph links of a leased run. Judges: callable by the worker only, for the run it holds.';
-
--- Deletes the output of a phase before the phase runs again. `chunks`: files and chunks (phase 4); `index`: terms and graph (phase 5).
+-- Deletes the output of a phase before the phase runs again. `chunks`: files and chunks (phase 4); `index`: terms (phase 5).
 create or replace function private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) returns bigint
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -11696,8 +11975,7 @@ declare
   v_count bigint;
 begin
   -- Children before parents, so that no cascade does the work row by row.
-  foreach v_table in array case p_what when 'index' then array['graph_links', 'graph_nodes', 'chunk_terms']
-    else array['graph_links', 'graph_nodes', 'chunk_terms', 'chunks', 'run_files'] end
+  foreach v_table in array case p_what when 'index' then array['chunk_terms'] else array['chunk_terms', 'chunks', 'run_files'] end
   loop
     execute format('delete from public.%1$I where ctid = any (array(
       select ctid from public.%1$I where organization_id = $1 and run_id = $2 limit $3))', v_table)
@@ -11770,8 +12048,375 @@ as $$
       and c.parent_run_id = r.id and c.outcome = 'open'))
 $$;
 comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
-grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.survey_tables, private.store_nodes, private.store_links,
+grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.survey_tables,
   private.clear_run, private.drop_run_rows, private.sample_search, private.read_chunks, private.live_checkpoints to kijko_worker;
+
+-- The calls by which a run builds on its predecessors: it stores original texts and what it found, reads what is known already, and changes
+-- only rows of changed files. All of them check the lease as those of storage.sql do.
+
+-- Does a run of this scope replace what this source contributed before? Files and texts only add or modify.
+create or replace function private.covers(p_scope jsonb, p_origin text, p_repository_id uuid) returns boolean
+language sql immutable parallel safe
+return case
+  when p_scope ? 'rollback' or p_scope ? 'refresh' then false
+  when p_origin = 'repository' then p_scope = '{}' or coalesce(p_scope -> 'repositoryIds' ? p_repository_id::text, false)
+  else false end;
+comment on function private.covers is 'Does a run of this scope replace all that a source contributed to the current set?';
+
+create or replace function private.lease_project(p_run_id uuid, p_owner uuid) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_lease(p_run_id, p_owner);
+  return (select project_id from public.ingestion_runs where id = p_run_id);
+end
+$$;
+comment on function private.lease_project is
+  'The run''s project, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Judges: callable by definer functions of ours only.';
+
+-- Which contents must still be sent. Those that are here already count as new, so that the sweep of unused contents spares them.
+create or replace function private.missing_blobs(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns setof bytea
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+begin
+  update public.content_blobs set created_at = now()
+  where project_id = v_project and hash = any (p_hashes) and created_at < now() - interval '10 minutes';
+  return query
+    select distinct h from unnest(p_hashes) h
+    where not exists (select from public.content_blobs b where b.project_id = v_project and b.hash = h);
+end
+$$;
+comment on function private.missing_blobs is 'Contents that the project does not have yet. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.store_blobs(
+  p_run_id uuid, p_owner uuid, p_hashes bytea[], p_contents bytea[], p_binary boolean[], p_tokens bigint[], p_lines integer[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+begin
+  insert into public.content_blobs (organization_id, project_id, hash, content, is_binary, tokens, lines)
+  select v_org, v_project, t.* from unnest(p_hashes, p_contents, p_binary, p_tokens, p_lines) as t
+  on conflict (project_id, hash) do nothing;
+end
+$$;
+comment on function private.store_blobs is 'Contents of a leased run''s files. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.read_blobs(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns table (hash bytea, content bytea)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+begin
+  return query select b.hash, b.content from public.content_blobs b where b.project_id = v_project and b.hash = any (p_hashes);
+end
+$$;
+comment on function private.read_blobs is 'Contents by hash. Judges: callable by the worker only, for the run it holds.';
+
+-- With p_first the manifest begins again, so that a repeated attempt leaves nothing of an earlier one.
+create or replace function private.store_manifest(
+  p_run_id uuid, p_owner uuid, p_first boolean, p_paths text[], p_hashes bytea[], p_origins text[], p_repositories uuid[], p_languages text[],
+  p_binary boolean[], p_bytes bigint[], p_tokens bigint[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_lease(p_run_id, p_owner);
+  if p_first then
+    delete from private.run_manifests where run_id = p_run_id;
+  end if;
+  insert into private.run_manifests (run_id, path, hash, origin, repository_id, language, is_binary, bytes, tokens)
+  select p_run_id, t.* from unnest(p_paths, p_hashes, p_origins, p_repositories, p_languages, p_binary, p_bytes, p_tokens) as t;
+end
+$$;
+comment on function private.store_manifest is 'What a leased run found in the sources it covers. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.run_overflows(p_run_id uuid, p_owner uuid) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_lease(p_run_id, p_owner);
+  return private.overflows_context(p_run_id);
+end
+$$;
+comment on function private.run_overflows is
+  'Would the manifest of a leased run make the context too large? Judges: callable by the worker only, for the run it holds.';
+
+-- The rest of the set that the run will leave: files of the current set that the run's sources do not replace.
+create or replace function private.other_files(p_run_id uuid, p_owner uuid)
+returns table (path text, hash bytea, origin text, repository_id uuid, language text, is_binary boolean, bytes bigint, tokens bigint, last_change jsonb)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+  v_scope jsonb := (select private.run_scope(r) from public.ingestion_runs r where r.id = p_run_id);
+begin
+  return query
+    select f.path, f.hash, f.origin, f.repository_id, f.language, f.is_binary, f.bytes, f.tokens,
+      -- Nothing but the index knows it once the history is gone.
+      (select x.metadata -> 'lastChange' from public.project_indexes i join public.run_files x on x.run_id = i.run_id and x.path = f.path
+        where i.project_id = v_project and x.hash = f.hash)
+    from public.context_files f
+    where f.project_id = v_project and not f.is_hidden and not private.covers(v_scope, f.origin, f.repository_id);
+end
+$$;
+comment on function private.other_files is 'Files of the current set that a leased run keeps. Judges: callable by the worker only, for the run it holds.';
+
+-- Rows of a content that is not stored any more are of no use.
+create or replace function private.read_sources(p_run_id uuid, p_owner uuid, p_sources text[])
+returns table (source text, path text, key bytea, verdict text, encoding text, hash bytea, bytes bigint, tokens bigint, language text)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+begin
+  return query
+    select s.source, s.path, s.key, s.verdict, s.encoding, s.hash, s.bytes, s.tokens, s.language from private.source_files s
+    where s.project_id = v_project and s.source = any (p_sources)
+      and (s.hash is null or exists (select from public.content_blobs b where b.project_id = v_project and b.hash = s.hash));
+end
+$$;
+comment on function private.read_sources is 'What earlier runs found in sources. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.store_sources(
+  p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[], p_keys bytea[], p_verdicts text[], p_encodings text[], p_hashes bytea[],
+  p_bytes bigint[], p_tokens bigint[], p_languages text[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+begin
+  insert into private.source_files as s (organization_id, project_id, source, path, key, verdict, encoding, hash, bytes, tokens, language)
+  select v_org, v_project, t.*
+  from unnest(p_sources, p_paths, p_keys, p_verdicts, p_encodings, p_hashes, p_bytes, p_tokens, p_languages) as t
+  on conflict (project_id, source, path) do update set key = excluded.key, verdict = excluded.verdict, encoding = excluded.encoding,
+    hash = excluded.hash, bytes = excluded.bytes, tokens = excluded.tokens, language = excluded.language;
+end
+$$;
+comment on function private.store_sources is 'What a leased run found in sources. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.drop_sources(p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+begin
+  delete from private.source_files s using unnest(p_sources, p_paths) as t (source, path)
+  where s.project_id = v_project and s.source = t.source and s.path = t.path;
+end
+$$;
+comment on function private.drop_sources is 'Forgets paths that a source does not have any more. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.read_records(p_run_id uuid, p_owner uuid, p_after text, p_limit integer)
+returns table (path text, hash bytea, parse_schema text, chunk_schema text, parsed bytea, facts bytea)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+begin
+  return query
+    select r.path, r.hash, r.parse_schema, r.chunk_schema, r.parsed, r.facts from private.file_records r
+    where r.project_id = v_project and r.path > p_after order by r.path limit p_limit;
+end
+$$;
+comment on function private.read_records is 'A page of the project''s parse results by path. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.store_records(
+  p_run_id uuid, p_owner uuid, p_parse_schema text, p_chunk_schema text, p_paths text[], p_hashes bytea[], p_parsed bytea[], p_facts bytea[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+begin
+  insert into private.file_records as r (organization_id, project_id, path, hash, parse_schema, chunk_schema, parsed, facts)
+  select v_org, v_project, t.path, t.hash, p_parse_schema, p_chunk_schema, t.parsed, t.facts
+  from unnest(p_paths, p_hashes, p_parsed, p_facts) as t (path, hash, parsed, facts)
+  on conflict (project_id, path) do update set hash = excluded.hash, parse_schema = excluded.parse_schema,
+    chunk_schema = excluded.chunk_schema, parsed = excluded.parsed, facts = excluded.facts;
+end
+$$;
+comment on function private.store_records is 'Parse results of files. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.drop_records(p_run_id uuid, p_owner uuid, p_paths text[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+begin
+  delete from private.file_records r where r.project_id = v_project and r.path = any (p_paths);
+end
+$$;
+comment on function private.drop_records is 'Removes parse results of files that left. Judges: callable by the worker only, for the run it holds.';
+
+-- The files of the index that an incremental run may change in place; none where another program or other settings made it.
+create or replace function private.read_index(p_run_id uuid, p_owner uuid, p_settings text)
+returns table (index_id uuid, id uuid, path text, hash bytea, plan bytea, bytes bigint, tokens bigint, optimized bigint, removed integer[],
+  lost integer, kept integer)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  return query
+    select i.run_id, f.id, f.path, f.hash, f.plan, f.bytes, f.tokens, f.optimized_tokens, f.removed, f.lost, f.kept
+    from public.ingestion_runs r
+    join public.project_indexes i on i.project_id = r.project_id and i.settings = p_settings
+    join public.run_files f on f.organization_id = v_org and f.run_id = i.run_id
+    where r.id = p_run_id and f.plan is not null;
+end
+$$;
+comment on function private.read_index is 'The files of the project''s index made with these settings. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.index_of(p_run_id uuid, p_owner uuid) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.assert_lease(p_run_id, p_owner);
+  return (select i.run_id from public.ingestion_runs r join public.project_indexes i on i.project_id = r.project_id where r.id = p_run_id);
+end
+$$;
+comment on function private.index_of is 'The id that the rows of a leased run''s current index carry. Judges: callable by definer functions of ours only.';
+
+create or replace function private.read_indexed(p_run_id uuid, p_owner uuid, p_files uuid[])
+returns table (id uuid, file_id uuid, hash bytea, start_line integer, end_line integer, has_body boolean)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+  v_index uuid := private.index_of(p_run_id, p_owner);
+begin
+  return query
+    select c.id, c.file_id, c.hash, c.start_line, c.end_line, c.reference_of is null from public.chunks c
+    where c.organization_id = v_org and c.run_id = v_index and c.file_id = any (p_files)
+    order by c.file_id, c.position;
+end
+$$;
+comment on function private.read_indexed is 'Chunks of files of the current index. Judges: callable by the worker only, for the run it holds.';
+
+-- The merge of an incremental run, in the transaction that ends it. Chunks that stay keep their ids, because chunks of other files refer to them.
+create or replace function private.merge_removals(p_run_id uuid, p_owner uuid, p_files uuid[], p_rewritten uuid[], p_chunks uuid[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+  v_index uuid := private.index_of(p_run_id, p_owner);
+begin
+  delete from public.chunk_terms t where t.organization_id = v_org and t.run_id = v_index and t.chunk_id = any (p_chunks);
+  delete from public.chunks c where c.organization_id = v_org and c.run_id = v_index and c.id = any (p_chunks);
+  delete from public.run_files f where f.organization_id = v_org and f.run_id = v_index and f.id = any (p_files);
+  -- Places in a file are unique at every moment: those that stay make room first.
+  update public.chunks c set position = c.position + 1000000
+  where c.organization_id = v_org and c.run_id = v_index and c.file_id = any (p_rewritten);
+end
+$$;
+comment on function private.merge_removals is 'Takes what changed out of the index. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.merge_files(
+  p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[],
+  p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[],
+  p_savings jsonb[], p_plans bytea[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+  v_index uuid := private.index_of(p_run_id, p_owner);
+begin
+  insert into public.run_files as f (organization_id, run_id, id, position, source, repository_id, path, language, category, bytes, tokens,
+    optimized_tokens, hash, metadata, removed, lost, kept, plan)
+  select v_org, v_index, t.id, t.position, t.source, t.repository, t.path, t.language, t.category, t.bytes, t.tokens, t.optimized, t.hash,
+    t.metadata, array(select e::integer from jsonb_array_elements_text(t.savings -> 'removed') e), (t.savings ->> 'lost')::integer,
+    (t.savings ->> 'kept')::integer, t.plan
+  from unnest(p_ids, p_positions, p_sources, p_repositories, p_paths, p_languages, p_categories, p_bytes, p_tokens, p_optimized, p_hashes, p_metadata,
+    p_savings, p_plans)
+    as t (id, position, source, repository, path, language, category, bytes, tokens, optimized, hash, metadata, savings, plan)
+  on conflict (organization_id, run_id, id) do update set position = excluded.position, source = excluded.source,
+    repository_id = excluded.repository_id, language = excluded.language, category = excluded.category, bytes = excluded.bytes,
+    tokens = excluded.tokens, optimized_tokens = excluded.optimized_tokens, hash = excluded.hash, metadata = excluded.metadata,
+    removed = excluded.removed, lost = excluded.lost, kept = excluded.kept, plan = excluded.plan;
+end
+$$;
+comment on function private.merge_files is 'Changed files of an incremental run. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.merge_chunks(
+  p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[],
+  p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[], p_terms tsvector[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+  v_index uuid := private.index_of(p_run_id, p_owner);
+begin
+  insert into public.chunks as c (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash,
+    reference_of, parent_id, metadata)
+  select v_org, v_index, t.*
+  from unnest(p_ids, p_files, p_positions, p_starts, p_ends, p_types, p_tokens, p_contents, p_hashes, p_references, p_parents, p_metadata) as t
+  on conflict (organization_id, run_id, id) do update set file_id = excluded.file_id, position = excluded.position,
+    start_line = excluded.start_line, end_line = excluded.end_line, type = excluded.type, tokens = excluded.tokens,
+    content = excluded.content, hash = excluded.hash, reference_of = excluded.reference_of, parent_id = excluded.parent_id,
+    metadata = excluded.metadata;
+  insert into public.chunk_terms as x (organization_id, run_id, chunk_id, terms)
+  select v_org, v_index, t.* from unnest(p_ids, p_terms) as t
+  on conflict (organization_id, run_id, chunk_id) do update set terms = excluded.terms;
+end
+$$;
+comment on function private.merge_chunks is 'Changed chunks of an incremental run with their words. Judges: callable by the worker only, for the run it holds.';
+
+-- Chunks with a body, evenly over the files of the index.
+create or replace function private.sample_index(p_run_id uuid, p_owner uuid, p_limit integer)
+returns table (id uuid, path text, content text, names jsonb)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+  v_index uuid := private.index_of(p_run_id, p_owner);
+begin
+  return query
+    select c.id, f.path, c.content, coalesce(c.metadata -> 'names', '[]')
+    from (select o.id, o.path, row_number() over (order by o.path collate "C") - 1 as n, count(*) over () as total
+      from public.run_files o where o.organization_id = v_org and o.run_id = v_index) f
+    join lateral (select k.* from public.chunks k
+      where k.organization_id = v_org and k.run_id = v_index and k.file_id = f.id and k.reference_of is null
+      order by k.position limit 1) c on true
+    where f.n % greatest(1, f.total / p_limit) = 0
+    limit p_limit;
+end
+$$;
+comment on function private.sample_index is 'Sampled chunks of the index that a run changes. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.search_index(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer default 5) returns setof uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_index uuid := private.index_of(p_run_id, p_owner);
+begin
+  return query
+    select t.chunk_id from public.chunk_terms t
+    where t.run_id = v_index and t.terms @@ p_query
+    order by ts_rank(t.terms, p_query) desc, t.chunk_id limit p_limit;
+end
+$$;
+comment on function private.search_index is 'Best chunks of the index that a run changes. Judges: callable by the worker only, for the run it holds.';
+
+create or replace function private.live_repositories(p_ids uuid[]) returns setof uuid
+language sql stable security definer set search_path = ''
+as $$
+  select t.id from public.project_repositories t where t.id = any (p_ids)
+$$;
+comment on function private.live_repositories is 'Those of the repositories that still exist, for the sweep of copies. Judges: callable by the worker only.';
+grant execute on function private.run_overflows, private.missing_blobs, private.store_blobs, private.read_blobs, private.store_manifest, private.other_files,
+  private.read_sources, private.store_sources, private.drop_sources, private.read_records, private.store_records, private.drop_records,
+  private.read_index, private.read_indexed, private.merge_removals, private.merge_files, private.merge_chunks, private.sample_index,
+  private.search_index, private.live_repositories to kijko_worker;
 
 -- After a failure (contract 10, 19): lists the possible actions, and runs one. A recovery is a new run that links to the failed one, begins
 -- at the phase that it names, inherits numbers and checkpoint, and costs nothing.
@@ -11851,7 +12496,7 @@ begin
   elsif r.outcome is distinct from 'failed' then
     perform private.refuse(409, 'NOTHING_TO_RECOVER', 'The last ingestion of this project did not fail.');
   end if;
-  v_options := r.options;
+  v_options := r.options - 'entry';
 
   case v_action
     when 'retry' then
@@ -11983,13 +12628,16 @@ begin
     begin
       case v.name
         when 'runs.sweep' then perform private.sweep_runs();
-        when 'core.prune' then perform private.prune_core(), private.prune_identity(), private.prune_keys(), private.prune_security();
+        when 'core.prune' then perform private.prune_core(), private.prune_identity(), private.prune_keys(), private.prune_security(),
+          private.prune_operations();
+        when 'contexts.sweep' then perform private.sweep_contexts();
         when 'events.prune' then perform private.prune_events();
         when 'uploads.prune' then perform private.prune_staged_files();
         when 'activity.prune' then perform private.prune_activity();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
         when 'mails.prune' then perform private.prune_mails();
         when 'invitations.expire' then perform private.expire_invitations();
+        when 'compression.sweep' then perform private.sweep_compressions();
         when 'habits.dispatch' then
           -- Repeated at once, in a transaction of its own, until nothing is due.
           if private.dispatch_habits() > 0 then
@@ -12006,8 +12654,13 @@ begin
         when 'audit.prune_files' then perform private.prune_audit_files();
         when 'reflexes.prune' then perform private.prune_reflexes();
         when 'connections.due' then perform private.tend_connections();
+        when 'pushes.due' then perform private.queue_polls();
         when 'integrations.sweep' then perform private.sweep_integrations();
         when 'integrations.prune' then perform private.prune_integrations();
+        when 'enrichments.sweep' then perform private.sweep_enrichments();
+        when 'enrichments.prune' then perform private.prune_enrichments();
+        when 'summary.sweep' then perform private.sweep_summaries();
+        when 'summary.prune' then perform private.prune_summaries();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
@@ -12349,7 +13002,6 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_old_run uuid;
-  v_label text := (select name from public.projects where id = new.project_id);
 begin
   if tg_op = 'INSERT' then
     if new.outcome = 'open' then
@@ -12361,9 +13013,11 @@ begin
 
   if new.outcome = 'completed' then
     select run_id into v_old_run from public.project_indexes where project_id = new.project_id for update;
-    insert into public.project_indexes (project_id, organization_id, run_id) values (new.project_id, new.organization_id, new.id)
-    on conflict (project_id) do update set run_id = excluded.run_id, updated_at = now();
-    if v_old_run is not null then
+    insert into public.project_indexes (project_id, organization_id, run_id, last_run_id, settings)
+    values (new.project_id, new.organization_id, coalesce(new.index_run_id, new.id), new.id, new.checkpoint ->> 'settings')
+    on conflict (project_id) do update set run_id = excluded.run_id, last_run_id = excluded.last_run_id, settings = excluded.settings,
+      updated_at = now();
+    if v_old_run <> coalesce(new.index_run_id, new.id) then
       perform private.enqueue('ingestion.drop', jsonb_build_object('runId', v_old_run), now(), 'ingestion.drop:' || v_old_run);
     end if;
     perform private.finish_project_run(new.project_id, new.total_files::integer, new.original_tokens, new.optimized_tokens, new.duration_seconds);
@@ -12381,8 +13035,6 @@ begin
     where project_id = new.project_id and status = 'syncing';
     update public.project_files set processed = true, processed_at = now()
     where project_id = new.project_id and not is_folder and not processed;
-    perform private.record_activity(new.project_id, 'ingestion', format('Ingestion of "%s" completed', v_label),
-      jsonb_build_object('runId', new.id, 'files', new.total_files, 'originalTokens', new.original_tokens, 'optimizedTokens', new.optimized_tokens));
   else
     -- No content of this run became visible, and none will.
     perform private.enqueue('ingestion.drop', jsonb_build_object('runId', new.id), now(), 'ingestion.drop:' || new.id);
@@ -12397,10 +13049,6 @@ begin
       where project_id = new.project_id and status = 'syncing';
     end if;
     perform private.set_project_status(new.project_id, case new.outcome when 'cancelled' then 'draft' else 'error' end);
-    perform private.record_activity(new.project_id, 'ingestion', case new.outcome
-        when 'cancelled' then format('Ingestion of "%s" was cancelled', v_label)
-        else format('Ingestion of "%s" failed', v_label) end,
-      jsonb_strip_nulls(jsonb_build_object('runId', new.id, 'errorCode', new.error_code, 'phase', new.phase)));
   end if;
   return null;
 end
@@ -12476,10 +13124,17 @@ create or replace trigger _900_notify_change after update on public.ingestion_ru
 create or replace function private.tg_project_repositories__drop_indexed() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_paths text[];
 begin
-  delete from public.run_files f
-  using public.project_indexes i
-  where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id and f.repository_id = old.id;
+  with gone as (
+    delete from public.run_files f
+    using public.project_indexes i
+    where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id and f.repository_id = old.id
+    returning f.path
+  )
+  select array_agg(path) into v_paths from gone;
+  perform private.drop_graph_files(old.project_id, v_paths);
   return null;
 end
 $$;
@@ -12490,11 +13145,18 @@ create or replace trigger _500_drop_indexed after delete on public.project_repos
 create or replace function private.tg_project_files__drop_indexed() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_paths text[];
 begin
-  delete from public.run_files f
-  using public.project_indexes i
-  where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id
-    and f.source in ('file', 'text') and (f.path = old.path or f.path like private.like_prefix(old.path || '/'));
+  with gone as (
+    delete from public.run_files f
+    using public.project_indexes i
+    where i.project_id = old.project_id and f.organization_id = i.organization_id and f.run_id = i.run_id
+      and f.source in ('file', 'text') and (f.path = old.path or f.path like private.like_prefix(old.path || '/'))
+    returning f.path
+  )
+  select array_agg(path) into v_paths from gone;
+  perform private.drop_graph_files(old.project_id, v_paths);
   return null;
 end
 $$;
@@ -12502,27 +13164,10 @@ comment on function private.tg_project_files__drop_indexed is 'Trigger: a remove
 create or replace trigger _500_drop_indexed after delete on public.project_files
   for each row when (old.storage_key is not null) execute function private.tg_project_files__drop_indexed();
 
--- Replaces foreign keys on both ends of a link.
-create or replace function private.tg_graph_nodes__drop_links() returns trigger
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from public.graph_links l using gone g
-  where l.organization_id = g.organization_id and l.run_id = g.run_id and l.from_id = g.id;
-  delete from public.graph_links l using gone g
-  where l.organization_id = g.organization_id and l.run_id = g.run_id and l.to_id = g.id;
-  return null;
-end
-$$;
-comment on function private.tg_graph_nodes__drop_links is 'Trigger: links go with either of their nodes.';
-create or replace trigger _500_drop_links after delete on public.graph_nodes referencing old table as gone
-  for each statement execute function private.tg_graph_nodes__drop_links();
-
 -- A caller sees the runs of every project that they see. The stored content of a run is visible to callers who may read the project's
 -- settings (everyone who sees it except auditors), and only while the run is the project's current one. Each policy asks the parent's own
 -- policy for one row by its key. Only functions write. The worker has no right on any table, only functions that check its lease.
-grant select on public.ingestion_runs, public.project_indexes, public.run_files, public.chunks, public.chunk_terms, public.graph_nodes,
-  public.graph_links to authenticated;
+grant select on public.ingestion_runs, public.project_indexes, public.run_files, public.chunks, public.chunk_terms to authenticated;
 
 create policy select_reader on public.ingestion_runs for select to authenticated
   using (exists (select from public.projects p where p.id = ingestion_runs.project_id));
@@ -12534,10 +13179,2307 @@ create policy select_reader on public.chunks for select to authenticated
   using (exists (select from public.project_indexes i where i.run_id = chunks.run_id));
 create policy select_reader on public.chunk_terms for select to authenticated
   using (exists (select from public.project_indexes i where i.run_id = chunk_terms.run_id));
-create policy select_reader on public.graph_nodes for select to authenticated
-  using (exists (select from public.project_indexes i where i.run_id = graph_nodes.run_id));
-create policy select_reader on public.graph_links for select to authenticated
-  using (exists (select from public.project_indexes i where i.run_id = graph_links.run_id));
+
+-- What all operations of a context share (contract 60, section 1): its path, its people, its changelog.
+
+-- A context is a project under another name, and so is the refusal that hides it. Each operation on /contexts/{contextId}/... begins with
+-- this check.
+create or replace function private.path_context(p jsonb, p_minimum text default 'auditor', p_permission text default null) returns uuid
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'contextId');
+  v_role text := private.project_role(v_id);
+begin
+  if v_role is null then
+    perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.');
+  elsif p_permission is not null and p_minimum <> 'auditor'
+    and (v_role = 'auditor' or private.role_rank(v_role) < private.role_rank(p_minimum)) then
+    perform private.refuse(403, 'FORBIDDEN', format('Your role in this context (%s) does not allow this.', v_role), null,
+      jsonb_build_object('role', v_role, 'required', p_permission));
+  end if;
+  perform private.refuse_role(v_role, p_minimum);
+  return v_id;
+end
+$$;
+comment on function private.path_context is
+  'The context of the path, judged: 404 CONTEXT_NOT_FOUND, 403 FORBIDDEN; details.required is p_permission, without one the lowest role.';
+grant execute on function private.path_context to authenticated, service_role;
+
+-- UserAccess of an author: the present member, else the name and address that the entry kept.
+create or replace function private.author_json(m public.project_members, p_owner_id uuid, p_user_id uuid, p_name text, p_email text, p_at timestamptz)
+returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', coalesce(m.id, p_user_id, '00000000-0000-0000-0000-000000000000'),
+  'name', coalesce(m.name, p_name), 'email', coalesce(m.email, p_email), 'role', private.shown_role(m.role, coalesce(p_owner_id = p_user_id, false)),
+  'lastActive', private.iso(coalesce(m.last_active_at, m.accepted_at, m.invited_at, p_at)), 'avatar', m.avatar_url));
+comment on function private.author_json is 'UserAccess of a person who did something, as they are now or were then.';
+grant execute on function private.author_json to authenticated, service_role;
+
+-- An entry of the changelog that is no ingestion (private.commit_ingestion writes those). p_added and p_modified are the two counters of an
+-- enrichment (contract 60, 4.2).
+create or replace function private.add_changelog(
+  p_project_id uuid, p_type text, p_description text, p_added integer default null, p_modified integer default null
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into public.context_changelog (organization_id, project_id, type, user_id, user_name, user_email, files_added, files_removed,
+    files_modified, description)
+  select p.organization_id, p.id, p_type, u.id, private.shown_author(u), coalesce(u.email, 'system@kijko.ai'), p_added,
+    case when p_added is not null or p_modified is not null then 0 end, p_modified, left(p_description, 1000)
+  from public.projects p left join public.users u on u.id = private.user_id()
+  where p.id = p_project_id;
+end
+$$;
+comment on function private.add_changelog is
+  'Writes an enrichment, config or access entry for the caller (without one: the system). Judges: callable by definer functions and triggers of ours only.';
+
+create or replace function private.shown_author(u public.users) returns text
+language sql immutable parallel safe
+return coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1), 'System');
+comment on function private.shown_author is 'Name of a person in the changelog; System without one.';
+
+-- Long work of a context (contract 60, 1, rule 6). The operation that starts it answers with `operationId`, and the edge holds the request
+-- until the row has ended (x-wait, server/contexts). Only functions of ours write.
+
+create or replace function private.queue_operation(p_project_id uuid, p_kind text) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  insert into public.context_operations (organization_id, project_id, kind, requested_by)
+  select p.organization_id, p.id, p_kind, private.user_id() from public.projects p where p.id = p_project_id
+  returning id into v_id;
+  return v_id;
+end
+$$;
+comment on function private.queue_operation is
+  'Opens an operation for the caller; its id. Judges: callable by definer functions of ours that have judged the caller.';
+
+create or replace function private.start_operation(p_id uuid, p_message text) returns void
+language sql volatile security definer set search_path = ''
+begin atomic
+  update public.context_operations set status = 'running', started_at = clock_timestamp(), message = left(p_message, 500)
+  where id = p_id and status = 'queued';
+end;
+comment on function private.start_operation is 'The work has begun. Judges: callable by definer functions of ours and the worker only.';
+
+create or replace function private.progress_operation(p_id uuid, p_percent integer, p_message text) returns void
+language sql volatile security definer set search_path = ''
+begin atomic
+  update public.context_operations
+  set status = 'running', started_at = coalesce(started_at, clock_timestamp()), progress = greatest(progress, least(p_percent, 100)),
+    message = left(coalesce(p_message, message), 500)
+  where id = p_id and status in ('queued', 'running');
+end;
+comment on function private.progress_operation is 'How far the work is; never falls. Judges: callable by definer functions of ours and the worker only.';
+
+create or replace function private.complete_operation(p_id uuid, p_result jsonb default null) returns void
+language sql volatile security definer set search_path = ''
+begin atomic
+  update public.context_operations
+  set status = 'completed', progress = 100, result = p_result, started_at = coalesce(started_at, clock_timestamp()), finished_at = clock_timestamp()
+  where id = p_id and status in ('queued', 'running');
+end;
+comment on function private.complete_operation is
+  'The work is done; p_result where the answer is in no table. Judges: callable by definer functions of ours and the worker only.';
+
+create or replace function private.fail_operation(p_id uuid, p_code text, p_message text) returns void
+language sql volatile security definer set search_path = ''
+begin atomic
+  update public.context_operations
+  set status = 'failed', error_code = left(p_code, 50), error_message = left(p_message, 2000), finished_at = clock_timestamp()
+  where id = p_id and status in ('queued', 'running');
+end;
+comment on function private.fail_operation is 'The work failed. Judges: callable by definer functions of ours and the worker only.';
+
+create or replace function private.cancel_operations(p_project_id uuid, p_kind text default null) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  update public.context_operations
+  set status = 'cancelled', error_code = 'CANCELLED', error_message = 'The work was cancelled.', finished_at = clock_timestamp()
+  where project_id = p_project_id and (p_kind is null or kind = p_kind) and status in ('queued', 'running');
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.cancel_operations is
+  'Ends the open operations of a kind (null: of all); how many. Judges: callable by definer functions of ours that have judged the caller.';
+grant execute on function private.start_operation, private.progress_operation, private.complete_operation, private.fail_operation to kijko_worker;
+
+-- A request that waits hears of the end by an event that no client receives.
+create or replace function private.tg_context_operations__wake() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit('context:' || new.project_id, 'operation_ended', jsonb_build_object('operationId', new.id), new.organization_id,
+    new.project_id, 'none', 'context_operations', new.id);
+  return null;
+end
+$$;
+comment on function private.tg_context_operations__wake is 'Trigger: requests that wait for the operation look at it.';
+create or replace trigger _900_wake after update on public.context_operations
+  for each row when (old.finished_at is null and new.finished_at is not null) execute function private.tg_context_operations__wake();
+
+create or replace function private.operation_answer(p_body jsonb, p_operation_id uuid) returns jsonb
+language sql stable parallel safe
+return p_body || jsonb_build_object('operationId', p_operation_id, 'status', coalesce(p_body ->> 'status', 'queued'));
+comment on function private.operation_answer is 'The answer to a request whose work goes on: the body as far as known, operationId and status.';
+
+create or replace function private.operation_ended(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  o public.context_operations;
+begin
+  select * into o from public.context_operations where id = private.as_uuid(p ->> 'id');
+  return jsonb_build_object('ended', o.id is null or o.finished_at is not null, 'room', 'context:' || o.project_id);
+end
+$$;
+comment on function private.operation_ended is '{id}: {ended, room}; one that is gone has ended. Judges: callable by the server only.';
+grant execute on function private.operation_ended to kijko_server;
+
+-- HTTP status of a failed job's code (db/errors.md).
+create or replace function private.job_status(p_code text) returns integer
+language sql immutable parallel safe
+return case when p_code in ('PROVIDER_NOT_CONFIGURED', 'SERVICE_UNAVAILABLE', 'STORAGE_UNAVAILABLE', 'TIMEOUT') then 503
+  when p_code = 'NETWORK_ERROR' then 504 when p_code in ('QUOTA_EXCEEDED', 'RATE_LIMITED') then 429 else 502 end;
+comment on function private.job_status is 'The status with which a request answers whose job failed with this code.';
+
+-- The functions of x-wait begin with it. p holds the parameters of the request and `started`, its first answer.
+create or replace function private.finished_operation(p jsonb) returns public.context_operations
+language plpgsql stable
+as $$
+declare
+  o public.context_operations;
+begin
+  select * into o from public.context_operations x where x.id = private.as_uuid(p #>> '{started,operationId}');
+  if not found then
+    perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist any more.');
+  elsif o.status = 'cancelled' then
+    perform private.refuse(409, 'CANCELLED', o.error_message);
+  elsif o.error_code is not null then
+    perform private.refuse(private.job_status(o.error_code), o.error_code, o.error_message);
+  end if;
+  return o;
+end
+$$;
+comment on function private.finished_operation is
+  'The operation that a request waited for; a failed one refuses with its own code. Errors: 404 CONTEXT_NOT_FOUND and the codes of jobs.';
+grant execute on function private.operation_answer, private.job_status, private.finished_operation to authenticated;
+
+create or replace function api.get_context_operation(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_context(p);
+  o public.context_operations;
+begin
+  select * into o from public.context_operations x where x.project_id = v_project and x.id = private.as_uuid(p ->> 'operationId');
+  if not found then
+    perform private.refuse(404, 'NOT_FOUND', 'This context has no such operation.');
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('id', o.id, 'kind', o.kind, 'status', o.status, 'progress', o.progress, 'message', o.message,
+    'startedAt', private.iso(coalesce(o.started_at, o.created_at)), 'finishedAt', private.iso(o.finished_at),
+    'error', case when o.error_code is not null then jsonb_build_object('code', o.error_code, 'message', o.error_message) end));
+end
+$$;
+comment on function api.get_context_operation is 'GET /contexts/{contextId}/operations/{operationId}. Errors: 404 CONTEXT_NOT_FOUND, NOT_FOUND.';
+grant execute on function api.get_context_operation to authenticated;
+
+create or replace function private.prune_operations(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from public.context_operations where finished_at < p_at - interval '7 days';
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_operations is 'Ended operations are kept for a week. Judges: callable by schedules only.';
+
+-- Settings of a context by kind (contract 60, section 10.4): the same reading, merging and writing for all kinds. A kind adds its defaults,
+-- its check and its texts to the four functions with a CASE, and its two operations.
+
+create or replace function private.context_setting_defaults(p_kind text) returns jsonb
+language sql immutable parallel safe
+return case p_kind
+  when 'compression' then jsonb '{"method": "hypervisa", "preserveStructure": true, "preserveTypes": true, "preserveExports": true, "preserveDocs": false, "optimizationLevel": "medium"}'
+  when 'lsp' then jsonb '{"enableGoToDefinition": true, "enableAutoCompletion": true, "enableTypeInference": true, "excludePatterns": ["node_modules/**", "dist/**", ".git/**"], "maxFileSize": 1024}'
+  when 'chromacode' then jsonb '{"embeddingModel": "text-embedding-3-small", "chunkStrategy": "semantic", "chunkSize": 512, "overlap": 50, "excludePatterns": ["*.min.js", "*.bundle.js", "package-lock.json"]}'
+end;
+comment on function private.context_setting_defaults is 'The settings of a kind that a context has before the first change.';
+
+create or replace function private.context_settings(p_project_id uuid, p_kind text) returns jsonb
+language sql stable parallel safe
+return private.context_setting_defaults(p_kind) || coalesce(
+  (select s.settings from public.context_settings s where s.project_id = p_project_id and s.kind = p_kind), '{}');
+comment on function private.context_settings is 'The settings of a kind now in force in a context; the defaults for a caller who does not see them.';
+
+-- Present members replace the settings, absent ones keep their value. The check of the kind returns the settings as they are stored.
+create or replace function private.merged_context_settings(p_kind text, p_settings jsonb, p_body jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_body jsonb := private.as_object(p_body, 'body');
+  v_unknown text;
+begin
+  select k into v_unknown from jsonb_object_keys(v_body) k where not p_settings ? k order by k limit 1;
+  if v_unknown is not null then
+    perform private.refuse_field(left(v_unknown, 100), format('%s is no setting here. The settings are %s.', left(v_unknown, 100),
+      (select string_agg(k, ', ' order by k) from jsonb_object_keys(p_settings) k)));
+  end if;
+  return case p_kind
+    when 'compression' then private.checked_compression_settings(p_settings || v_body)
+    when 'lsp' then private.checked_lsp_settings(p_settings || v_body)
+    when 'chromacode' then private.checked_chromacode_settings(p_settings || v_body)
+  end;
+end
+$$;
+comment on function private.merged_context_settings is
+  'The settings after a change, or 400 VALIDATION_ERROR about the field that is unknown or has a bad value.';
+
+-- What the changelog and the activity say of a change.
+create or replace function private.context_settings_texts(p_kind text, p_before jsonb, p_after jsonb, out changelog text, out activity text)
+language plpgsql immutable parallel safe
+as $$
+begin
+  case p_kind
+    when 'compression' then
+      changelog := 'Updated compression settings: ' || private.compression_changes(p_before, p_after);
+      activity := 'updated compression settings';
+    when 'lsp' then
+      changelog := 'Updated LSP configuration';
+      activity := 'updated LSP configuration';
+    when 'chromacode' then
+      changelog := format('Updated ChromaCode configuration: %s, %s dimensions', p_after ->> 'embeddingModel',
+        private.embedding_dimensions(p_after ->> 'embeddingModel'));
+      activity := 'updated ChromaCode configuration';
+  end case;
+end
+$$;
+comment on function private.context_settings_texts is 'The texts of a changelog entry and an activity entry for changed settings.';
+
+create or replace function private.change_context_settings(p jsonb, p_kind text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.path_context(p, 'admin', 'change_settings');
+  v_before jsonb;
+  v_after jsonb;
+  v_texts record;
+begin
+  -- Changes of one kind are merged one after the other.
+  perform pg_advisory_xact_lock(hashtextextended('context settings ' || p_kind || ' ' || v_project, 0));
+  v_before := private.context_settings(v_project, p_kind);
+  v_after := private.merged_context_settings(p_kind, v_before, p -> 'body');
+  if v_after = v_before then
+    return v_before;
+  end if;
+  -- A project that is deleted meanwhile has no settings and leaves no entry.
+  insert into public.context_settings as s (organization_id, project_id, kind, settings)
+  select x.organization_id, x.id, p_kind, v_after from public.projects x where x.id = v_project for key share
+  on conflict (project_id, kind) do update set settings = excluded.settings, updated_at = now();
+  v_texts := private.context_settings_texts(p_kind, v_before, v_after);
+  perform private.add_changelog(v_project, 'config', v_texts.changelog);
+  perform private.record_activity(v_project, 'config', v_texts.activity, jsonb_build_object('kind', p_kind));
+  return v_after;
+end
+$$;
+comment on function private.change_context_settings is
+  'Merges the body into the settings of a kind; equal values write nothing. Judges: owner or admin of the project, else 403 FORBIDDEN; 404 CONTEXT_NOT_FOUND.';
+grant execute on function private.context_setting_defaults, private.context_settings, private.change_context_settings to authenticated;
+
+-- How contexts, their entries and their numbers are shown (contract 60, sections 2 to 4).
+
+create or replace function private.ingestion_json(e public.context_ingestions) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('number', e.number, 'timestamp', private.iso(e.created_at), 'filesAdded', e.files_added,
+  'filesRemoved', e.files_removed, 'tokens', e.tokens, 'compressedTokens', e.compressed_tokens, 'displayName', e.display_name,
+  'tags', case when cardinality(e.tags) > 0 then to_jsonb(e.tags) end, 'compressed', e.compressed, 'neverCompress', e.never_compress,
+  'sourceType', e.source_type, 'id', e.id, 'status', e.status, 'filesModified', e.files_modified, 'description', e.description,
+  'errorMessage', e.error_code || ': ' || e.error_message, 'createdBy', e.created_by));
+comment on function private.ingestion_json is 'IngestionEntry of the contract.';
+grant execute on function private.ingestion_json to authenticated, service_role;
+
+create or replace function private.savings_json(p_original numeric, p_served numeric, p_price numeric) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('originalTokens', p_original, 'compressedTokens', p_served,
+  'ratio', case when p_original = 0 then 0 else round(p_original / greatest(p_served, 1), 1) end,
+  'savingsPercent', case when p_original = 0 then 0 else round((1 - p_served / p_original) * 100, 1) end,
+  'costSavings', round((p_original - p_served) * p_price / 1000000, 2));
+comment on function private.savings_json is 'What compression saves, at a price for a million tokens.';
+grant execute on function private.savings_json to authenticated, service_role;
+
+create or replace function private.context_metrics(p_project_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_original numeric;
+  v_served numeric;
+  v_price numeric := coalesce((private.installation_value('token_price') #>> '{}')::numeric, 10);
+begin
+  select count(*) as live, max(e.created_at) as newest, min(e.created_at) as oldest,
+    coalesce(sum(e.tokens) filter (where e.kind = 'declared'), 0) as declared,
+    coalesce(sum(coalesce(e.compressed_tokens, e.tokens)) filter (where e.kind = 'declared'), 0) as declared_served
+  into v
+  from public.context_ingestions e where e.project_id = p_project_id;
+  v_original := coalesce((select c.tokens from private.context_counters c where c.project_id = p_project_id), 0) + v.declared;
+  v_served := least(private.served_tokens(p_project_id) + v.declared_served, v_original);
+  return private.savings_json(v_original, v_served, v_price) || jsonb_build_object('totalIngestions', v.live, 'lastIngestion', private.iso(v.newest),
+    'avgInterval', case when v.live < 2 then 0
+      else round(extract(epoch from v.newest - v.oldest)::numeric / 86400 / (v.live - 1), 1) end);
+end
+$$;
+comment on function private.context_metrics is
+  'CompressionMetrics of the contract. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- The names of methods and levels are the frontend's.
+create or replace function private.algorithm_info(p_settings jsonb) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object(
+  'method', case p_settings ->> 'method' when 'standard' then 'Standard Compression' else 'Hypervisa Contextual Compression v2.1' end,
+  'preserves', to_jsonb(array_remove(array[case when coalesce((p_settings ->> 'preserveStructure')::boolean, true) then 'Structure' end,
+    case when coalesce((p_settings ->> 'preserveTypes')::boolean, true) then 'Types' end,
+    case when coalesce((p_settings ->> 'preserveExports')::boolean, true) then 'Exports' end,
+    case when coalesce((p_settings ->> 'preserveDocs')::boolean, false) then 'Documentation' end], null)),
+  'optimizationLevel', case p_settings ->> 'optimizationLevel' when 'low' then 'Low (favor accuracy)'
+    when 'high' then 'High (favor accuracy over compression)' else 'Medium (balanced)' end);
+comment on function private.algorithm_info is 'CompressionAlgorithmInfo of compression settings; absent members have their defaults.';
+
+-- Language of a file in previews and diffs by its extension (contract 60, 4.3).
+create or replace function private.shown_language(p_path text) returns text
+language sql immutable parallel safe
+return case lower(substring(p_path from '\.([^./]+)$'))
+  when 'ts' then 'typescript' when 'tsx' then 'typescript' when 'js' then 'javascript' when 'jsx' then 'javascript' when 'json' then 'json'
+  when 'md' then 'markdown' when 'py' then 'python' when 'rb' then 'ruby' when 'go' then 'go' when 'rs' then 'rust' when 'java' then 'java'
+  when 'cpp' then 'cpp' when 'hpp' then 'cpp' when 'c' then 'c' when 'h' then 'c' when 'css' then 'css' when 'scss' then 'scss'
+  when 'html' then 'html' when 'xml' then 'xml' when 'yaml' then 'yaml' when 'yml' then 'yaml' when 'sh' then 'bash' when 'bash' then 'bash'
+  when 'sql' then 'sql' else 'text' end;
+comment on function private.shown_language is 'The language that a diff names for a path.';
+create or replace function private.preview_language(p_path text) returns text
+language sql immutable parallel safe
+return case lower(substring(p_path from '\.([^./]+)$')) when 'tsx' then 'tsx' when 'jsx' then 'jsx' else private.shown_language(p_path) end;
+comment on function private.preview_language is 'The language that a preview names for a path.';
+grant execute on function private.algorithm_info, private.shown_language, private.preview_language to authenticated, service_role;
+
+-- base 1024, at most one decimal
+create or replace function private.human_size(p_bytes numeric) returns text
+language sql immutable parallel safe
+return case when round(p_bytes) < 1024 then round(p_bytes)::text || ' B'
+  when round(p_bytes / 1024, 1) < 1024 then trim_scale(round(p_bytes / 1024, 1))::text || ' KB'
+  when round(p_bytes / 1048576, 1) < 1024 then trim_scale(round(p_bytes / 1048576, 1))::text || ' MB'
+  else trim_scale(round(p_bytes / 1073741824, 1))::text || ' GB' end;
+comment on function private.human_size is 'Bytes as the context store shows them.';
+grant execute on function private.human_size to authenticated, service_role;
+
+-- The numbers of a context beside its project row. Sums of the file set are no content: auditors see them.
+create or replace function private.context_numbers(
+  p public.projects, out bytes bigint, out files bigint, out type text, out status text, out newest timestamptz
+)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_manifests integer;
+  v_ready timestamptz;
+  v_last text;
+begin
+  if private.project_role(p.id) is null then
+    return;
+  end if;
+  select c.bytes, c.files, c.root_manifests into bytes, files, v_manifests from private.context_counters c where c.project_id = p.id;
+  bytes := coalesce(bytes, 0);
+  files := coalesce(files, 0);
+  type := case when p.type = 'repository' then 'repo' when v_manifests > 0 then 'package' else 'files' end;
+  select e.created_at, e.status into newest, v_last from public.context_ingestions e where e.project_id = p.id order by e.number desc limit 1;
+  select e.ready_at into v_ready from public.context_ingestions e
+  where e.project_id = p.id and e.status = 'ready' order by e.number desc limit 1;
+  status := case
+    when v_ready is null or p.status = 'processing'
+      or exists (select from public.context_ingestions e where e.project_id = p.id and e.status = 'processing') then 'pending'
+    when v_last = 'failed' or v_ready < now() - make_interval(days => coalesce((private.installation_value('context_days') #>> '{}')::integer, 30))
+      or exists (select from public.project_repositories r
+        where r.organization_id = p.organization_id and r.project_id = p.id and r.known_commit_hash <> r.last_commit_hash) then 'expired'
+    else 'cached' end;
+end
+$$;
+comment on function private.context_numbers is
+  'Size, type and status of a context (contract 60, section 2). Judges: nulls for a context that the caller does not see; sums only.';
+grant execute on function private.context_numbers to authenticated;
+
+create or replace function private.context_item(p public.projects, p_view text) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v record := private.context_numbers(p);
+begin
+  if p_view = 'store' then
+    return jsonb_build_object('id', p.id, 'name', p.name, 'type', case v.type when 'repo' then 'repo' else 'file' end,
+      'size', private.human_size(v.bytes), 'status', v.status);
+  end if;
+  return jsonb_build_object('id', p.id, 'name', p.name, 'type', v.type, 'size', v.bytes, 'fileCount', v.files,
+    'lastUpdated', private.iso(greatest(p.updated_at, v.newest)), 'status', v.status);
+end
+$$;
+comment on function private.context_item is 'ContextItem of the contract, in the view inspector or store.';
+grant execute on function private.context_item to authenticated;
+
+-- What a request to ingest says (contract 60, 3.3): the three bodies, the configuration, the source.
+
+-- A list of tags as it is stored: trimmed, without empty and repeated ones, in order.
+create or replace function private.as_tags(p_tags jsonb, p_field text, p_lower boolean) returns text[]
+language plpgsql stable
+as $$
+declare
+  v_tags text[];
+begin
+  if jsonb_typeof(p_tags) = 'array' and exists (select from jsonb_array_elements(p_tags) t where jsonb_typeof(t) <> 'string') then
+    perform private.refuse_field(p_field, 'A tag is a text.');
+  end if;
+  select coalesce(array_agg(d.tag order by d.ord), '{}') into v_tags
+  from (
+    select n.tag, min(n.ord) as ord
+    from (select case when p_lower then lower(private.trimmed(t.tag)) else private.trimmed(t.tag) end as tag, t.ord
+      from jsonb_array_elements_text(coalesce(private.as_array(p_tags, p_field), '[]')) with ordinality t (tag, ord)) n
+    where n.tag <> '' group by n.tag) d;
+  if cardinality(v_tags) > 50 then
+    perform private.refuse_field(p_field, 'At most 50 tags are allowed.');
+  elsif exists (select from unnest(v_tags) t where char_length(t) > 50 or not private.is_plain(t)) then
+    perform private.refuse_field(p_field, 'A tag has at most 50 characters, none of them a control character.');
+  end if;
+  return v_tags;
+end
+$$;
+comment on function private.as_tags is 'Tags, judged and without duplicates. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function private.as_display_name(p_name jsonb) returns text
+language plpgsql stable
+as $$
+declare
+  v_name text := private.trimmed(p_name #>> '{}');
+begin
+  if jsonb_typeof(p_name) is distinct from 'string' or char_length(v_name) not between 1 and 255 or not private.is_plain(v_name) then
+    perform private.refuse_field('displayName', 'The name must have 1 to 255 characters, none of them a control character.');
+  end if;
+  return v_name;
+end
+$$;
+comment on function private.as_display_name is 'The trimmed name of an entry. Errors: 400 VALIDATION_ERROR.';
+
+-- Mean distance of the ten pairs of colors, in percent of three quarters of that of the defaults.
+create or replace function private.visibility_index(p_colors text[]) returns integer
+language sql immutable parallel safe
+return (
+  select least(100, round(avg(sqrt((a.r - b.r) ^ 2 + (a.g - b.g) ^ 2 + (a.b - b.b) ^ 2))::numeric / 184.5545 * 75))::integer
+  from (select t.ord, ('x' || substr(t.c, 2, 2))::bit(8)::integer as r, ('x' || substr(t.c, 4, 2))::bit(8)::integer as g,
+      ('x' || substr(t.c, 6, 2))::bit(8)::integer as b from unnest(p_colors) with ordinality t (c, ord)) a
+  join (select t.ord, ('x' || substr(t.c, 2, 2))::bit(8)::integer as r, ('x' || substr(t.c, 4, 2))::bit(8)::integer as g,
+      ('x' || substr(t.c, 6, 2))::bit(8)::integer as b from unnest(p_colors) with ordinality t (c, ord)) b on a.ord < b.ord
+);
+comment on function private.visibility_index is 'How well five colors #RRGGBB are told apart, 0 to 100.';
+
+create or replace function private.as_chromacode(p_colors jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  c_names constant text[] := array['controlFlow', 'storage', 'literals', 'execution', 'meta'];
+  v_colors text[];
+  v_index integer;
+begin
+  if p_colors is null or p_colors = 'null' then
+    return '{"controlFlow": "#D00000", "storage": "#0000D0", "literals": "#007000", "execution": "#800080", "meta": "#505050"}';
+  elsif jsonb_typeof(p_colors) <> 'object' then
+    perform private.refuse_field('chromacode', 'Chromacode is five colors #RRGGBB: controlFlow, storage, literals, execution, meta.');
+  end if;
+  v_colors := array(select p_colors ->> n.name from unnest(c_names) with ordinality n (name, ord) order by n.ord);
+  if exists (select from unnest(v_colors) c where c is null or c !~ '^#[0-9A-Fa-f]{6}$') then
+    perform private.refuse_field('chromacode', 'Chromacode is five colors #RRGGBB: controlFlow, storage, literals, execution, meta.');
+  end if;
+  v_index := private.visibility_index(v_colors);
+  if v_index < 75 then
+    perform private.refuse_field('chromacode', format('The colors are too much alike: their visibility index is %s, at least 75 is needed.', v_index));
+  end if;
+  return (select jsonb_object_agg(n.name, p_colors -> n.name) from unnest(c_names) n (name));
+end
+$$;
+comment on function private.as_chromacode is 'The five colors; the defaults where none are given. Errors: 400 VALIDATION_ERROR naming the visibility index.';
+
+-- IngestionConfig, judged: {fileId, fileName, displayName, compress, codebase, tags, description, neverCompress, chromacode}.
+create or replace function private.as_ingestion_config(c jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_compress boolean;
+  v_never boolean := coalesce(private.as_bool(c -> 'neverCompress', 'neverCompress'), false);
+  v_tags text[];
+begin
+  if jsonb_typeof(c) is distinct from 'object' then
+    perform private.refuse_field('config', 'The configuration of an ingestion is an object.');
+  elsif jsonb_typeof(c -> 'fileId') is distinct from 'string' or char_length(c ->> 'fileId') not between 1 and 255 then
+    perform private.refuse_field('fileId', 'fileId is a text of 1 to 255 characters.');
+  elsif jsonb_typeof(c -> 'fileName') is distinct from 'string' or char_length(c ->> 'fileName') not between 1 and 255 then
+    perform private.refuse_field('fileName', 'fileName is a text of 1 to 255 characters.');
+  elsif c ->> 'processingMode' is null or c ->> 'processingMode' not in ('none', 'compress') then
+    perform private.refuse_field('processingMode', 'processingMode is none or compress.');
+  elsif jsonb_typeof(c -> 'codebase') is distinct from 'object' or c #>> '{codebase,type}' is null
+    or c #>> '{codebase,type}' not in ('existing', 'new') or jsonb_typeof(c #> '{codebase,name}') is distinct from 'string' then
+    perform private.refuse_field('codebase', 'codebase is {type: existing or new, id?, name}.');
+  elsif c -> 'description' <> 'null' and (jsonb_typeof(c -> 'description') <> 'string' or char_length(c ->> 'description') > 2000) then
+    perform private.refuse_field('description', 'The description is a text of at most 2,000 characters.');
+  end if;
+  v_compress := c ->> 'processingMode' = 'compress';
+  v_tags := private.as_tags(c -> 'tags', 'tags', true);
+  v_tags := v_tags || array(select t.tag from unnest(private.as_tags(c -> 'documentationTags', 'documentationTags', true)) with ordinality t (tag, ord)
+    where t.tag <> all (v_tags) order by t.ord);
+  v_tags := v_tags || array(select t.tag from unnest(private.as_tags(c -> 'knowledgeGraphTags', 'knowledgeGraphTags', true)) with ordinality t (tag, ord)
+    where t.tag <> all (v_tags) order by t.ord);
+  return jsonb_strip_nulls(jsonb_build_object('fileId', c ->> 'fileId', 'fileName', c ->> 'fileName', 'displayName', private.as_display_name(c -> 'displayName'),
+    'compress', v_compress, 'codebase', c -> 'codebase', 'tags', to_jsonb(v_tags), 'description', nullif(private.trimmed(c ->> 'description'), ''),
+    'neverCompress', v_never and not v_compress, 'chromacode', case when v_compress then private.as_chromacode(c -> 'chromacode') end,
+    'labelType', substring(c ->> 'fileId' from '^(file|repo|text)-')));
+end
+$$;
+comment on function private.as_ingestion_config is 'IngestionConfig of a request, judged and in the form of an entry. Errors: 400 VALIDATION_ERROR.';
+
+-- The numbers of a declared entry, judged.
+create or replace function private.as_declared_entry(b jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_compressed boolean := coalesce(private.as_bool(b -> 'compressed', 'compressed'), false);
+  v_never boolean := coalesce(private.as_bool(b -> 'neverCompress', 'neverCompress'), false);
+  v_added bigint := private.as_bigint(b -> 'filesAdded', 'filesAdded');
+  v_removed bigint := coalesce(private.as_bigint(b -> 'filesRemoved', 'filesRemoved'), 0);
+  v_tokens bigint := coalesce(private.as_bigint(b -> 'tokens', 'tokens'), 0);
+begin
+  if v_added is null or v_added not between 0 and 1000000 then
+    perform private.refuse_field('filesAdded', 'filesAdded is a whole number from 0 to 1,000,000.');
+  elsif v_removed not between 0 and 1000000 then
+    perform private.refuse_field('filesRemoved', 'filesRemoved is a whole number from 0 to 1,000,000.');
+  elsif v_tokens not between 0 and 1000000000000 then
+    perform private.refuse_field('tokens', 'tokens is a whole number from 0 to 1,000,000,000,000.');
+  elsif b -> 'sourceType' <> 'null' and (b ->> 'sourceType') not in ('file', 'repo', 'text') then
+    perform private.refuse_field('sourceType', 'sourceType is file, repo or text.');
+  elsif v_compressed and v_never then
+    perform private.refuse_field('neverCompress', 'An entry is not both compressed and never to be compressed.');
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('filesAdded', v_added, 'filesRemoved', v_removed, 'tokens', v_tokens, 'sourceType', nullif(b -> 'sourceType', 'null'),
+    'compressed', v_compressed, 'neverCompress', v_never, 'displayName', case when b -> 'displayName' <> 'null' then private.as_display_name(b -> 'displayName') end));
+end
+$$;
+comment on function private.as_declared_entry is 'The arguments of addIngestionEntry, judged. Errors: 400 VALIDATION_ERROR.';
+grant execute on function private.as_tags, private.as_display_name, private.visibility_index, private.as_chromacode, private.as_ingestion_config,
+  private.as_declared_entry to authenticated;
+
+-- ----------------------------------------------------------------------------------------------------------------------- sources
+
+-- {sourceType, sources} of a stored source, by the id of a file, text or repository of the project.
+create or replace function private.stored_source(p_project_id uuid, p_id text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_id uuid := private.as_uuid(p_id);
+  v_origin text;
+begin
+  select f.origin into v_origin from public.project_files f
+  where f.project_id = p_project_id and f.id = v_id and f.storage_key is not null and not f.is_folder;
+  if found then
+    return jsonb_build_object('sourceType', case v_origin when 'text' then 'text' else 'file' end,
+      'sources', jsonb_build_object('fileIds', jsonb_build_array(v_id)));
+  elsif exists (select from public.project_repositories r where r.project_id = p_project_id and r.id = v_id) then
+    return jsonb_build_object('sourceType', 'repo', 'sources', jsonb_build_object('repositoryIds', jsonb_build_array(v_id)));
+  end if;
+  perform private.refuse_field('fileId', 'This is no file, text or repository of this context.');
+  return null;
+end
+$$;
+comment on function private.stored_source is
+  'The source of form (a). Judges: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR on fileId.';
+
+-- The same repository and branch again is the same source: its ingestion replaces what the one before brought.
+create or replace function private.store_repository(p_project_id uuid, b jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_branch text := nullif(private.trimmed(b ->> 'branch'), '');
+  v_id uuid;
+begin
+  if b ->> 'repoUrl' is null or b ->> 'repoUrl' !~* '^https://[^/@]+/' then
+    perform private.refuse_field('repoUrl', 'The address begins with https:// and holds no credentials.');
+  end if;
+  select * into v from private.parse_repository_url(b ->> 'repoUrl');
+  if v.provider is null then
+    perform private.refuse_field('repoUrl', 'Invalid repository URL. Supported providers are GitHub, GitLab, Bitbucket and Azure DevOps.');
+  elsif v_branch is not null then
+    perform private.as_branch(v_branch);
+  end if;
+  select r.id into v_id from public.project_repositories r
+  where r.project_id = p_project_id and r.repository_url = v.url and (v_branch is null or r.branch = v_branch)
+  order by r.branch = 'main' desc, r.created_at, r.id limit 1;
+  if not found then
+    -- A branch that is not named is main, from which a run falls back to the remote's default.
+    insert into public.project_repositories (organization_id, project_id, provider, repository_url, repository_name, branch)
+    select p.organization_id, p.id, v.provider, v.url, v.name, coalesce(v_branch, 'main') from public.projects p where p.id = p_project_id
+    returning id into v_id;
+  end if;
+  return jsonb_build_object('sourceType', 'repo', 'sources', jsonb_build_object('repositoryIds', jsonb_build_array(v_id)));
+end
+$$;
+comment on function private.store_repository is
+  'The repository of form (b), added where it is new. Judges: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR.';
+
+-- p_stored: {files: [{name, path, type, size, checksum, storageKey, storageProvider}]} or {text: {title?, size, ...}}, content that the
+-- server has stored. `refused` are the keys of content that the server deletes again.
+create or replace function private.store_content(p_project_id uuid, p_stored jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_result jsonb;
+begin
+  if p_stored ? 'text' then
+    if char_length(p_stored #>> '{text,title}') > 255 then
+      perform private.refuse_field('title', 'A title has at most 255 characters.');
+    end if;
+    v_result := private.place_text(p_project_id, p_stored -> 'text');
+    return jsonb_build_object('sourceType', 'text', 'sources', jsonb_build_object('fileIds', jsonb_build_array(v_result -> 'id')), 'refused', '[]'::jsonb);
+  end if;
+  v_result := private.place_files(p_project_id, p_stored -> 'files', 'upload');
+  if jsonb_array_length(v_result -> 'placed') = 0 then
+    perform private.refuse_field('files', coalesce(v_result #>> '{errors,0,error}', 'The request carries no files.'));
+  end if;
+  return jsonb_build_object('sourceType', 'file', 'refused', v_result -> 'refused',
+    'sources', jsonb_build_object('fileIds', (select jsonb_agg(f -> 'id') from jsonb_array_elements(v_result -> 'placed') f)));
+end
+$$;
+comment on function private.store_content is
+  'Registers content of form (b): {sourceType, sources, refused}. Judges: callable by definer functions of ours that have judged the caller. Errors: 400 on files or title, 429 QUOTA_EXCEEDED.';
+
+-- Entries and their runs (contract 60, 3.3). Each run of a project belongs to an entry, whatever started it; entries of one context run one
+-- at a time in the order of their numbers. Locks are taken in one order: the open run, the project, its counters, an entry.
+
+create or replace function private.lock_context(p_project_id uuid) returns private.context_counters
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.context_counters;
+  v_org uuid;
+begin
+  select organization_id into v_org from public.projects where id = p_project_id for no key update;
+  if not found then
+    return null;
+  end if;
+  insert into private.context_counters (project_id, organization_id) values (p_project_id, v_org) on conflict (project_id) do nothing;
+  select * into c from private.context_counters where project_id = p_project_id for update;
+  return c;
+end
+$$;
+comment on function private.lock_context is
+  'Locks the project and its counters, in this order; null without a project. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- p_entry: kind, sourceType, sources, displayName, description, tags, compress, neverCompress, chromacode, targetNumber, operationId, and of a
+-- declared entry filesAdded, filesRemoved, tokens, compressed.
+create or replace function private.insert_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns public.context_ingestions
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.context_counters := private.lock_context(p_project_id);
+  e public.context_ingestions;
+  v_declared constant boolean := coalesce(p_entry ->> 'kind', '') = 'declared';
+begin
+  update private.context_counters set last_number = last_number + 1, current_number = case when v_declared then last_number + 1 else current_number end
+  where project_id = p_project_id returning * into c;
+  insert into public.context_ingestions (organization_id, project_id, number, kind, status, ready_at, source_type, sources, target_number, display_name,
+    description, tags, wants_compression, never_compress, chromacode, operation_id, files_added, files_removed, tokens, compressed, compressed_tokens,
+    created_by)
+  values (c.organization_id, p_project_id, c.last_number, coalesce(p_entry ->> 'kind', 'content'), case when v_declared then 'ready' else 'processing' end,
+    case when v_declared then clock_timestamp() end, p_entry ->> 'sourceType', coalesce(p_entry -> 'sources', '{}'), (p_entry ->> 'targetNumber')::integer,
+    p_entry ->> 'displayName', p_entry ->> 'description', array(select jsonb_array_elements_text(coalesce(p_entry -> 'tags', '[]'))),
+    coalesce((p_entry ->> 'compress')::boolean, false), coalesce((p_entry ->> 'neverCompress')::boolean, false), p_entry -> 'chromacode',
+    (p_entry ->> 'operationId')::uuid, coalesce((p_entry ->> 'filesAdded')::integer, 0), coalesce((p_entry ->> 'filesRemoved')::integer, 0),
+    coalesce((p_entry ->> 'tokens')::bigint, 0), coalesce((p_entry ->> 'compressed')::boolean, false),
+    case when (p_entry ->> 'compressed')::boolean then (p_entry ->> 'tokens')::bigint end, p_user_id)
+  returning * into e;
+  return e;
+end
+$$;
+comment on function private.insert_ingestion is
+  'Gives an entry the next number. Judges: callable by definer functions and triggers of ours that have judged the caller.';
+
+-- What every accepted ingestion is: paid for, numbered, and run when its turn comes.
+create or replace function private.add_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns public.context_ingestions
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.context_counters := private.lock_context(p_project_id);
+  e public.context_ingestions;
+begin
+  perform private.consume_quota(c.organization_id, 'ingestions', 1);
+  e := private.insert_ingestion(p_project_id, p_entry, p_user_id);
+  perform private.touch_parent(p_project_id);
+  if e.kind = 'declared' then
+    perform private.write_ingestion_entry(e);
+  else
+    perform private.open_next_ingestion(p_project_id);
+    select * into e from public.context_ingestions where id = e.id;
+  end if;
+  return e;
+end
+$$;
+comment on function private.add_ingestion is
+  'Accepts an ingestion: one unit of the plan, the next number, a run in its turn. Judges: callable by definer functions of ours that have judged the caller. Errors: 429 QUOTA_EXCEEDED.';
+
+-- Opens the run of the entry whose turn it is. First the index catches up with a file set that changed without a run.
+create or replace function private.open_next_ingestion(p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.context_counters := private.lock_context(p_project_id);
+  e public.context_ingestions;
+begin
+  if c.project_id is null or exists (select from public.ingestion_runs r where r.project_id = p_project_id and r.outcome = 'open') then
+    return;
+  end if;
+  if c.needs_refresh then
+    update private.context_counters set needs_refresh = false where project_id = p_project_id;
+    if private.open_index_run(p_project_id, '{"scope": {"refresh": true}}', null) then
+      return;
+    end if;
+  end if;
+  loop
+    select * into e from public.context_ingestions x
+    where x.project_id = p_project_id and x.status = 'processing' and x.run_id is null order by x.number limit 1 for no key update;
+    if not found then
+      return;
+    elsif e.kind <> 'rollback' then
+      perform private.insert_run(p_project_id, jsonb_build_object('entry', e.id), e.created_by);
+      return;
+    end if;
+    perform private.apply_rollback(e);
+    if private.open_index_run(p_project_id, jsonb_build_object('scope', jsonb_build_object('rollback', e.number)), e.created_by) then
+      return;
+    end if;
+  end loop;
+end
+$$;
+comment on function private.open_next_ingestion is
+  'Opens the next run of a context that has none. Judges: callable by definer functions and triggers of ours that have judged the caller.';
+
+create or replace function private.insert_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns public.ingestion_runs
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project public.projects;
+  r public.ingestion_runs;
+begin
+  select * into v_project from public.projects where id = p_project_id;
+  insert into public.ingestion_runs (organization_id, project_id, message, estimated_completion_at, options, started_by)
+  values (v_project.organization_id, p_project_id, 'Waiting for a free worker', now() + make_interval(secs => private.estimate_run_seconds(v_project)),
+    '{"force": false}' || jsonb_build_object('exclusions', coalesce(
+      (select to_jsonb(i.exclusions) from public.project_indexes i where i.project_id = p_project_id), '[]')) || p_options, p_user_id)
+  returning * into r;
+  return r;
+end
+$$;
+comment on function private.insert_run is 'Opens a run. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- A run that ingests nothing: it makes the index of the file set. Without files there is no index.
+create or replace function private.open_index_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_run uuid;
+begin
+  if exists (select from public.context_files f where f.project_id = p_project_id and not f.is_hidden) then
+    perform private.insert_run(p_project_id, p_options, p_user_id);
+    return true;
+  end if;
+  select i.run_id into v_run from public.project_indexes i where i.project_id = p_project_id for update;
+  if v_run is not null then
+    update public.project_indexes set run_id = null, updated_at = now() where project_id = p_project_id;
+    perform private.enqueue('ingestion.drop', jsonb_build_object('runId', v_run), now(), 'ingestion.drop:' || v_run);
+  end if;
+  return false;
+end
+$$;
+comment on function private.open_index_run is
+  'Opens a run that renews the index; false where there is nothing to index. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- --------------------------------------------------------------------------------------------------------------------- run and entry
+
+create or replace function private.tg_ingestion_runs__own_entry() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_parent jsonb;
+  e public.context_ingestions;
+begin
+  -- A run that only renews the index brings nothing.
+  if new.options -> 'scope' ?| array['rollback', 'refresh'] then
+    return null;
+  end if;
+  if new.options ? 'entry' then
+    update public.context_ingestions x set run_id = new.id
+    where x.project_id = new.project_id and x.id = (new.options ->> 'entry')::uuid and x.run_id is null and x.status = 'processing'
+    returning * into e;
+    if found then
+      perform private.start_operation(e.operation_id, 'The ingestion has begun.');
+      return null;
+    end if;
+  end if;
+  -- A recovery ingests what the run before failed to.
+  select jsonb_build_object('sourceType', x.source_type, 'sources', x.sources, 'displayName', x.display_name, 'description', x.description,
+    'tags', to_jsonb(x.tags), 'compress', x.wants_compression, 'neverCompress', x.never_compress, 'chromacode', x.chromacode) into v_parent
+  from public.context_ingestions x
+  where x.organization_id = new.organization_id and x.project_id = new.project_id and x.run_id = new.parent_run_id;
+  e := private.insert_ingestion(new.project_id, coalesce(v_parent, '{}'), new.started_by);
+  update public.context_ingestions set run_id = new.id where id = e.id;
+  return null;
+end
+$$;
+comment on function private.tg_ingestion_runs__own_entry is 'Trigger: each run has an entry; one that was not made for it gets the next number.';
+create or replace trigger _400_own_entry after insert on public.ingestion_runs
+  for each row when (new.outcome = 'open') execute function private.tg_ingestion_runs__own_entry();
+
+create or replace function private.tg_ingestion_runs__end_entry() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e public.context_ingestions;
+begin
+  perform private.lock_context(new.project_id);
+  if new.outcome = 'completed' then
+    perform private.commit_ingestion(new.id);
+    if private.run_scope(new) <> '{}' then
+      perform private.settle_totals(new.project_id);
+    end if;
+  else
+    update public.context_ingestions x
+    set status = 'failed', error_code = case new.outcome when 'cancelled' then 'CANCELLED' else new.error_code end, error_message = new.error_message
+    where x.organization_id = new.organization_id and x.project_id = new.project_id and x.run_id = new.id and x.status = 'processing'
+    returning * into e;
+    perform private.end_ingestion_operation(e);
+    delete from private.run_manifests m where m.run_id = new.id;
+    update private.context_counters set needs_sweep = true where project_id = new.project_id;
+    perform private.record_activity(new.project_id, 'ingestion', case new.outcome when 'cancelled' then 'cancelled an ingestion' else 'ingestion failed' end,
+      jsonb_strip_nulls(jsonb_build_object('runId', new.id, 'number', e.number, 'errorCode', new.error_code, 'phase', new.phase)));
+  end if;
+  perform private.open_next_ingestion(new.project_id);
+  return null;
+end
+$$;
+comment on function private.tg_ingestion_runs__end_entry is 'Trigger: a run''s end is its entry''s end, and the next entry''s turn.';
+create or replace trigger _600_end_entry after update on public.ingestion_runs
+  for each row when (old.outcome = 'open' and new.outcome <> 'open') execute function private.tg_ingestion_runs__end_entry();
+
+create or replace function private.end_ingestion_operation(e public.context_ingestions) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if e.operation_id is null then
+    return;
+  elsif e.status = 'ready' then
+    perform private.complete_operation(e.operation_id);
+  elsif e.error_code = 'CANCELLED' then
+    update public.context_operations
+    set status = 'cancelled', error_code = 'CANCELLED', error_message = e.error_message, finished_at = clock_timestamp()
+    where id = e.operation_id and finished_at is null;
+  else
+    perform private.fail_operation(e.operation_id, e.error_code, e.error_message);
+  end if;
+end
+$$;
+comment on function private.end_ingestion_operation is 'Ends the operation of an entry that has ended. Judges: callable by definer functions of ours only.';
+
+-- ------------------------------------------------------------------------------------------------------------------------- the file set
+
+-- State(v) of the version model: the last operation of each path up to v.
+create or replace function private.context_state(p_project_id uuid, p_number integer)
+returns table (path text, hash bytea, number integer, origin text, repository_id uuid, language text, is_binary boolean, bytes bigint, tokens bigint)
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return query
+    select s.path, s.hash, s.number, s.origin, s.repository_id, s.language, s.is_binary, s.bytes, s.tokens
+    from (
+      select distinct on (o.path collate "C") o.*
+      from public.context_file_ops o where o.project_id = p_project_id and o.number <= p_number
+      order by o.path collate "C", o.number desc) s
+    where s.operation <> 'removed';
+end
+$$;
+comment on function private.context_state is
+  'The files of a version. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- Brings the current set to the fold, for the given paths. A file keeps its id while its path stays.
+create or replace function private.refold(p_project_id uuid, p_paths text[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.context_files f
+  using unnest(p_paths) t (path)
+  where f.project_id = p_project_id and f.path = t.path collate "C" and coalesce((select o.operation from public.context_file_ops o
+    where o.project_id = p_project_id and o.path = t.path collate "C" order by o.number desc limit 1), 'removed') = 'removed';
+  insert into public.context_files as f (organization_id, project_id, path, number, hash, origin, repository_id, language, is_binary, bytes, tokens)
+  select o.organization_id, p_project_id, o.path, o.number, o.hash, o.origin, o.repository_id, o.language, o.is_binary, o.bytes, o.tokens
+  from unnest(p_paths) t (path)
+  cross join lateral (select * from public.context_file_ops x
+    where x.project_id = p_project_id and x.path = t.path collate "C" order by x.number desc limit 1) o
+  where o.operation <> 'removed'
+  on conflict (project_id, path collate "C") do update
+  set number = excluded.number, hash = excluded.hash, origin = excluded.origin, repository_id = excluded.repository_id, language = excluded.language,
+    is_binary = excluded.is_binary, bytes = excluded.bytes, tokens = excluded.tokens, updated_at = now()
+  where (f.number, f.hash, f.origin, f.repository_id) is distinct from (excluded.number, excluded.hash, excluded.origin, excluded.repository_id);
+end
+$$;
+comment on function private.refold is
+  'Makes context_files the fold of the operations for these paths. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- The newest operations of a context are the current set's changes. A path that comes again is shown again.
+create or replace function private.apply_operations(e public.context_ingestions) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.context_files f
+  using public.context_file_ops o
+  where o.ingestion_id = e.id and o.operation = 'removed' and f.project_id = e.project_id and f.path = o.path collate "C";
+  insert into public.context_files as f (organization_id, project_id, path, number, hash, origin, repository_id, language, is_binary, bytes, tokens)
+  select o.organization_id, o.project_id, o.path, o.number, o.hash, o.origin, o.repository_id, o.language, o.is_binary, o.bytes, o.tokens
+  from public.context_file_ops o where o.ingestion_id = e.id and o.operation <> 'removed'
+  on conflict (project_id, path collate "C") do update
+  set number = excluded.number, hash = excluded.hash, origin = excluded.origin, repository_id = excluded.repository_id, language = excluded.language,
+    is_binary = excluded.is_binary, bytes = excluded.bytes, tokens = excluded.tokens, is_hidden = false, updated_at = now();
+end
+$$;
+comment on function private.apply_operations is
+  'Applies the operations of the newest entry to the current set. Judges: callable by definer functions of ours only.';
+
+-- Sums of the current set, for lists of contexts and metrics.
+create or replace function private.tg_context_files__count() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_manifests constant text[] := array['package.json', 'pyproject.toml', 'go.mod', 'Cargo.toml', 'composer.json', 'pom.xml'];
+begin
+  if tg_op <> 'INSERT' then
+    update private.context_counters c
+    set files = c.files - s.files, bytes = c.bytes - s.bytes, tokens = c.tokens - s.tokens, root_manifests = c.root_manifests - s.manifests
+    from (select f.project_id, count(*) as files, sum(f.bytes) as bytes, sum(f.tokens) as tokens, count(*) filter (where f.path = any (c_manifests)) as manifests
+      from former f where not f.is_hidden group by f.project_id) s
+    where c.project_id = s.project_id;
+  end if;
+  if tg_op <> 'DELETE' then
+    insert into private.context_counters as c (project_id, organization_id, files, bytes, tokens, root_manifests)
+    select f.project_id, f.organization_id, count(*), sum(f.bytes), sum(f.tokens), count(*) filter (where f.path = any (c_manifests))
+    from changed f where not f.is_hidden group by f.project_id, f.organization_id
+    on conflict (project_id) do update set files = c.files + excluded.files, bytes = c.bytes + excluded.bytes, tokens = c.tokens + excluded.tokens,
+      root_manifests = c.root_manifests + excluded.root_manifests;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_context_files__count is 'Trigger: keeps the sums of the current file set.';
+create or replace trigger _500_count_insert after insert on public.context_files
+  referencing new table as changed for each statement execute function private.tg_context_files__count();
+create or replace trigger _500_count_update after update on public.context_files
+  referencing old table as former new table as changed for each statement execute function private.tg_context_files__count();
+create or replace trigger _500_count_delete after delete on public.context_files
+  referencing old table as former for each statement execute function private.tg_context_files__count();
+
+-- Would the run's files make the context too large? (contract 60, section 23)
+create or replace function private.overflows_context(p_run_id uuid) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  r public.ingestion_runs;
+  v_scope jsonb;
+begin
+  select * into r from public.ingestion_runs where id = p_run_id;
+  v_scope := private.run_scope(r);
+  return (select count(*) from private.run_manifests m where m.run_id = p_run_id)
+    + (select count(*) from public.context_files f
+      where f.project_id = r.project_id and not f.is_hidden
+        and not (f.origin = 'repository' and (v_scope = '{}' or v_scope -> 'repositoryIds' ? f.repository_id::text))
+        and not exists (select from private.run_manifests m where m.run_id = p_run_id and m.path = f.path)) > 100000;
+end
+$$;
+comment on function private.overflows_context is 'Would the context hold more than 100,000 files? Judges: callable by definer functions of ours only.';
+
+-- ---------------------------------------------------------------------------------------------------------------------------- the end
+
+-- What the run found becomes the entry's operations: compared with the state before, once, in the transaction that ends the run. A
+-- repository that the run covers loses the files that are gone upstream; files and texts only add and modify. A run without a manifest (an
+-- external worker) changes no file. A second call changes nothing.
+create or replace function private.commit_ingestion(p_run_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.ingestion_runs;
+  e public.context_ingestions;
+  v_repositories uuid[];
+  v_late boolean;
+  v record;
+begin
+  select * into r from public.ingestion_runs where id = p_run_id;
+  perform private.lock_context(r.project_id);
+  select * into e from public.context_ingestions x
+  where x.organization_id = r.organization_id and x.project_id = r.project_id and x.run_id = p_run_id and x.status = 'processing' for no key update;
+  if not found then
+    delete from private.run_manifests m where m.run_id = p_run_id;
+    return;
+  end if;
+  v_repositories := case when e.sources = '{}' then array(select t.id from public.project_repositories t where t.project_id = r.project_id)
+    else array(select private.as_uuid(t.id) from jsonb_array_elements_text(coalesce(e.sources -> 'repositoryIds', '[]')) t (id)) end;
+  -- Content that came to a declared entry later stands before the operations of its successors.
+  v_late := exists (select from public.context_file_ops o
+    where o.organization_id = r.organization_id and o.project_id = r.project_id and o.number > e.number);
+
+  -- Of the current set only what the run found again, and all of the repositories that it covers.
+  with base as materialized (
+    select f.path, f.hash, f.origin, f.repository_id, false as has_moved
+    from private.run_manifests m join public.context_files f on f.project_id = r.project_id and f.path = m.path collate "C"
+    where m.run_id = p_run_id and not v_late and not coalesce(f.origin = 'repository' and f.repository_id = any (v_repositories), false)
+    union all
+    select f.path, f.hash, f.origin, f.repository_id, false from public.context_files f
+    where f.project_id = r.project_id and f.origin = 'repository' and f.repository_id = any (v_repositories) and not v_late
+    union all
+    -- A stored file that this run read under another name.
+    select f.path, f.hash, f.origin, f.repository_id, true
+    from public.context_files f join public.project_files s on s.id = f.upload_id
+    where f.project_id = r.project_id and f.path <> s.path and not v_late and private.has_moved(p_run_id, s.id, f.path)
+      and not exists (select from private.run_manifests m where m.run_id = p_run_id and m.path = f.path)
+    union all
+    select s.path, s.hash, s.origin, s.repository_id, false from private.context_state(r.project_id, e.number - 1) s where v_late
+  ), brought as (
+    insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, hash, origin, repository_id, language,
+      is_binary, bytes, tokens)
+    select r.organization_id, r.project_id, e.id, e.number, m.path, case when b.path is null then 'added' else 'modified' end, m.hash, m.origin,
+      m.repository_id, m.language, m.is_binary, m.bytes, m.tokens
+    from private.run_manifests m left join base b on b.path = m.path
+    where m.run_id = p_run_id and b.hash is distinct from m.hash
+    returning operation, tokens
+  ), gone as (
+    insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, origin, repository_id)
+    select r.organization_id, r.project_id, e.id, e.number, b.path, 'removed', b.origin, b.repository_id
+    from base b
+    where (b.has_moved or b.origin = 'repository' and b.repository_id = any (v_repositories)
+        and exists (select from private.run_manifests m where m.run_id = p_run_id))
+      and not exists (select from private.run_manifests m where m.run_id = p_run_id and m.path = b.path)
+    returning path
+  )
+  select count(*) filter (where b.operation = 'added') as added, count(*) filter (where b.operation = 'modified') as modified,
+    coalesce(sum(b.tokens), 0) as tokens, (select count(*) from gone) as removed into v
+  from brought b;
+
+  if v_late then
+    perform private.refold(r.project_id, array(select o.path from public.context_file_ops o where o.ingestion_id = e.id));
+  else
+    perform private.follow_moves(e);
+    perform private.apply_operations(e);
+  end if;
+  update public.context_files f set is_hidden = false, updated_at = now()
+  from private.run_manifests m where m.run_id = p_run_id and f.project_id = r.project_id and f.path = m.path collate "C" and f.is_hidden;
+  delete from private.run_manifests m where m.run_id = p_run_id;
+
+  update public.context_ingestions
+  set status = 'ready', ready_at = clock_timestamp(), files_added = v.added, files_modified = v.modified, files_removed = v.removed, tokens = v.tokens
+  where id = e.id returning * into e;
+  update private.context_counters set current_number = greatest(current_number, e.number) where project_id = r.project_id;
+  perform private.write_ingestion_entry(e, jsonb_build_object('runId', r.id));
+  perform private.end_ingestion_operation(e);
+end
+$$;
+comment on function private.commit_ingestion is
+  'Turns what a completed run found into the operations of its entry. Judges: callable by definer functions and triggers of ours only.';
+
+-- The numbers of the project after a run that covered a part of it.
+create or replace function private.settle_totals(p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.context_counters;
+  v_optimized bigint;
+begin
+  select * into c from private.context_counters where project_id = p_project_id;
+  select sum(f.optimized_tokens) into v_optimized
+  from public.project_indexes i join public.run_files f on f.organization_id = i.organization_id and f.run_id = i.run_id
+  where i.project_id = p_project_id;
+  update public.projects
+  set total_files = c.files, original_tokens = c.tokens, optimized_tokens = least(coalesce(v_optimized, optimized_tokens), c.tokens)
+  where id = p_project_id and original_tokens is not null;
+end
+$$;
+comment on function private.settle_totals is 'Files and tokens of a project as its current file set has them. Judges: callable by definer functions of ours only.';
+
+-- The changelog, the activity and the event of an entry that became ready.
+create or replace function private.write_ingestion_entry(e public.context_ingestions, p_metadata jsonb default '{}') returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  l public.context_changelog;
+begin
+  insert into public.context_changelog (organization_id, project_id, type, number, user_id, user_name, user_email, files_added, files_removed,
+    files_modified)
+  select e.organization_id, e.project_id, 'ingestion', e.number, u.id, private.shown_author(u), coalesce(u.email, 'system@kijko.ai'), e.files_added,
+    e.files_removed, e.files_modified
+  from (select) one left join public.users u on u.id = e.created_by
+  on conflict (project_id, number) where number is not null do nothing
+  returning * into l;
+  if l.id is not null then
+    perform private.emit('context:' || e.project_id, 'ingestion:complete', jsonb_build_object('contextId', e.project_id, 'projectId', e.project_id,
+      'success', true, 'entry', private.changelog_json(l, 100)), e.organization_id, e.project_id, 'project', 'context_ingestions', e.id);
+  end if;
+  perform private.record_activity(e.project_id, 'ingestion', case e.kind when 'rollback' then format('rolled back to #%s', e.target_number)
+      else format('ingested %s (#%s)', coalesce(e.display_name, (select p.name from public.projects p where p.id = e.project_id)), e.number) end,
+    p_metadata || jsonb_build_object('number', e.number, 'filesAdded', e.files_added, 'filesModified', e.files_modified, 'filesRemoved', e.files_removed,
+      'tokens', e.tokens), e.created_by);
+end
+$$;
+comment on function private.write_ingestion_entry is
+  'Changelog, activity and event of a version. Judges: callable by definer functions and triggers of ours only.';
+
+-- p_lists: how many paths each list names at most; 0: none (an auditor). Lines of modified files are counted by the server, which adds them.
+create or replace function private.changelog_json(l public.context_changelog, p_lists integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_author jsonb := '"System"';
+  v_lists jsonb;
+begin
+  if l.user_id is not null or l.user_email <> 'system@kijko.ai' then
+    select private.author_json(m, p.user_id, l.user_id, l.user_name, l.user_email, l.created_at) into v_author
+    from public.projects p left join public.project_members m on m.project_id = p.id and m.user_id = l.user_id where p.id = l.project_id;
+  end if;
+  if l.number is not null and p_lists > 0 then
+    select jsonb_build_object(
+      'addedFiles', jsonb_agg(o.path order by o.path collate "C") filter (where o.operation = 'added' and o.place <= p_lists),
+      'removedFiles', jsonb_agg(o.path order by o.path collate "C") filter (where o.operation = 'removed' and o.place <= p_lists)) into v_lists
+    from (select x.path, x.operation, row_number() over (partition by x.operation order by x.path collate "C") as place
+      from public.context_ingestions e join public.context_file_ops x on x.project_id = e.project_id and x.ingestion_id = e.id
+      where e.project_id = l.project_id and e.number = l.number) o;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('id', l.id, 'type', l.type, 'number', l.number, 'timestamp', private.iso(l.created_at), 'author', v_author,
+    'filesAdded', l.files_added, 'filesRemoved', l.files_removed, 'filesModified', l.files_modified, 'description', l.description)
+    || coalesce(v_lists, '{}'));
+end
+$$;
+comment on function private.changelog_json is
+  'ChangelogEntry without the lines of modified files. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- ---------------------------------------------------------------------------------------------------------------- rollback, deletion
+
+-- Turns the current set into State(target) by operations of a new version, which keep the origin of what they restore.
+create or replace function private.apply_rollback(e public.context_ingestions) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  with target as materialized (
+    select * from private.context_state(e.project_id, e.target_number)
+  ), restored as (
+    insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, hash, origin, repository_id, language,
+      is_binary, bytes, tokens)
+    select e.organization_id, e.project_id, e.id, e.number, t.path, case when f.path is null then 'added' else 'modified' end, t.hash, t.origin,
+      t.repository_id, t.language, t.is_binary, t.bytes, t.tokens
+    from target t left join public.context_files f on f.project_id = e.project_id and f.path = t.path
+    where f.hash is distinct from t.hash
+    returning operation, tokens
+  ), gone as (
+    insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, origin, repository_id)
+    select e.organization_id, e.project_id, e.id, e.number, f.path, 'removed', f.origin, f.repository_id
+    from public.context_files f where f.project_id = e.project_id and not exists (select from target t where t.path = f.path)
+    returning path
+  )
+  select count(*) filter (where o.operation = 'added') as added, count(*) filter (where o.operation = 'modified') as modified,
+    coalesce(sum(o.tokens), 0) as tokens, (select count(*) from gone) as removed into v
+  from restored o;
+  perform private.apply_operations(e);
+  update public.context_files f set is_hidden = false, updated_at = now() where f.project_id = e.project_id and f.is_hidden;
+  update public.context_ingestions
+  set status = 'ready', ready_at = clock_timestamp(), files_added = v.added, files_modified = v.modified, files_removed = v.removed, tokens = v.tokens,
+    backup_number = (select max(x.number) from public.context_ingestions x where x.project_id = e.project_id and x.status = 'ready' and x.number < e.number)
+  where id = e.id returning * into e;
+  update private.context_counters set current_number = greatest(current_number, e.number) where project_id = e.project_id;
+  perform private.settle_totals(e.project_id);
+  perform private.write_ingestion_entry(e);
+  perform private.end_ingestion_operation(e);
+end
+$$;
+comment on function private.apply_rollback is 'Carries out a rollback whose turn it is. Judges: callable by definer functions of ours only.';
+
+create or replace function private.delete_ingestion(p_project_id uuid, p_number integer) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e public.context_ingestions;
+  v_run uuid;
+  v_paths text[];
+begin
+  select r.id into v_run from public.ingestion_runs r where r.project_id = p_project_id and r.outcome = 'open' for no key update;
+  perform private.lock_context(p_project_id);
+  select * into e from public.context_ingestions x where x.project_id = p_project_id and x.number = p_number for update;
+  if not found then
+    perform private.refuse_ingestion(p_number::text);
+  end if;
+  if e.run_id = v_run then
+    -- Ends the entry, and opens the next one's run.
+    perform private.cancel_active_run(p_project_id);
+  elsif e.status = 'processing' and e.operation_id is not null then
+    update public.context_operations
+    set status = 'cancelled', error_code = 'CANCELLED', error_message = 'The ingestion was deleted.', finished_at = clock_timestamp()
+    where id = e.operation_id and finished_at is null;
+  end if;
+  v_paths := array(select o.path from public.context_file_ops o where o.ingestion_id = e.id);
+  delete from public.context_ingestions where id = e.id;
+  if cardinality(v_paths) > 0 then
+    perform private.refold(p_project_id, v_paths);
+    update private.context_counters set needs_refresh = true, needs_sweep = true where project_id = p_project_id;
+    perform private.settle_totals(p_project_id);
+  end if;
+  perform private.add_changelog(p_project_id, 'config', format('Deleted ingestion #%s', p_number));
+  perform private.record_activity(p_project_id, 'ingestion', format('deleted ingestion #%s', p_number), jsonb_build_object('number', p_number));
+  perform private.emit('context:' || p_project_id, 'ingestion:deleted', jsonb_build_object('contextId', p_project_id, 'ingestionNumber', p_number,
+    'metrics', private.context_metrics(p_project_id)), e.organization_id, p_project_id, 'project', 'context_ingestions', e.id);
+  perform private.open_next_ingestion(p_project_id);
+end
+$$;
+comment on function private.delete_ingestion is
+  'Takes an entry and its operations out of the context. Judges: callable by definer functions of ours that have judged the caller. Errors: 404 INGESTION_NOT_FOUND.';
+
+create or replace function private.refuse_ingestion(p_number text) returns void
+language plpgsql stable
+as $$
+begin
+  perform private.refuse(404, 'INGESTION_NOT_FOUND', format('This context has no ingestion #%s.', p_number));
+end
+$$;
+comment on function private.refuse_ingestion is '404 INGESTION_NOT_FOUND.';
+grant execute on function private.refuse_ingestion to authenticated;
+
+-- Content that no operation names any more, of contexts where no run is storing some.
+create or replace function private.sweep_contexts(p_limit integer default 100) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid;
+  v_count bigint;
+  v_all bigint := 0;
+begin
+  for v_project in
+    select c.project_id from private.context_counters c
+    where c.needs_sweep and not exists (select from public.ingestion_runs r where r.project_id = c.project_id and r.outcome = 'open')
+    limit p_limit for update skip locked
+  loop
+    delete from public.content_blobs b where b.ctid = any (array(
+      select g.ctid from public.content_blobs g
+      where g.project_id = v_project
+        and not exists (select from public.context_file_ops o where o.project_id = v_project and o.hash = g.hash)
+        and not exists (select from public.context_files f where f.project_id = v_project and f.hash = g.hash)
+        and not exists (select from public.ingestion_runs r join private.run_manifests m on m.run_id = r.id
+          where r.project_id = v_project and r.outcome = 'open' and m.hash = g.hash)
+      limit 10000));
+    get diagnostics v_count = row_count;
+    v_all := v_all + v_count;
+    if v_count < 10000 then
+      update private.context_counters set needs_sweep = false where project_id = v_project;
+    end if;
+  end loop;
+  return v_all;
+end
+$$;
+comment on function private.sweep_contexts is 'Removes content that no version names; how much. Judges: callable by schedules only.';
+
+-- ----------------------------------------------------------------------------------------------------------------------------- rules, events
+
+create or replace function private.tg_context_ingestions__judge() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if (new.id, new.organization_id, new.project_id, new.number, new.created_at)
+    is distinct from (old.id, old.organization_id, old.project_id, old.number, old.created_at) then
+    perform private.refuse(400, 'READ_ONLY_FIELD', 'An ingestion keeps its number and its context.', 'number');
+  elsif new.status <> old.status and old.status <> 'processing' and not (old.kind = 'declared' and new.kind = 'content') then
+    perform private.refuse(409, 'INVALID_STATUS', format('An ingestion does not go from %s to %s.', old.status, new.status), 'status');
+  end if;
+  new.updated_at := now();
+  return new;
+end
+$$;
+comment on function private.tg_context_ingestions__judge is 'Trigger: an ingestion ends once; a declared one that gets content begins again.';
+create or replace trigger _200_judge before update on public.context_ingestions
+  for each row execute function private.tg_context_ingestions__judge();
+
+create or replace function private.tg_context_ingestions__tell() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  if tg_op = 'INSERT' then
+    perform private.emit('context:' || new.project_id, 'ingestion:added', jsonb_build_object('contextId', new.project_id, 'entry',
+        private.ingestion_json(new), 'metrics', private.context_metrics(new.project_id)), new.organization_id, new.project_id, 'project',
+      'context_ingestions', new.id);
+    return null;
+  end if;
+  for v in
+    select t.field, t.value from (values
+      ('displayName', to_jsonb(new.display_name), to_jsonb(old.display_name)), ('tags', to_jsonb(new.tags), to_jsonb(old.tags)),
+      ('compressed', to_jsonb(new.compressed), to_jsonb(old.compressed)), ('tokens', to_jsonb(new.tokens), to_jsonb(old.tokens)),
+      ('compressedTokens', to_jsonb(new.compressed_tokens), to_jsonb(old.compressed_tokens)),
+      ('status', to_jsonb(new.status), to_jsonb(old.status))) t (field, value, former)
+    where t.value is distinct from t.former
+  loop
+    perform private.emit('context:' || new.project_id, 'ingestion:updated', jsonb_build_object('contextId', new.project_id, 'ingestionNumber', new.number,
+      'field', v.field, 'value', v.value), new.organization_id, new.project_id, 'project', 'context_ingestions', new.id);
+  end loop;
+  return null;
+end
+$$;
+comment on function private.tg_context_ingestions__tell is 'Trigger: the context''s room hears of new and changed entries.';
+create or replace trigger _900_tell_insert after insert on public.context_ingestions
+  for each row execute function private.tg_context_ingestions__tell();
+create or replace trigger _900_tell_update after update on public.context_ingestions
+  for each row when (old.* is distinct from new.*) execute function private.tg_context_ingestions__tell();
+
+-- A context that is about to be deleted begins nothing more.
+create or replace function private.cancel_waiting_ingestions(p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.context_counters set needs_refresh = false where project_id = p_project_id;
+  update public.context_ingestions set status = 'failed', error_code = 'CANCELLED', error_message = 'The context was deleted.'
+  where project_id = p_project_id and status = 'processing' and run_id is null;
+  perform private.cancel_operations(p_project_id);
+end
+$$;
+comment on function private.cancel_waiting_ingestions is
+  'Ends entries that wait for their run, and all operations. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- Changelog, versions, diff, rollback (contract 60, section 4). The server counts and shows lines; everything else is answered here.
+
+create or replace function private.current_version(p_project_id uuid) returns integer
+language sql stable parallel safe
+return coalesce((select max(e.number) from public.context_ingestions e where e.project_id = p_project_id and e.status = 'ready'), 0);
+comment on function private.current_version is 'The highest number that is ready, 0 before the first, as far as the caller sees the context.';
+grant execute on function private.current_version to authenticated, service_role;
+
+create or replace function private.as_version(p jsonb, p_field text) returns integer
+language plpgsql stable
+as $$
+begin
+  if p ->> p_field is null or p ->> p_field !~ '^[0-9]{1,9}$' then
+    perform private.refuse_field(p_field, format('%s is a whole number from 0.', p_field));
+  end if;
+  return (p ->> p_field)::integer;
+end
+$$;
+comment on function private.as_version is 'A number of a path. Errors: 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.refuse_version(p_number integer, p_current integer) returns void
+language plpgsql stable
+as $$
+begin
+  perform private.refuse(404, 'VERSION_NOT_FOUND', format('There is no version %s; the current one is %s.', p_number, p_current));
+end
+$$;
+comment on function private.refuse_version is '404 VERSION_NOT_FOUND.';
+grant execute on function private.as_version, private.refuse_version to authenticated;
+
+-- -------------------------------------------------------------------------------------------------------------------- changelog
+
+-- {entry, modified: [{path, from, to}]}: the server counts the lines of what was modified. An auditor sees counts and no path.
+create or replace function private.changelog_with_changes(l public.context_changelog, p_lists integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return jsonb_build_object('entry', private.changelog_json(l, p_lists), 'modified', case when l.number is null or p_lists = 0 then '[]' else (
+    select coalesce(jsonb_agg(jsonb_build_object('path', o.path, 'isBinary', o.is_binary or coalesce(b.is_binary, false), 'to', encode(o.hash, 'hex'),
+        'from', encode(b.hash, 'hex')) order by o.path collate "C"), '[]')
+    from (
+      select x.* from public.context_ingestions e join public.context_file_ops x on x.project_id = e.project_id and x.ingestion_id = e.id
+      where e.project_id = l.project_id and e.number = l.number and x.operation = 'modified' order by x.path collate "C" limit p_lists) o
+    left join lateral (select y.hash, y.is_binary from public.context_file_ops y
+      where y.project_id = o.project_id and y.path = o.path collate "C" and y.number < o.number order by y.number desc limit 1) b on true) end);
+end
+$$;
+comment on function private.changelog_with_changes is
+  'A changelog entry and what its version modified. Judges: callable by definer functions of ours that have judged the caller.';
+
+create or replace function private.changelog_page(p_project_id uuid, p_type text, p_since timestamptz, p_limit integer, p_offset integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_role text := private.project_role(p_project_id);
+begin
+  if v_role is null then
+    perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.');
+  end if;
+  return (
+    select coalesce(jsonb_agg(private.changelog_with_changes(e.l, case v_role when 'auditor' then 0 else 500 end)), '[]')
+    from (select l from public.context_changelog l
+      where l.project_id = p_project_id and (p_type = 'all' or l.type = p_type) and (p_since is null or private.shown(l.created_at) >= p_since)
+      order by l.created_at desc, l.id limit p_limit offset p_offset) e
+  );
+end
+$$;
+comment on function private.changelog_page is
+  'Entries of the changelog with what they modified. Judges: the caller sees the context; an auditor gets no path. Errors: 404 CONTEXT_NOT_FOUND.';
+
+create or replace function private.changelog_since(p_time text) returns timestamptz
+language sql stable parallel safe
+return case p_time when '7d' then now() - interval '7 days' when '90d' then now() - interval '90 days' when 'all' then null
+  else now() - interval '30 days' end;
+comment on function private.changelog_since is 'Where a window of the changelog begins; null: nowhere.';
+grant execute on function private.changelog_page, private.changelog_since to authenticated;
+
+create or replace function api.list_changelog(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_context(p);
+  v_type text := coalesce(p ->> 'type', 'all');
+  v_at record := private.page(p - array['page', 'pageSize'], 10, 200, false);
+  v_since timestamptz := private.changelog_since(p ->> 'time');
+  v_total bigint;
+begin
+  if v_type not in ('all', 'ingestion', 'enrichment', 'config', 'access') then
+    perform private.refuse_field('type', 'type is all, ingestion, enrichment, config or access.');
+  elsif coalesce(p ->> 'time', '30d') not in ('7d', '30d', '90d', 'all') then
+    perform private.refuse_field('time', 'time is 7d, 30d, 90d or all.');
+  end if;
+  select count(*) into v_total from public.context_changelog l
+  where l.project_id = v_project and (v_type = 'all' or l.type = v_type) and (v_since is null or private.shown(l.created_at) >= v_since);
+  return jsonb_build_object('entries', private.changelog_page(v_project, v_type, v_since, v_at.size, v_at.skipped::integer), 'totalCount', v_total,
+    'hasMore', v_at.skipped + v_at.size < v_total);
+end
+$$;
+comment on function api.list_changelog is
+  'GET /contexts/{contextId}/changelog: {entries: [{entry, modified}], totalCount, hasMore}, to which the server adds lines. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.list_changelog to authenticated;
+
+create or replace function private.changelog_entry(p_project_id uuid, p_number integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_role text := private.project_role(p_project_id);
+  l public.context_changelog;
+begin
+  select * into l from public.context_changelog x where x.project_id = p_project_id and x.number = p_number and v_role is not null;
+  if not found then
+    perform private.refuse_ingestion(p_number::text);
+  end if;
+  return private.changelog_with_changes(l, case v_role when 'auditor' then 0 else 500 end);
+end
+$$;
+comment on function private.changelog_entry is
+  'The changelog entry of an ingestion. Judges: the caller sees the context; an auditor gets no path. Errors: 404 INGESTION_NOT_FOUND.';
+grant execute on function private.changelog_entry to authenticated;
+
+create or replace function api.get_changelog_entry(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.changelog_entry(private.path_context(p), private.as_version(p, 'number'));
+end
+$$;
+comment on function api.get_changelog_entry is
+  'GET /contexts/{contextId}/changelog/{number}: {entry, modified}, to which the server adds lines. Errors: 400, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+grant execute on function api.get_changelog_entry to authenticated;
+
+create or replace function api.list_versions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_context(p);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('number', v.number, 'timestamp', private.iso(v.created_at),
+      'author', coalesce(l.user_name, 'System'), 'filesChanged', v.files_added + v.files_removed + v.files_modified) order by v.number desc), '[]')
+    from (select * from public.context_ingestions e where e.project_id = v_project and e.status = 'ready' order by e.number desc limit 1000) v
+    left join public.context_changelog l on l.project_id = v.project_id and l.number = v.number
+  );
+end
+$$;
+comment on function api.list_versions is 'GET /contexts/{contextId}/versions: VersionInfo[], newest first. Errors: 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.list_versions to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------------- diff
+
+-- The files in which two versions differ: {files: [{path, status, language, from, to, fromLines, toLines, isBinary}], fromVersion, toVersion}.
+-- Only paths with an operation between the two are looked at, so the cost grows with the difference.
+create or replace function private.version_difference(p_project_id uuid, p_from integer, p_to integer, p_path text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+begin
+  if not coalesce(private.has_project_role(p_project_id, 'viewer'), false) then
+    perform private.refuse(403, 'FORBIDDEN', 'This content is not for your role in this context.');
+  end if;
+  return jsonb_build_object('fromVersion', p_from, 'toVersion', p_to, 'files', (
+    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('path', d.path,
+        'status', case when d.old_hash is null then 'added' when d.new_hash is null then 'removed' else 'modified' end,
+        'language', private.shown_language(d.path), 'from', encode(d.old_hash, 'hex'), 'to', encode(d.new_hash, 'hex'), 'fromLines', a.lines, 'toLines', b.lines,
+        'fromBytes', octet_length(a.content), 'toBytes', octet_length(b.content),
+        'isBinary', coalesce(a.is_binary, false) or coalesce(b.is_binary, false))) order by d.path collate "C"), '[]')
+    from (
+      select t.path, f.hash as old_hash, g.hash as new_hash
+      from (select distinct o.path from public.context_file_ops o
+        where o.organization_id = v_org and o.project_id = p_project_id and o.number > least(p_from, p_to) and o.number <= greatest(p_from, p_to)
+          and (p_path is null or o.path = p_path)) t
+      left join lateral (select case when x.operation <> 'removed' then x.hash end as hash from public.context_file_ops x
+        where x.project_id = p_project_id and x.path = t.path collate "C" and x.number <= p_from order by x.number desc limit 1) f on true
+      left join lateral (select case when x.operation <> 'removed' then x.hash end as hash from public.context_file_ops x
+        where x.project_id = p_project_id and x.path = t.path collate "C" and x.number <= p_to order by x.number desc limit 1) g on true) d
+    left join public.content_blobs a on a.project_id = p_project_id and a.hash = d.old_hash
+    left join public.content_blobs b on b.project_id = p_project_id and b.hash = d.new_hash
+    where d.old_hash is distinct from d.new_hash));
+end
+$$;
+comment on function private.version_difference is
+  'The files in which two versions differ. Judges: viewer of the context or above. Errors: 403 FORBIDDEN.';
+grant execute on function private.version_difference to authenticated;
+
+create or replace function api.diff_versions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_context(p, 'viewer', 'read_diff');
+  v_number integer;
+  v_from integer;
+  v_to integer;
+  v_current integer := private.current_version(v_project);
+begin
+  if p ? 'number' then
+    v_number := private.as_version(p, 'number');
+    if not exists (select from public.context_changelog l where l.project_id = v_project and l.number = v_number) then
+      perform private.refuse_ingestion(v_number::text);
+    end if;
+    v_from := v_number - 1;
+    v_to := v_number;
+  else
+    v_from := private.as_version(p, 'from');
+    v_to := private.as_version(p, 'to');
+    if greatest(v_from, v_to) > v_current then
+      perform private.refuse_version(greatest(v_from, v_to), v_current);
+    end if;
+  end if;
+  return private.version_difference(v_project, v_from, v_to, p ->> 'path');
+end
+$$;
+comment on function api.diff_versions is
+  'The files of GET /contexts/{contextId}/diff/{from}/{to} and .../changelog/{number}/diff; the server adds their lines. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, INGESTION_NOT_FOUND.';
+grant execute on function api.diff_versions to authenticated;
+
+-- Texts by hash, as many as fit into 8 MiB, in the order of the hashes; at least one. Row-level security decides who reads them.
+create or replace function api.read_context_texts(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_context(p, 'viewer', 'read_content');
+  v_hashes jsonb := coalesce(private.as_array(p -> 'hashes', 'hashes'), '[]');
+begin
+  if exists (select from jsonb_array_elements(v_hashes) h where h #>> '{}' is null or h #>> '{}' !~ '^[0-9a-f]{64}$') then
+    perform private.refuse_field('hashes', 'A hash has 64 hexadecimal digits.');
+  end if;
+  return (
+    select coalesce(jsonb_object_agg(t.hash, t.content), '{}')
+    from (
+      select s.hash, convert_from(s.content, 'UTF8') as content
+      from (
+        select h.hash, b.content, sum(octet_length(b.content)) over (order by h.ord) - octet_length(b.content) as before
+        from jsonb_array_elements_text(v_hashes) with ordinality h (hash, ord)
+        join public.content_blobs b on b.project_id = v_project and b.hash = decode(h.hash, 'hex') and not b.is_binary) s
+      where s.before < 8388608) t
+  );
+end
+$$;
+comment on function api.read_context_texts is '{contextId, hashes}: {hash: text}, for the server''s diffs. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.read_context_texts to authenticated;
+
+-- ---------------------------------------------------------------------------------------------------------------------- rollback
+
+create or replace function private.rollback_preview(p_project_id uuid, p_target integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_current integer := private.current_version(p_project_id);
+  v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+begin
+  return (
+    select jsonb_build_object('filesToRestore', count(*) filter (where d.old_hash is not null and d.new_hash is not null),
+      'filesToRemove', count(*) filter (where d.new_hash is null), 'filesToReAdd', count(*) filter (where d.old_hash is null),
+      'currentVersion', v_current, 'targetVersion', p_target)
+    from (
+      select f.hash as old_hash, g.hash as new_hash
+      from (select distinct o.path from public.context_file_ops o
+        where o.organization_id = v_org and o.project_id = p_project_id and o.number > p_target) t
+      left join lateral (select case when x.operation <> 'removed' then x.hash end as hash from public.context_file_ops x
+        where x.project_id = p_project_id and x.path = t.path collate "C" and x.number <= v_current order by x.number desc limit 1) f on true
+      left join lateral (select case when x.operation <> 'removed' then x.hash end as hash from public.context_file_ops x
+        where x.project_id = p_project_id and x.path = t.path collate "C" and x.number <= p_target order by x.number desc limit 1) g on true) d
+    where d.old_hash is distinct from d.new_hash
+  );
+end
+$$;
+comment on function private.rollback_preview is
+  'RollbackPreview of the contract. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- The target of a rollback, judged.
+create or replace function private.rollback_target(p jsonb) returns integer
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_context(p, 'admin', 'rollback');
+  v_number integer := private.as_version(p, 'number');
+  v_current integer := private.current_version(v_project);
+begin
+  if v_number > v_current then
+    perform private.refuse_version(v_number, v_current);
+  elsif v_number = v_current then
+    perform private.refuse(409, 'ALREADY_AT_VERSION', format('Version %s is the current one.', v_number));
+  end if;
+  return v_number;
+end
+$$;
+comment on function private.rollback_target is 'The version to go back to. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, 409 ALREADY_AT_VERSION.';
+grant execute on function private.rollback_target to authenticated;
+
+create or replace function api.preview_rollback(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return private.rollback_preview(private.path_context(p, 'admin', 'rollback'), private.rollback_target(p));
+end
+$$;
+comment on function api.preview_rollback is
+  'GET /contexts/{contextId}/rollback/{number}/preview: RollbackPreview. Judges: admin of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, 409 ALREADY_AT_VERSION.';
+
+create or replace function api.roll_back_context(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.path_context(p, 'admin', 'rollback');
+  v_target integer;
+  v_backup integer;
+  v_operation uuid;
+  e public.context_ingestions;
+begin
+  -- Under the lock: of two rollbacks the second is judged by the version that the first made.
+  perform private.lock_context(v_project);
+  v_target := private.rollback_target(p);
+  v_backup := private.current_version(v_project);
+  v_operation := private.queue_operation(v_project, 'rollback');
+  e := private.insert_ingestion(v_project, jsonb_build_object('kind', 'rollback', 'targetNumber', v_target, 'displayName', format('Rollback to #%s', v_target),
+    'operationId', v_operation, 'sourceType', coalesce((select x.source_type from public.context_ingestions x
+      where x.project_id = v_project and x.number = v_target), 'file')), private.user_id());
+  perform private.touch_parent(v_project);
+  perform private.open_next_ingestion(v_project);
+  return private.operation_answer(jsonb_build_object('success', true, 'targetVersion', v_target, 'backupVersion', v_backup, 'newVersion', e.number), v_operation);
+end
+$$;
+comment on function api.roll_back_context is
+  'POST /contexts/{contextId}/rollback/{number}: queues the rollback as the next version. Judges: admin of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, 409 ALREADY_AT_VERSION.';
+grant execute on function api.preview_rollback, api.roll_back_context to authenticated;
+
+create or replace function api.rolled_back_context(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_context(p, 'admin', 'rollback');
+  o public.context_operations := private.finished_operation(p);
+  e public.context_ingestions;
+begin
+  select * into e from public.context_ingestions x where x.project_id = v_project and x.operation_id = o.id;
+  if not found then
+    perform private.refuse_ingestion(p #>> '{started,newVersion}');
+  end if;
+  return jsonb_build_object('success', true, 'targetVersion', e.target_number, 'backupVersion', coalesce(e.backup_number, 0), 'newVersion', e.number,
+    'entry', private.changelog_entry(v_project, e.number));
+end
+$$;
+comment on function api.rolled_back_context is
+  'The answer to a rollback that is done; the server adds the lines of `entry`. Errors: 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, and the codes of jobs.';
+grant execute on function api.rolled_back_context to authenticated;
+
+-- The operations of contexts and their entries (contract 60, sections 2 and 3). A write goes through a definer function that judges the
+-- caller; content that a request brings was stored by the server.
+
+-- ---------------------------------------------------------------------------------------------------------------------- contexts
+
+create or replace function api.list_contexts(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_at record := private.page(p, 50, 200, false);
+  v_view text := coalesce(p ->> 'view', 'inspector');
+  v_project uuid := private.as_uuid(p ->> 'projectId');
+  v_search text := nullif(private.trimmed(p ->> 'search'), '');
+  v_type text := p ->> 'type';
+  v_status text := p ->> 'status';
+  v_total bigint;
+  v_items jsonb;
+begin
+  if v_view not in ('inspector', 'store') then
+    perform private.refuse_field('view', 'view is inspector or store.');
+  elsif v_type is not null and v_type not in ('package', 'repo', 'files', 'file') then
+    perform private.refuse_field('type', 'type is package, repo or files; of the store file or repo.');
+  elsif v_status is not null and v_status not in ('cached', 'expired', 'pending') then
+    perform private.refuse_field('status', 'status is cached, expired or pending.');
+  elsif p ? 'projectId' and v_project is null then
+    perform private.set_headers('{"X-Total-Count": "0", "X-Has-More": "false"}');
+    return '[]';
+  end if;
+  with shown as (
+    select q as item, q.updated_at, q.id
+    from public.projects q
+    where (v_project is null or q.id = v_project) and (v_search is null or q.name ilike private.like_pattern(v_search))
+      and (v_type is null and v_status is null or (
+        select (v_type is null or c.type = v_type or v_type = 'file' and c.type <> 'repo') and (v_status is null or c.status = v_status)
+        from private.context_numbers(q) c))
+  )
+  select (select count(*) from shown), (
+    select coalesce(jsonb_agg(private.context_item(s.item, v_view) order by s.updated_at desc, s.id), '[]')
+    from (select * from shown order by updated_at desc, id limit v_at.size offset v_at.skipped) s)
+  into v_total, v_items;
+  perform private.set_headers(jsonb_build_object('X-Total-Count', v_total::text, 'X-Has-More', case when v_at.skipped + v_at.size < v_total then 'true' else 'false' end));
+  return v_items;
+end
+$$;
+comment on function api.list_contexts is 'GET /contexts: ContextItem[] in one of two views. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.get_context(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.path_context(p);
+begin
+  return (select private.context_item(q, coalesce(p ->> 'view', 'inspector')) from public.projects q where q.id = v_id);
+end
+$$;
+comment on function api.get_context is 'GET /contexts/{contextId}: ContextItem. Errors: 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.list_contexts, api.get_context to authenticated;
+
+create or replace function private.rename_context(p_project_id uuid, p_name text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  o public.projects;
+  v_name text;
+begin
+  perform private.assert_project_role(p_project_id, 'admin');
+  select * into o from public.projects where id = p_project_id for no key update;
+  v_name := private.assert_project_name(o.organization_id, p_name, o.id);
+  if v_name is null then
+    perform private.refuse_field('name', 'Project name is required.');
+  elsif v_name <> o.name then
+    update public.projects set name = v_name where id = o.id;
+    perform private.add_changelog(o.id, 'config', format('Renamed context to %s', v_name));
+  end if;
+end
+$$;
+comment on function private.rename_context is
+  'Judges: admin of the project or above. Errors: 404, 403, 400 VALIDATION_ERROR, 409 PROJECT_NAME_EXISTS.';
+grant execute on function private.rename_context to authenticated;
+
+create or replace function api.rename_context(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_id uuid := private.path_context(p, 'admin', 'rename_context');
+begin
+  perform private.rename_context(v_id, p #>> '{body,name}');
+  return api.get_context(p);
+end
+$$;
+comment on function api.rename_context is
+  'PATCH /contexts/{contextId}: ContextItem. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 409 PROJECT_NAME_EXISTS.';
+grant execute on function api.rename_context to authenticated;
+
+-- A free name from what the request calls the code.
+create or replace function private.free_context_name(p_name text) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_base text := private.trimmed(left(private.trimmed(p_name), 50));
+  v_name text;
+  v_number integer := 1;
+begin
+  if char_length(v_base) < 3 then
+    v_base := 'Context ' || v_base;
+  end if;
+  v_name := private.trimmed(v_base);
+  while exists (select from public.projects p where p.organization_id = private.org_id() and lower(p.name) = lower(v_name)) loop
+    v_number := v_number + 1;
+    v_name := private.trimmed(left(v_base, 47 - char_length(v_number::text))) || format(' (%s)', v_number);
+  end loop;
+  return v_name;
+end
+$$;
+comment on function private.free_context_name is
+  'The name, or the first free of "name (2)", "name (3)". Judges: callable by definer functions of ours that have judged the caller.';
+
+-- ---------------------------------------------------------------------------------------------------------------------- ingestions
+
+-- p: the request {contextId?, body} and, of form (b) with content, `stored` by the server ({files} or {text}). Without contextId the
+-- context is that of config.codebase.id, or a new one.
+create or replace function private.ingest(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b jsonb := coalesce(nullif(p -> 'body', 'null'), '{}');
+  v_stored jsonb := p -> 'stored';
+  v_config jsonb;
+  v_declared jsonb;
+  v_source jsonb;
+  v_project uuid;
+  v_id uuid;
+  v_operation uuid;
+  v_staged public.staged_files;
+  e public.context_ingestions;
+begin
+  if p ? 'stored' then
+    perform private.refuse_strangers('Content is ingested through the API.');
+  end if;
+  if p ? 'contextId' then
+    v_project := private.path_context(p, 'developer', 'ingest');
+  end if;
+  if jsonb_typeof(b) <> 'object' then
+    perform private.refuse_field('', 'The request body is an object.');
+  elsif b ? 'config' then
+    v_config := private.as_ingestion_config(b -> 'config');
+    if v_stored is null and (b ->> 'sourceType') is distinct from 'repo' then
+      perform private.refuse_field('sourceType', 'With config comes sourceType: repo with repoUrl, or text with content; files come as a form.');
+    end if;
+  elsif b ? 'fileId' then
+    v_config := private.as_ingestion_config(b);
+  elsif b ? 'filesAdded' then
+    v_declared := private.as_declared_entry(b);
+  else
+    perform private.refuse_field('', 'Send a configuration (fileId, ...), a configuration with its source (config, ...), or the numbers of an entry (filesAdded, ...).');
+  end if;
+
+  if v_project is null then
+    if v_config #>> '{codebase,id}' is not null then
+      v_project := private.path_context(jsonb_build_object('contextId', v_config #> '{codebase,id}'), 'developer', 'ingest');
+    else
+      if private.org_id() is null or private.user_id() is null then
+        perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+      elsif private.org_role() = 'viewer' then
+        perform private.refuse(403, 'FORBIDDEN', 'Viewers of an organization cannot create projects.', null, '{"required": "create_context"}');
+      end if;
+      if b ? 'fileId' then
+        -- Form (a) into a new context: the file was uploaded without a project.
+        select * into v_staged from public.staged_files s
+        where s.user_id = private.user_id() and s.id = private.as_uuid(v_config ->> 'fileId') and not s.attached and s.created_at > now() - interval '24 hours'
+        for update;
+        if not found then
+          perform private.refuse_field('fileId', 'This is no upload of yours that waits for a project.');
+        end if;
+      end if;
+      v_id := private.as_uuid(v_config ->> 'fileId');
+      if v_id is null or private.project_id_taken(v_id) then
+        v_id := gen_random_uuid();
+      end if;
+      insert into public.projects (id, organization_id, user_id, name, type)
+      values (v_id, private.org_id(), private.user_id(), private.free_context_name(coalesce(nullif(private.trimmed(v_config #>> '{codebase,name}'), ''),
+        v_config ->> 'displayName', v_declared ->> 'displayName', 'Context')), case when b ->> 'sourceType' = 'repo' then 'repository' else 'files' end)
+      returning id into v_project;
+      if v_staged.id is not null then
+        perform api.attach_files(jsonb_build_object('projectId', v_project, 'body', jsonb_build_object('fileIds', jsonb_build_array(v_staged.id))));
+      end if;
+    end if;
+  end if;
+
+  if v_declared is not null then
+    e := private.add_ingestion(v_project, v_declared || '{"kind": "declared"}', private.user_id());
+    return jsonb_build_object('project', v_project, 'entry', private.ingestion_json(e));
+  end if;
+  v_source := case when v_stored is not null then private.store_content(v_project, v_stored) when b ? 'config' then private.store_repository(v_project, b)
+    else private.stored_source(v_project, v_config ->> 'fileId') end;
+  v_operation := private.queue_operation(v_project, 'ingestion');
+  e := private.add_ingestion(v_project, v_config || jsonb_build_object('sourceType', v_source -> 'sourceType', 'sources', v_source -> 'sources',
+    'operationId', v_operation), private.user_id());
+  return jsonb_build_object('project', v_project, 'operation', v_operation, 'entry', private.ingestion_json(e), 'refused', coalesce(v_source -> 'refused', '[]'));
+end
+$$;
+comment on function private.ingest is
+  'Accepts an ingestion: {project, operation?, entry, refused}. Judges: developer of the context or above; a new one by any member of the organization but viewers. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+grant execute on function private.ingest to authenticated;
+
+create or replace function private.ingested_entry(p_made jsonb) returns jsonb
+language sql stable parallel safe
+return case when p_made ? 'operation' then private.operation_answer(p_made -> 'entry', (p_made ->> 'operation')::uuid) else p_made -> 'entry' end
+  || case when jsonb_array_length(p_made -> 'refused') > 0 then jsonb_build_object('refused', p_made -> 'refused') else '{}' end;
+comment on function private.ingested_entry is 'The first answer to an accepted ingestion.';
+
+create or replace function private.ingested_context(p_made jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return (select private.context_item(q, 'store') from public.projects q where q.id = (p_made ->> 'project')::uuid)
+    || case when jsonb_array_length(p_made -> 'refused') > 0 then jsonb_build_object('refused', p_made -> 'refused') else '{}' end;
+end
+$$;
+comment on function private.ingested_context is 'The context of an accepted ingestion as the store shows it.';
+grant execute on function private.ingested_entry, private.ingested_context to authenticated;
+
+create or replace function api.create_ingestion(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.ingested_entry(private.ingest(private.as_object(p, '') - 'stored'));
+end
+$$;
+comment on function api.create_ingestion is
+  'POST /contexts/{contextId}/ingestions without content: IngestionEntry. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+create or replace function api.create_context(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_made jsonb := private.ingest(private.as_object(p, '') - array['stored', 'contextId']);
+begin
+  return private.ingested_context(v_made);
+end
+$$;
+comment on function api.create_context is
+  'POST /contexts without content: ContextItem of the store. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+
+-- The same with content that the server has stored.
+create or replace function api.register_ingestion(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.ingested_entry(private.ingest(p));
+end
+$$;
+comment on function api.register_ingestion is
+  'Part of POST /contexts/{contextId}/ingestions, with `stored` content; refused: its keys that no file has. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+create or replace function api.register_context(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_made jsonb := private.ingest(private.as_object(p, '') - 'contextId');
+begin
+  return private.ingested_context(v_made);
+end
+$$;
+comment on function api.register_context is
+  'Part of POST /contexts, with `stored` content; refused: its keys that no file has. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+grant execute on function api.create_ingestion, api.create_context, api.register_ingestion, api.register_context to authenticated;
+
+-- May the caller ingest there? Asked before the first byte is stored.
+create or replace function api.admit_ingestion(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  perform private.path_context(p, 'developer', 'ingest');
+  return '{}';
+end
+$$;
+comment on function api.admit_ingestion is 'Part of POST /contexts/{contextId}/ingestions: refuses 403 or 404 before content is read.';
+grant execute on function api.admit_ingestion to authenticated;
+
+-- The answer when the run has ended, also when it failed: the entry says so.
+create or replace function api.ended_ingestion(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_context(p);
+  e public.context_ingestions;
+begin
+  select * into e from public.context_ingestions x where x.project_id = v_project and x.id = private.as_uuid(p #>> '{started,id}');
+  if not found then
+    perform private.refuse_ingestion(p #>> '{started,number}');
+  end if;
+  return private.ingestion_json(e);
+end
+$$;
+comment on function api.ended_ingestion is 'The answer to an ingestion whose run has ended: IngestionEntry. Errors: 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+grant execute on function api.ended_ingestion to authenticated;
+
+-- The entry of the path, under the caller's rights.
+create or replace function private.path_ingestion(p jsonb, p_minimum text default 'auditor', p_permission text default null) returns public.context_ingestions
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_context(p, p_minimum, p_permission);
+  v_number integer := private.as_version(p, 'number');
+  e public.context_ingestions;
+begin
+  select * into e from public.context_ingestions x where x.project_id = v_project and x.number = v_number;
+  if not found then
+    perform private.refuse_ingestion(v_number::text);
+  end if;
+  return e;
+end
+$$;
+comment on function private.path_ingestion is
+  'The entry of the path, judged. Errors: 400 on number, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+grant execute on function private.path_ingestion to authenticated;
+
+create or replace function api.list_ingestions(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_project uuid := private.path_context(p);
+  v_at record := private.page(p, 50, 200, false);
+  v_search text := nullif(private.trimmed(p ->> 'search'), '');
+  v_tags text[] := array(select lower(private.trimmed(t.tag)) from jsonb_array_elements_text(coalesce(private.as_array(p -> 'tag', 'tag'), '[]')) t (tag));
+  v_total bigint;
+  v_items jsonb;
+begin
+  if p ->> 'sourceType' not in ('file', 'repo', 'text') then
+    perform private.refuse_field('sourceType', 'sourceType is file, repo or text.');
+  end if;
+  with shown as (
+    select e from public.context_ingestions e
+    where e.project_id = v_project and (p ->> 'sourceType' is null or e.source_type = p ->> 'sourceType')
+      and (v_search is null or e.display_name ilike private.like_pattern(v_search) or e.description ilike private.like_pattern(v_search)
+        or e.number::text = ltrim(v_search, '#'))
+      and (cardinality(v_tags) = 0 or exists (select from unnest(e.tags) t where lower(t) = any (v_tags)))
+  )
+  select (select count(*) from shown), (
+    select coalesce(jsonb_agg(private.ingestion_json(s.e) order by (s.e).number desc), '[]')
+    from (select e from shown order by (e).number desc limit v_at.size offset v_at.skipped) s)
+  into v_total, v_items;
+  perform private.set_headers(jsonb_build_object('X-Total-Count', v_total::text, 'X-Has-More', case when v_at.skipped + v_at.size < v_total then 'true' else 'false' end));
+  return v_items;
+end
+$$;
+comment on function api.list_ingestions is 'GET /contexts/{contextId}/ingestions: IngestionEntry[], newest first. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+
+create or replace function api.get_ingestion(p jsonb) returns jsonb
+language sql stable
+as $$ select private.ingestion_json(private.path_ingestion(p)) $$;
+comment on function api.get_ingestion is 'GET /contexts/{contextId}/ingestions/{number}: IngestionEntry. Errors: 400, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+grant execute on function api.list_ingestions, api.get_ingestion to authenticated;
+
+create or replace function private.change_ingestion(p jsonb, b jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e public.context_ingestions := private.path_ingestion(p, 'developer', 'ingest');
+begin
+  select * into e from public.context_ingestions x where x.id = e.id for no key update;
+  if e.id is null then
+    perform private.refuse_ingestion(p ->> 'number');
+  end if;
+  if b ? 'displayName' then
+    e.display_name := private.as_display_name(b -> 'displayName');
+  end if;
+  if b ? 'tags' then
+    if jsonb_typeof(b -> 'tags') <> 'array' then
+      perform private.refuse_field('tags', 'tags must be a list.');
+    end if;
+    e.tags := private.as_tags(b -> 'tags', 'tags', false);
+  end if;
+  if b ? 'neverCompress' then
+    e.never_compress := coalesce(private.as_bool(b -> 'neverCompress', 'neverCompress'), e.never_compress);
+    if e.never_compress and e.compressed then
+      perform private.refuse(409, 'ALREADY_COMPRESSED', format('Ingestion #%s is compressed already.', e.number));
+    end if;
+    e.wants_compression := e.wants_compression and not e.never_compress;
+  end if;
+  update public.context_ingestions x
+  set display_name = e.display_name, tags = e.tags, never_compress = e.never_compress, wants_compression = e.wants_compression
+  where x.id = e.id and (x.display_name, x.tags, x.never_compress) is distinct from (e.display_name, e.tags, e.never_compress);
+  return private.ingestion_json(e);
+end
+$$;
+comment on function private.change_ingestion is
+  'Renames, tags, keeps from compression. Judges: developer of the context or above. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, 409 ALREADY_COMPRESSED.';
+grant execute on function private.change_ingestion to authenticated;
+
+create or replace function api.update_ingestion(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.change_ingestion(p, private.as_object(p -> 'body', ''));
+end
+$$;
+comment on function api.update_ingestion is
+  'PATCH /contexts/{contextId}/ingestions/{number}: IngestionEntry. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, 409 ALREADY_COMPRESSED.';
+create or replace function api.set_ingestion_tags(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.change_ingestion(p, jsonb_build_object('tags', coalesce(p #> '{body,tags}', 'null')));
+end
+$$;
+comment on function api.set_ingestion_tags is
+  'PUT /contexts/{contextId}/ingestions/{number}/tags: IngestionEntry. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+grant execute on function api.update_ingestion, api.set_ingestion_tags to authenticated;
+
+create or replace function api.delete_ingestion(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e public.context_ingestions := private.path_ingestion(p, 'developer', 'delete_ingestion');
+begin
+  if e.created_by is distinct from private.user_id() then
+    perform private.path_context(p, 'manager', 'delete_ingestion');
+  end if;
+  perform private.delete_ingestion(e.project_id, e.number);
+  return null;
+end
+$$;
+comment on function api.delete_ingestion is
+  'DELETE /contexts/{contextId}/ingestions/{number}: nothing. Judges: manager of the context or above, a developer their own. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+grant execute on function api.delete_ingestion to authenticated;
+
+-- Content for a declared entry, once. Its run begins when its turn comes.
+create or replace function private.attach_content(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e public.context_ingestions := private.path_ingestion(p, 'developer', 'ingest');
+  b jsonb := coalesce(nullif(p -> 'body', 'null'), '{}');
+  v_source jsonb;
+  v_operation uuid;
+begin
+  if p ? 'stored' then
+    perform private.refuse_strangers('Content is ingested through the API.');
+  elsif (b ->> 'sourceType') is distinct from 'repo' then
+    perform private.refuse_field('sourceType', 'Send files as a form, or sourceType repo with repoUrl, or text with content.');
+  end if;
+  -- Content is stored before the context is locked, as every upload is.
+  v_source := case when p ? 'stored' then private.store_content(e.project_id, p -> 'stored') else private.store_repository(e.project_id, b) end;
+  perform private.lock_context(e.project_id);
+  select * into e from public.context_ingestions x where x.id = e.id for no key update;
+  if e.id is null then
+    perform private.refuse_ingestion(p ->> 'number');
+  elsif e.kind <> 'declared' then
+    perform private.refuse(409, 'CONTENT_ALREADY_ATTACHED', format('Ingestion #%s has its content.', e.number));
+  end if;
+  v_operation := private.queue_operation(e.project_id, 'ingestion');
+  update public.context_ingestions x
+  set kind = 'content', status = 'processing', ready_at = null, sources = v_source -> 'sources', source_type = v_source ->> 'sourceType', operation_id = v_operation,
+    wants_compression = x.compressed, compressed = false, compressed_tokens = null, tokens = 0, files_added = 0, files_removed = 0, files_modified = 0
+  where x.id = e.id returning * into e;
+  perform private.open_next_ingestion(e.project_id);
+  return jsonb_build_object('project', e.project_id, 'operation', v_operation, 'entry', private.ingestion_json(e), 'refused', coalesce(v_source -> 'refused', '[]'));
+end
+$$;
+comment on function private.attach_content is
+  'Gives a declared entry its content: {project, operation, entry, refused}. Judges: developer of the context or above. Errors: 400, 403, 404, 409 CONTENT_ALREADY_ATTACHED, 429 QUOTA_EXCEEDED.';
+grant execute on function private.attach_content to authenticated;
+
+create or replace function api.attach_ingestion_content(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.ingested_entry(private.attach_content(private.as_object(p, '') - 'stored'));
+end
+$$;
+comment on function api.attach_ingestion_content is
+  'POST /contexts/{contextId}/ingestions/{number}/content of a repository: IngestionEntry. Errors: 400, 403 FORBIDDEN, 404, 409 CONTENT_ALREADY_ATTACHED.';
+create or replace function api.register_ingestion_content(p jsonb) returns jsonb
+language plpgsql volatile
+as $$
+begin
+  return private.ingested_entry(private.attach_content(p));
+end
+$$;
+comment on function api.register_ingestion_content is
+  'Part of POST /contexts/{contextId}/ingestions/{number}/content, with `stored` content. Errors: 400, 403 FORBIDDEN, 404, 409 CONTENT_ALREADY_ATTACHED, 429 QUOTA_EXCEEDED.';
+grant execute on function api.attach_ingestion_content, api.register_ingestion_content to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------- compression, preview
+
+-- {fileName, language, content, fileCount, summary}: the file of the entry that the graph refers to most, else its largest text file.
+create or replace function private.ingestion_preview(e public.context_ingestions, p_characters integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_path text;
+  v_content text := '';
+  v_hash bytea;
+begin
+  if e.kind <> 'declared' then
+    select o.path, o.hash into v_path, v_hash
+    from public.context_file_ops o
+    where o.project_id = e.project_id and o.ingestion_id = e.id and o.operation <> 'removed' and not o.is_binary
+    order by private.path_references(e.project_id, o.path) desc, o.bytes desc, o.path collate "C" limit 1;
+    if v_hash is not null then
+      -- Whole characters: at most four bytes each.
+      select left(array_to_string((string_to_array(left(convert_from(b.content, 'UTF8'), p_characters + 1), E'\n'))[1:200], E'\n'), p_characters) into v_content
+      from public.content_blobs b where b.project_id = e.project_id and b.hash = v_hash;
+    end if;
+  end if;
+  return jsonb_build_object('fileName', coalesce(v_path, e.display_name, 'ingestion-' || e.number),
+    'language', case when v_path is null then 'text' else private.preview_language(v_path) end, 'content', coalesce(v_content, ''),
+    'fileCount', e.files_added + e.files_modified,
+    'summary', coalesce(e.description, e.display_name, format('Ingestion with %s files.', e.files_added + e.files_modified)));
+end
+$$;
+comment on function private.ingestion_preview is
+  'IngestionPreviewData of the contract. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- How often the graph of the current index refers to what a file declares.
+create or replace function private.path_references(p_project_id uuid, p_path text) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select count(*) from public.project_indexes i
+    join public.run_files f on f.organization_id = i.organization_id and f.run_id = i.run_id and f.path = p_path
+    join public.graph_nodes n on n.organization_id = i.organization_id and n.run_id = i.run_id and n.file_id = f.id
+    join public.graph_links l on l.organization_id = i.organization_id and l.run_id = i.run_id and l.to_id = n.id
+    where i.project_id = p_project_id
+  );
+end
+$$;
+comment on function private.path_references is
+  'References to a file in the graph. Judges: callable by definer functions of ours that have judged the caller.';
+
+create or replace function api.get_ingestion_preview(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return private.ingestion_preview(private.path_ingestion(p, 'viewer', 'read_content'), 8000);
+end
+$$;
+comment on function api.get_ingestion_preview is
+  'GET /contexts/{contextId}/ingestions/{number}/preview: IngestionPreviewData. Judges: viewer of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+grant execute on function api.get_ingestion_preview to authenticated;
+
+create or replace function api.get_compression(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.path_context(p);
+  v_reads constant boolean := private.has_project_role(v_project, 'viewer');
+  v_total bigint;
+  v_history jsonb;
+begin
+  if p ->> 'include' <> 'preview' then
+    perform private.refuse_field('include', 'include is preview.');
+  end if;
+  select count(*) into v_total from public.context_ingestions e where e.project_id = v_project;
+  select coalesce(jsonb_agg(private.ingestion_json(h.e) || case when p ->> 'include' = 'preview' and v_reads and h.place <= 100
+      then jsonb_build_object('preview', private.ingestion_preview(h.e, 2000)) else '{}' end order by (h.e).number desc), '[]') into v_history
+  from (select e, row_number() over (order by e.number desc) as place from public.context_ingestions e where e.project_id = v_project
+    order by e.number desc limit 1000) h;
+  perform private.set_headers(jsonb_build_object('X-Total-Count', v_total::text));
+  return jsonb_build_object('metrics', private.context_metrics(v_project), 'history', v_history, 'algorithmInfo', private.algorithm_info(private.compression_settings(v_project)))
+    || case when v_reads then private.compression_lists(v_project)
+      else '{"compressedFiles": [], "pendingFiles": [], "neverCompressFiles": []}'::jsonb end;
+end
+$$;
+comment on function api.get_compression is
+  'GET /contexts/{contextId}/compression: CompressionDataResponse. Judges: who sees the context; an auditor gets empty file lists. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.get_compression to authenticated;
+
 
 -- The history of a context is seen by every caller who sees the project, its content by callers who may read the project's settings
 -- (everyone who sees it except auditors). Only functions write.
@@ -12557,6 +15499,1747 @@ create policy select_reader on public.context_file_ops for select to authenticat
 create policy select_reader on public.context_files for select to authenticated
   using (exists (select from public.project_settings s where s.project_id = context_files.project_id));
 
+-- Contract 60, 1.1: every role but auditor reads the graph.
+create or replace function private.path_graph(p jsonb) returns uuid
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'contextId');
+  v_role text := private.project_role(v_id);
+begin
+  if v_role is null then
+    perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.');
+  elsif v_role = 'auditor' then
+    perform private.refuse(403, 'FORBIDDEN', 'Your role in this context (auditor) does not read its graph.', null,
+      jsonb_build_object('role', v_role, 'required', 'viewer'));
+  end if;
+  return v_id;
+end
+$$;
+comment on function private.path_graph is 'The context of the path, whose graph the caller reads. Errors: 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND.';
+
+create or replace function private.graph_color(p_type text) returns text
+language sql immutable parallel safe
+return case p_type when 'function' then '#3b82f6' when 'class' then '#8b5cf6' when 'module' then '#10b981' when 'variable' then '#f59e0b' else '#6b7280' end;
+comment on function private.graph_color is 'Color of a node by its type (contract 60, 9.1).';
+
+create or replace function private.graph_node_json(n public.kg_nodes, p_cluster integer) returns jsonb
+language sql stable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object('id', n.id, 'name', n.name, 'type', n.type, 'references', n.reference_count,
+    'color', private.graph_color(n.type), 'path', n.path, 'language', n.language, 'startLine', n.start_line, 'endLine', n.end_line,
+    'exported', n.is_exported, 'cluster', p_cluster))
+$$;
+comment on function private.graph_node_json is 'GraphNode.';
+
+-- Plans of their own for each call: only then are the ids known while planning, and compared by a hash table.
+create or replace function private.graph_nodes_json(p_project_id uuid, p_ids uuid[], p_keep_order boolean default false) returns jsonb
+language plpgsql stable set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+begin
+  return (
+    select coalesce(jsonb_agg(private.graph_node_json(n, f.cluster) order by case when p_keep_order then array_position(p_ids, n.id) end,
+      n.reference_count desc, n.rank, n.name collate "C", n.id), '[]')
+    from public.kg_nodes n
+    left join public.kg_files f on f.project_id = p_project_id and f.part = n.part
+    where n.organization_id = v_org and n.project_id = p_project_id and n.id = any (p_ids)
+  );
+end
+$$;
+comment on function private.graph_nodes_json is 'GraphNode[] of these nodes, most references first, or in the order given.';
+
+create or replace function private.graph_links_json(p_project_id uuid, p_ids uuid[], p_types text[] default null) returns jsonb
+language plpgsql stable set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('source', e.source_id, 'target', e.target_id, 'type', e.type, 'count', e.count)
+      order by e.source_id, e.target_id, e.type collate "C"), '[]')
+    from public.kg_edges e
+    where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = any (p_ids)
+      -- "is true" keeps it from the index, which would look for every pair of nodes.
+      and (e.target_id = any (p_ids)) is true and e.type <> 'contains' and (p_types is null or e.type = any (p_types))
+  );
+end
+$$;
+comment on function private.graph_links_json is 'GraphLink[] among these nodes, without containment.';
+
+create or replace function private.graph_statistics(p_project_id uuid) returns jsonb
+language sql stable
+as $$
+  select jsonb_build_object('entities', coalesce(g.nodes, 0), 'relationships', coalesce(g.links, 0), 'clusters', coalesce(g.clusters, 0),
+    'generation', coalesce(g.number, 0), 'generatedAt', private.iso(g.created_at), 'parsedFiles', coalesce(g.parsed_files, 0),
+    'textFiles', coalesce(g.text_files, 0),
+    'topEntities', (
+      select coalesce(jsonb_agg(jsonb_build_object('name', t.name, 'references', t.reference_count)
+        order by t.reference_count desc, t.name collate "C", t.id), '[]')
+      from (
+        select n.id, n.name, n.reference_count from public.kg_nodes n
+        where n.organization_id = g.organization_id and n.project_id = g.project_id and n.type in ('class', 'function', 'module')
+        order by n.reference_count desc, n.name collate "C", n.id limit 5
+      ) t
+    ))
+  from (select) one left join public.kg_generations g on g.project_id = p_project_id and g.is_current
+$$;
+comment on function private.graph_statistics is
+  'Figures of a context''s current graph: entities, relationships, clusters, topEntities, generation, generatedAt (null before the first), parsedFiles, textFiles.';
+grant execute on function private.path_graph, private.graph_color, private.graph_node_json, private.graph_nodes_json, private.graph_links_json,
+  private.graph_statistics to authenticated, service_role;
+
+-- Each function here is stable: one call reads one snapshot, and a build changes all rows in one transaction. So no answer mixes generations.
+-- The operations judge the caller's role in the context once and then read without row-level security, whose policies, asked for each row, took
+-- most of the time of a large graph.
+create or replace function private.graph_meta(p_project_id uuid, p_nodes bigint, p_links bigint, p_truncated boolean) returns jsonb
+language sql stable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object('totalNodes', p_nodes, 'totalLinks', p_links, 'truncated', p_truncated,
+    'generation', coalesce(g.number, 0), 'generatedAt', private.iso(g.created_at), 'backend', 'postgres'))
+  from (select) one left join public.kg_generations g on g.project_id = p_project_id and g.is_current
+$$;
+comment on function private.graph_meta is 'The member meta of GraphData; generation 0 before the first build.';
+
+create or replace function private.graph_filter(p jsonb, out type text, out link_types text[], out search text, out path text, out minimum integer, out items integer)
+language plpgsql stable
+as $$
+begin
+  type := nullif(coalesce(p ->> 'type', 'all'), 'all');
+  if type is not null and type not in ('function', 'class', 'module', 'variable', 'file') then
+    perform private.refuse_field('type', 'type is all, function, class, module, variable or file.');
+  end if;
+  link_types := (select array_agg(t.v) from jsonb_array_elements_text(private.as_array(p -> 'linkType', 'linkType')) t (v));
+  if not coalesce(link_types, '{}') <@ array['imports', 'calls', 'extends', 'implements'] or cardinality(link_types) > 4 then
+    perform private.refuse_field('linkType', 'linkType is imports, calls, extends or implements, each at most once.');
+  end if;
+  search := nullif(p ->> 'search', '');
+  if char_length(search) > 200 then
+    perform private.refuse_field('search', 'search has at most 200 characters.');
+  end if;
+  path := nullif(p ->> 'path', '');
+  if char_length(path) > 4096 then
+    perform private.refuse_field('path', 'path has at most 4096 characters.');
+  end if;
+  minimum := greatest(coalesce(private.as_int(p -> 'minReferences', 'minReferences'), 0), 0);
+  items := coalesce(private.as_int(p -> 'limit', 'limit'), 500);
+  if items not between 1 and 5000 then
+    perform private.refuse_field('limit', 'limit lies between 1 and 5000.');
+  end if;
+end
+$$;
+comment on function private.graph_filter is 'The filter of a read of the graph, checked. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.get_knowledge_graph(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_id uuid := private.path_graph(p);
+  f record := private.graph_filter(p);
+  g public.kg_generations;
+  v_filtered boolean := f.type is not null or f.search is not null or f.path is not null or f.minimum > 0;
+  v_nodes bigint;
+  v_links bigint;
+  v_ids uuid[];
+  v_json jsonb;
+begin
+  select * into g from public.kg_generations x where x.project_id = v_id and x.is_current;
+  if not found then
+    return jsonb_build_object('nodes', '[]'::jsonb, 'links', '[]'::jsonb, 'meta', private.graph_meta(v_id, 0, 0, false));
+  end if;
+  v_ids := array(
+    select n.id from public.kg_nodes n
+    where n.organization_id = g.organization_id and n.project_id = v_id and (f.type is null or n.type = f.type)
+      and (f.search is null or strpos(lower(n.name), lower(f.search)) > 0) and (f.path is null or starts_with(n.path, f.path))
+      and n.reference_count >= f.minimum
+    order by n.reference_count desc, n.rank, n.name collate "C", n.id limit f.items);
+  v_json := private.graph_links_json(v_id, v_ids, f.link_types);
+  v_nodes := g.nodes;
+  if v_filtered then
+    v_nodes := cardinality(v_ids);
+    if v_nodes = f.items then
+      select count(*) into v_nodes from public.kg_nodes n
+      where n.organization_id = g.organization_id and n.project_id = v_id and (f.type is null or n.type = f.type)
+        and (f.search is null or strpos(lower(n.name), lower(f.search)) > 0) and (f.path is null or starts_with(n.path, f.path))
+        and n.reference_count >= f.minimum;
+    end if;
+  end if;
+  if v_nodes <= cardinality(v_ids) then
+    v_links := jsonb_array_length(v_json);
+  elsif not v_filtered and f.link_types is null then
+    v_links := g.links;
+  else
+    with kept as materialized (
+      select n.id from public.kg_nodes n
+      where n.organization_id = g.organization_id and n.project_id = v_id and (f.type is null or n.type = f.type)
+        and (f.search is null or strpos(lower(n.name), lower(f.search)) > 0) and (f.path is null or starts_with(n.path, f.path))
+        and n.reference_count >= f.minimum
+    )
+    select count(*) into v_links from public.kg_edges e
+    where e.organization_id = g.organization_id and e.project_id = v_id and e.type <> 'contains' and (f.link_types is null or e.type = any (f.link_types))
+      and (not v_filtered or e.source_id in (select id from kept) and e.target_id in (select id from kept));
+  end if;
+  return jsonb_build_object('nodes', private.graph_nodes_json(v_id, v_ids), 'links', v_json,
+    'meta', private.graph_meta(v_id, v_nodes, v_links, v_nodes > cardinality(v_ids)));
+end
+$$;
+comment on function api.get_knowledge_graph is
+  'GET /contexts/{contextId}/knowledge-graph: GraphData. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND. Judges: a role in the context that reads content (private.path_graph).';
+grant execute on function api.get_knowledge_graph to authenticated;
+
+create or replace function private.path_graph_node(p_project_id uuid, p_id text, p_field text default null) returns uuid
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.as_uuid(p_id);
+begin
+  if not exists (select from public.kg_nodes n
+    where n.organization_id = (select x.organization_id from public.projects x where x.id = p_project_id) and n.project_id = p_project_id and n.id = v_id) then
+    perform private.refuse(404, 'NODE_NOT_FOUND', format('The graph of this context has no node %s.', left(p_id, 100)), p_field);
+  end if;
+  return v_id;
+end
+$$;
+comment on function private.path_graph_node is 'A node of the context''s graph. Errors: 404 NODE_NOT_FOUND.';
+
+-- The nodes one link away, over containment too, in either direction: each with the node that it was first reached from.
+create or replace function private.graph_step(p_project_id uuid, p_from uuid[], p_seen uuid[], out ids uuid[], out parents uuid[])
+language plpgsql stable set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+begin
+  select coalesce(array_agg(s.id order by s.id), '{}'), coalesce(array_agg(s.parent order by s.id), '{}') into ids, parents
+  from (
+    select distinct on (n.id) n.id, n.parent
+    from (
+      select e.target_id, e.source_id from public.kg_edges e
+      where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = any (p_from)
+      union all
+      select e.source_id, e.target_id from public.kg_edges e
+      where e.organization_id = v_org and e.project_id = p_project_id and e.target_id = any (p_from)
+    ) n (id, parent)
+    where n.id <> all (p_seen)
+    order by n.id, n.parent
+  ) s;
+end
+$$;
+comment on function private.graph_step is 'Neighbours of nodes that were not seen before, and whence each was reached.';
+
+create or replace function api.get_graph_node(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_id uuid := private.path_graph(p);
+  v_node uuid := private.path_graph_node(v_id, p ->> 'nodeId');
+  v_depth integer := coalesce(private.as_int(p -> 'depth', 'depth'), 1);
+  v_limit integer := coalesce(private.as_int(p -> 'limit', 'limit'), 200);
+  v_level uuid[] := array[v_node];
+  v_all uuid[] := array[v_node];
+  v_next uuid[];
+  v_org uuid := (select x.organization_id from public.projects x where x.id = v_id);
+begin
+  if v_depth not between 1 and 3 then
+    perform private.refuse_field('depth', 'depth lies between 1 and 3.');
+  elsif v_limit not between 1 and 1000 then
+    perform private.refuse_field('limit', 'limit lies between 1 and 1000.');
+  end if;
+  for i in 1..v_depth loop
+    exit when cardinality(v_level) = 0 or cardinality(v_all) > v_limit;
+    v_next := (private.graph_step(v_id, v_level, v_all)).ids;
+    -- The limit cuts each distance where it is reached: nearer ones first, of those as near the ones with most references.
+    v_level := array(
+      select n.id from public.kg_nodes n
+      where n.organization_id = v_org and n.project_id = v_id and n.id = any (v_next)
+      order by n.reference_count desc, n.rank, n.name collate "C", n.id limit v_limit + 1 - cardinality(v_all));
+    v_all := v_all || v_level;
+  end loop;
+  return jsonb_build_object('node', private.graph_nodes_json(v_id, array[v_node]) -> 0, 'neighbors', private.graph_nodes_json(v_id, v_all[2:]),
+    'links', private.graph_links_json(v_id, v_all));
+end
+$$;
+comment on function api.get_graph_node is
+  'GET /contexts/{contextId}/knowledge-graph/nodes/{nodeId}: the node, its neighbours and the links among them. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, NODE_NOT_FOUND. Judges: a role in the context that reads content (private.path_graph).';
+grant execute on function api.get_graph_node to authenticated;
+
+create or replace function private.graph_way(p_node uuid, p_ids uuid[], p_parents uuid[]) returns uuid[]
+language sql immutable parallel safe
+as $$
+  with recursive way (id, step) as (
+    select p_node, 1
+    union all
+    select p_parents[array_position(p_ids, w.id)], w.step + 1 from way w where p_parents[array_position(p_ids, w.id)] is not null and w.step < 8
+  )
+  select array_agg(id order by step) from way
+$$;
+comment on function private.graph_way is 'The nodes from this one back to where a search began.';
+
+-- Both ends are searched at once, level by level, always from the end with the smaller level; a node is expanded once, so the work is at
+-- most one reading of the graph.
+create or replace function api.get_graph_path(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_id uuid := private.path_graph(p);
+  v_from uuid;
+  v_to uuid;
+  v_meet uuid;
+  s record;
+  a_level uuid[]; a_ids uuid[]; a_parents uuid[];
+  b_level uuid[]; b_ids uuid[]; b_parents uuid[];
+  v_way uuid[] := '{}';
+  v_links jsonb := '[]';
+begin
+  if p ->> 'from' is null then
+    perform private.refuse_field('from', 'from is required.');
+  elsif p ->> 'to' is null then
+    perform private.refuse_field('to', 'to is required.');
+  end if;
+  v_from := private.path_graph_node(v_id, p ->> 'from', 'from');
+  v_to := private.path_graph_node(v_id, p ->> 'to', 'to');
+  a_level := array[v_from]; a_ids := a_level; a_parents := array[null::uuid];
+  b_level := array[v_to]; b_ids := b_level; b_parents := array[null::uuid];
+  if v_from = v_to then
+    v_way := array[v_from];
+  else
+    for i in 1..6 loop
+      exit when cardinality(a_level) = 0 or cardinality(b_level) = 0;
+      if cardinality(a_level) <= cardinality(b_level) then
+        s := private.graph_step(v_id, a_level, a_ids);
+        a_level := s.ids; a_ids := a_ids || s.ids; a_parents := a_parents || s.parents;
+        v_meet := (select min(x::text)::uuid from unnest(a_level) x where x = any (b_ids));
+      else
+        s := private.graph_step(v_id, b_level, b_ids);
+        b_level := s.ids; b_ids := b_ids || s.ids; b_parents := b_parents || s.parents;
+        v_meet := (select min(x::text)::uuid from unnest(b_level) x where x = any (a_ids));
+      end if;
+      exit when v_meet is not null;
+    end loop;
+    if v_meet is not null then
+      v_way := array(select x from unnest(private.graph_way(v_meet, a_ids, a_parents)) with ordinality t (x, at) order by at desc)
+        || (private.graph_way(v_meet, b_ids, b_parents))[2:];
+    end if;
+  end if;
+  if cardinality(v_way) > 1 then
+    v_links := (
+      select coalesce(jsonb_agg(jsonb_build_object('source', e.source_id, 'target', e.target_id, 'type', e.type, 'count', e.count)
+        order by e.source_id, e.target_id, e.type collate "C"), '[]')
+      from public.kg_edges e
+      where e.organization_id = (select x.organization_id from public.projects x where x.id = v_id) and e.project_id = v_id
+        and e.source_id = any (v_way) and e.target_id = any (v_way) and e.type <> 'contains'
+        and abs(array_position(v_way, e.source_id) - array_position(v_way, e.target_id)) = 1);
+  end if;
+  return jsonb_build_object('nodes', private.graph_nodes_json(v_id, v_way, true), 'links', v_links,
+    'meta', private.graph_meta(v_id, cardinality(v_way), jsonb_array_length(v_links), false));
+end
+$$;
+comment on function api.get_graph_path is
+  'GET /contexts/{contextId}/knowledge-graph/path: GraphData of a shortest way of at most 6 hops, empty when there is none. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, NODE_NOT_FOUND. Judges: a role in the context that reads content (private.path_graph).';
+grant execute on function api.get_graph_path to authenticated;
+grant execute on function private.graph_meta, private.graph_filter, private.path_graph_node, private.graph_step, private.graph_way to authenticated;
+
+-- A build writes the difference between the graph that is there and the one that it made, in one transaction: open_graph, the changes, then
+-- switch_graph. Like storage of a run it takes arrays and not COPY, which Postgres refuses under row-level security.
+
+create or replace function private.graph_organization(p_project_id uuid) returns uuid
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select organization_id from public.projects where id = p_project_id);
+end
+$$;
+comment on function private.graph_organization is 'Tenant of a context. Judges: callable by definer functions of ours only.';
+
+-- One build of a context at a time: the lock holds until commit. What it was compared with must still be the current generation.
+create or replace function private.open_graph(p_project_id uuid, p_base integer) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('graph ' || p_project_id, 0));
+  if not exists (select from public.projects where id = p_project_id) then
+    perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.');
+  end if;
+  -- Null is compared with nothing: a run replaces what was there.
+  if p_base <> coalesce((select number from public.kg_generations where project_id = p_project_id and is_current), 0) then
+    raise exception using errcode = 'serialization_failure', message = 'The graph changed while its next generation was made.';
+  end if;
+end
+$$;
+comment on function private.open_graph is
+  'Begins to change a context''s graph; a serialization failure when generation p_base is not the current one. Judges: callable by the worker only.';
+
+create or replace function private.graph_generation(p_project_id uuid) returns integer
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return coalesce((select number from public.kg_generations where project_id = p_project_id and is_current), 0);
+end
+$$;
+comment on function private.graph_generation is 'Number of a context''s current graph, 0 for none. Judges: callable by the server and the worker only.';
+
+create or replace function private.read_graph_files(p_project_id uuid) returns table (part integer, path text, digest bytea, cluster integer)
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return query
+    select f.part, f.path, f.digest, f.cluster from public.kg_files f where f.project_id = p_project_id;
+end
+$$;
+comment on function private.read_graph_files is 'Parts of a context''s graph. Judges: callable by the worker only.';
+
+create or replace function private.read_graph_nodes(p_project_id uuid, p_parts integer[]) returns setof public.kg_nodes
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  return query
+    select n.* from public.kg_nodes n
+      where n.organization_id = v_org and n.project_id = p_project_id and n.part = any (p_parts);
+end
+$$;
+comment on function private.read_graph_nodes is 'Nodes of these parts. Judges: callable by the worker only.';
+
+create or replace function private.read_graph_edges(p_project_id uuid, p_sources uuid[])
+returns table (source_id uuid, target_id uuid, type text, count integer)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  return query
+    select e.source_id, e.target_id, e.type, e.count from public.kg_edges e
+      where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = any (p_sources);
+end
+$$;
+comment on function private.read_graph_edges is 'Links that begin at these nodes. Judges: callable by the worker only.';
+
+create or replace function private.insert_graph_nodes(
+  p_project_id uuid, p_ids uuid[], p_parts integer[], p_types text[], p_names text[], p_paths text[], p_languages text[], p_starts integer[],
+  p_ends integer[], p_exported boolean[], p_references integer[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  insert into public.kg_nodes (organization_id, project_id, id, part, type, name, path, language, start_line, end_line, is_exported, reference_count)
+  select v_org, p_project_id, t.*
+  from unnest(p_ids, p_parts, p_types, p_names, p_paths, p_languages, p_starts, p_ends, p_exported, p_references) t;
+end
+$$;
+comment on function private.insert_graph_nodes is 'New nodes of an opened graph. Judges: callable by the worker only.';
+
+create or replace function private.update_graph_nodes(
+  p_project_id uuid, p_ids uuid[], p_parts integer[], p_types text[], p_names text[], p_paths text[], p_languages text[], p_starts integer[],
+  p_ends integer[], p_exported boolean[], p_references integer[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  update public.kg_nodes n
+  set part = t.part, type = t.type, name = t.name, path = t.path, language = t.language, start_line = t.start_line, end_line = t.end_line,
+    is_exported = t.is_exported, reference_count = t.reference_count
+  from unnest(p_ids, p_parts, p_types, p_names, p_paths, p_languages, p_starts, p_ends, p_exported, p_references)
+    t (id, part, type, name, path, language, start_line, end_line, is_exported, reference_count)
+  where n.organization_id = v_org and n.project_id = p_project_id and n.id = t.id;
+end
+$$;
+comment on function private.update_graph_nodes is 'Changed nodes of an opened graph. Judges: callable by the worker only.';
+
+create or replace function private.insert_graph_edges(p_project_id uuid, p_sources uuid[], p_targets uuid[], p_types text[], p_counts integer[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  insert into public.kg_edges (organization_id, project_id, source_id, target_id, type, count)
+  select v_org, p_project_id, t.* from unnest(p_sources, p_targets, p_types, p_counts) t;
+end
+$$;
+comment on function private.insert_graph_edges is 'New links of an opened graph. Judges: callable by the worker only.';
+
+create or replace function private.delete_graph_edges(p_project_id uuid, p_sources uuid[], p_targets uuid[], p_types text[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  delete from public.kg_edges e using unnest(p_sources, p_targets, p_types) t (source_id, target_id, type)
+  where e.organization_id = v_org and e.project_id = p_project_id
+    and e.source_id = t.source_id and e.target_id = t.target_id and e.type = t.type;
+end
+$$;
+comment on function private.delete_graph_edges is 'Links that an opened graph has no more. Judges: callable by the worker only.';
+
+create or replace function private.delete_graph_nodes(p_project_id uuid, p_ids uuid[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  delete from public.kg_nodes n
+  where n.organization_id = v_org and n.project_id = p_project_id and n.id = any (p_ids);
+end
+$$;
+comment on function private.delete_graph_nodes is 'Nodes that an opened graph has no more. Judges: callable by the worker only.';
+
+create or replace function private.store_graph_files(p_project_id uuid, p_gone integer[], p_parts integer[], p_paths text[], p_digests bytea[], p_clusters integer[])
+returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  delete from public.kg_files where project_id = p_project_id and part = any (p_gone);
+  insert into public.kg_files as f (organization_id, project_id, part, path, digest, cluster)
+  select v_org, p_project_id, t.* from unnest(p_parts, p_paths, p_digests, p_clusters) t
+  on conflict (project_id, part) do update set digest = excluded.digest, cluster = excluded.cluster;
+end
+$$;
+comment on function private.store_graph_files is 'Parts of an opened graph that went, came or changed. Judges: callable by the worker only.';
+
+create or replace function private.switch_graph(
+  p_project_id uuid, p_nodes integer, p_links integer, p_clusters integer, p_parsed integer, p_text integer
+) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_number integer := private.graph_generation(p_project_id) + 1;
+begin
+  delete from public.kg_generations where project_id = p_project_id;
+  insert into public.kg_generations (organization_id, project_id, number, nodes, links, clusters, parsed_files, text_files)
+  values (private.graph_organization(p_project_id), p_project_id, v_number, p_nodes, p_links, p_clusters, p_parsed, p_text);
+  perform private.enqueue('graph.mirror', jsonb_build_object('projectId', p_project_id), now(), 'graph.mirror:' || p_project_id);
+  return v_number;
+end
+$$;
+comment on function private.switch_graph is 'Makes the changes of an opened graph the next generation, and gives its number. Judges: callable by the worker only.';
+
+-- Files that left the current set leave the graph at once; the next build finds by the empty digests what else that changes.
+create or replace function private.drop_graph_files(p_project_id uuid, p_paths text[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+  g public.kg_generations;
+  v_parts integer[];
+  v_ids uuid[];
+begin
+  if coalesce(cardinality(p_paths), 0) = 0 or v_org is null then
+    return;
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('graph ' || p_project_id, 0));
+  select * into g from public.kg_generations where project_id = p_project_id and is_current;
+  v_parts := array(select part from public.kg_files where project_id = p_project_id and path = any (p_paths));
+  if g.number is null or cardinality(v_parts) = 0 then
+    return;
+  end if;
+  v_ids := array(select id from public.kg_nodes where organization_id = v_org and project_id = p_project_id and part = any (v_parts));
+  with gone as (
+    delete from public.kg_edges e
+    where e.organization_id = v_org and e.project_id = p_project_id and (e.source_id = any (v_ids) or e.target_id = any (v_ids)) returning *
+  ), less as (
+    update public.kg_nodes n set reference_count = greatest(n.reference_count - t.count, 0)
+    from (select target_id, sum(count) as count from gone where type <> 'contains' group by target_id) t
+    where n.organization_id = v_org and n.project_id = p_project_id and n.id = t.target_id and n.id <> all (v_ids) returning n.part
+  ), touched as (
+    select part from less
+    union
+    select n.part from public.kg_nodes n where n.organization_id = v_org and n.project_id = p_project_id and n.id in (select source_id from gone)
+  )
+  update public.kg_files set digest = '' where project_id = p_project_id and part in (select part from touched);
+  delete from public.kg_nodes where organization_id = v_org and project_id = p_project_id and id = any (v_ids);
+  delete from public.kg_files where project_id = p_project_id and part = any (v_parts);
+  perform private.switch_graph(p_project_id,
+    (select count(*)::integer from public.kg_nodes where organization_id = v_org and project_id = p_project_id),
+    (select count(*)::integer from public.kg_edges where organization_id = v_org and project_id = p_project_id and type <> 'contains'),
+    (select count(distinct cluster)::integer from public.kg_files where project_id = p_project_id),
+    greatest(g.parsed_files - cardinality(v_parts), 0), greatest(g.text_files - cardinality(v_parts), 0));
+end
+$$;
+comment on function private.drop_graph_files is 'Takes files and their declarations out of a context''s graph. Judges: callable by definer functions of ours only.';
+
+create or replace function private.drop_graph(p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  perform pg_advisory_xact_lock(hashtextextended('graph ' || p_project_id, 0));
+  if private.graph_generation(p_project_id) = 0 then
+    return;
+  end if;
+  delete from public.kg_edges where organization_id = v_org and project_id = p_project_id;
+  delete from public.kg_nodes where organization_id = v_org and project_id = p_project_id;
+  delete from public.kg_files where project_id = p_project_id;
+  perform private.switch_graph(p_project_id, 0, 0, 0, 0, 0);
+end
+$$;
+comment on function private.drop_graph is 'Empties a context''s graph; its generations go on counting. Judges: callable by definer functions of ours only.';
+grant execute on function private.open_graph, private.graph_generation, private.read_graph_files, private.read_graph_nodes, private.read_graph_edges,
+  private.insert_graph_nodes, private.update_graph_nodes, private.insert_graph_edges, private.delete_graph_edges, private.delete_graph_nodes,
+  private.store_graph_files, private.switch_graph to kijko_worker;
+grant execute on function private.graph_generation to kijko_server;
+
+-- Copies of graphs in another store. A job copies after each switch; a sweep finds what is missing or old.
+
+create or replace function private.export_graph_nodes(p_project_id uuid)
+returns table (id uuid, name text, type text, reference_count integer, path text, language text, start_line integer, end_line integer, is_exported boolean,
+  cluster integer)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  return query
+    select n.id, n.name, n.type, n.reference_count, n.path, n.language, n.start_line, n.end_line, n.is_exported, f.cluster
+    from public.kg_nodes n
+    left join public.kg_files f on f.project_id = n.project_id and f.part = n.part
+    where n.organization_id = v_org and n.project_id = p_project_id;
+end
+$$;
+comment on function private.export_graph_nodes is 'Nodes of a context''s graph, for a copy. Judges: callable by the worker only.';
+
+create or replace function private.export_graph_edges(p_project_id uuid) returns table (source_id uuid, target_id uuid, type text, count integer)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  return query
+    select e.source_id, e.target_id, e.type, e.count from public.kg_edges e
+    where e.organization_id = v_org and e.project_id = p_project_id;
+end
+$$;
+comment on function private.export_graph_edges is 'Links of a context''s graph with containment, for a copy. Judges: callable by the worker only.';
+
+-- A row of a context that is gone goes with its copy.
+create or replace function private.record_graph_mirror(p_project_id uuid, p_backend text, p_generation integer, p_error text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.graph_organization(p_project_id);
+begin
+  if v_org is null then
+    delete from private.kg_mirrors where project_id = p_project_id and backend = p_backend and p_error is null;
+    return;
+  end if;
+  insert into private.kg_mirrors as m (project_id, backend, organization_id, generation, failures, error)
+  values (p_project_id, p_backend, v_org, p_generation, (p_error is not null)::integer, left(p_error, 1000))
+  on conflict (project_id, backend) do update set generation = case when p_error is null then excluded.generation else m.generation end,
+    failures = case when p_error is null then 0 else m.failures + 1 end, error = excluded.error, updated_at = now();
+end
+$$;
+comment on function private.record_graph_mirror is 'What a mirror holds of a context, or why copying failed. Judges: callable by the worker only.';
+
+create or replace function private.sweep_graph_mirrors(p_backend text, p_emptied boolean, p_limit integer default 1000) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_count integer := 0;
+begin
+  if p_emptied then
+    update private.kg_mirrors set generation = 0, updated_at = now() where backend = p_backend;
+  end if;
+  for v in
+    select g.project_id from public.kg_generations g
+    left join private.kg_mirrors m on m.project_id = g.project_id and m.backend = p_backend
+    where g.is_current and m.generation is distinct from g.number
+    union all
+    select m.project_id from private.kg_mirrors m where m.backend = p_backend and not exists (select from public.projects p where p.id = m.project_id)
+    limit p_limit
+  loop
+    perform private.enqueue('graph.mirror', jsonb_build_object('projectId', v.project_id), now(), 'graph.mirror:' || v.project_id);
+    v_count := v_count + 1;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.sweep_graph_mirrors is 'Enqueues contexts whose copy is missing, old or left over; gives how many. Judges: callable by the worker only.';
+
+create or replace function private.queue_graph_mirror(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'contextId');
+begin
+  update private.kg_mirrors set generation = 0, updated_at = now() where project_id = v_id and generation <> 0;
+  perform private.enqueue('graph.mirror', jsonb_build_object('projectId', v_id), now(), 'graph.mirror:' || v_id);
+  return null;
+end
+$$;
+comment on function private.queue_graph_mirror is 'A read found that the mirror does not hold a context''s graph. Judges: callable by the server only.';
+
+create or replace function private.graph_mirror_state(p_backend text, out lagging bigint, out failing bigint)
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  select count(*) into failing from private.kg_mirrors m where m.backend = p_backend and m.failures > 0;
+  select count(*) into lagging from (
+    select from public.kg_generations g left join private.kg_mirrors m on m.project_id = g.project_id and m.backend = p_backend
+    where g.is_current and m.generation is distinct from g.number limit 10000) x;
+end
+$$;
+comment on function private.graph_mirror_state is 'How many contexts a mirror does not hold, counted up to 10,000, and how many failed to copy. Judges: callable by the server only.';
+grant execute on function private.export_graph_nodes, private.export_graph_edges, private.record_graph_mirror, private.sweep_graph_mirrors to kijko_worker;
+grant execute on function private.queue_graph_mirror, private.graph_mirror_state to kijko_server;
+
+-- Before a read of a mirror: what the read of Postgres refuses is refused, and what it would read is named.
+create or replace function api.prepare_graph_read(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.path_graph(p);
+  f record := private.graph_filter(p);
+  v record;
+begin
+  for v in select * from (values ('nodeId', null), ('from', 'from'), ('to', 'to')) t (name, field) where p ? t.name loop
+    perform private.path_graph_node(v_id, p ->> v.name, v.field);
+  end loop;
+  return (
+    select jsonb_build_object('contextId', v_id, 'generation', coalesce(g.number, 0), 'generatedAt', private.iso(g.created_at), 'filter', jsonb_strip_nulls(jsonb_build_object(
+      'type', f.type, 'linkTypes', f.link_types, 'search', lower(f.search), 'path', f.path, 'minReferences', f.minimum, 'limit', f.items)))
+    from (select) one left join public.kg_generations g on g.project_id = v_id and g.is_current);
+end
+$$;
+comment on function api.prepare_graph_read is
+  'Before a read of the graph''s mirror: {contextId, generation, generatedAt, filter}. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, NODE_NOT_FOUND.';
+grant execute on function api.prepare_graph_read to authenticated;
+
+-- A file that is hidden, or of which no version is left, is no part of the current set.
+create or replace function private.tg_context_files__drop_graph() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  for v in select project_id, array_agg(path) as paths from gone group by project_id loop
+    perform private.drop_graph_files(v.project_id, v.paths);
+  end loop;
+  return null;
+end
+$$;
+comment on function private.tg_context_files__drop_graph is 'Trigger: removed files leave the graph.';
+create or replace trigger _500_drop_graph after delete on public.context_files referencing old table as gone
+  for each statement execute function private.tg_context_files__drop_graph();
+
+create or replace function private.tg_context_files__hide_graph() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  for v in
+    select n.project_id, array_agg(n.path) as paths from now_hidden n join before b on b.project_id = n.project_id and b.id = n.id
+    where n.is_hidden and not b.is_hidden group by n.project_id
+  loop
+    perform private.drop_graph_files(v.project_id, v.paths);
+  end loop;
+  return null;
+end
+$$;
+comment on function private.tg_context_files__hide_graph is 'Trigger: hidden files leave the graph.';
+create or replace trigger _500_hide_graph after update on public.context_files referencing old table as before new table as now_hidden
+  for each statement execute function private.tg_context_files__hide_graph();
+
+-- Nodes and links have no key to the project, so they go with its generation; so does the mirror's copy.
+create or replace function private.tg_projects__drop_graph() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.kg_edges where organization_id = old.organization_id and project_id = old.id;
+  delete from public.kg_nodes where organization_id = old.organization_id and project_id = old.id;
+  if exists (select from private.kg_mirrors where project_id = old.id) then
+    perform private.enqueue('graph.mirror', jsonb_build_object('projectId', old.id), now(), 'graph.mirror:' || old.id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_projects__drop_graph is 'Trigger: the graph of a deleted context goes, and its mirror is told to drop it.';
+create or replace trigger _500_drop_graph after delete on public.projects
+  for each row execute function private.tg_projects__drop_graph();
+
+-- The graph is content: visible to callers who may read the project's settings, which is everyone who sees it except auditors. Only
+-- functions write.
+grant select on public.kg_generations, public.kg_files, public.kg_nodes, public.kg_edges to authenticated;
+create policy select_reader on public.kg_generations for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = kg_generations.project_id));
+create policy select_reader on public.kg_files for select to authenticated
+  using (exists (select from public.kg_generations g where g.project_id = kg_files.project_id));
+create policy select_reader on public.kg_nodes for select to authenticated
+  using (exists (select from public.kg_generations g where g.project_id = kg_nodes.project_id));
+create policy select_reader on public.kg_edges for select to authenticated
+  using (exists (select from public.kg_generations g where g.project_id = kg_edges.project_id));
+
+-- Settings of compression (contract 60, section 10.4), a kind of db/code/contexts/settings.sql.
+
+create or replace function private.checked_compression_settings(p_settings jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v record;
+begin
+  for v in
+    select e.key, e.value, case e.key when 'method' then array['hypervisa', 'standard'] when 'optimizationLevel' then array['low', 'medium', 'high'] end as words
+    from jsonb_each(p_settings) e order by e.key
+  loop
+    if v.words is null and jsonb_typeof(v.value) <> 'boolean' then
+      perform private.refuse_field(v.key, format('%s must be true or false.', v.key));
+    elsif v.words is not null and (jsonb_typeof(v.value) <> 'string' or v.value #>> '{}' <> all (v.words)) then
+      perform private.refuse_field(v.key, format('%s must be one of %s.', v.key, array_to_string(v.words, ', ')));
+    end if;
+  end loop;
+  return p_settings;
+end
+$$;
+comment on function private.checked_compression_settings is 'CompressionSettings, or 400 VALIDATION_ERROR about the first member with a bad value.';
+
+-- In the order of the form.
+create or replace function private.compression_changes(p_before jsonb, p_after jsonb) returns text
+language sql immutable parallel safe
+return (
+  select string_agg(k || ' ' || case p_after ->> k when 'true' then 'on' when 'false' then 'off' else p_after ->> k end, ', ' order by n)
+  from unnest(array['method', 'preserveStructure', 'preserveTypes', 'preserveExports', 'preserveDocs', 'optimizationLevel']) with ordinality x (k, n)
+  where p_before -> k is distinct from p_after -> k
+);
+comment on function private.compression_changes is 'What changed between two CompressionSettings, for the changelog.';
+
+create or replace function api.get_compression_settings(p jsonb) returns jsonb
+language sql stable
+return private.context_settings(private.path_context(p, 'viewer', 'read_settings'), 'compression');
+comment on function api.get_compression_settings is
+  'GET /contexts/{contextId}/settings/compression: CompressionSettings. Errors: 403 for an auditor, 404 CONTEXT_NOT_FOUND.';
+
+create or replace function api.update_compression_settings(p jsonb) returns jsonb
+language sql volatile
+return private.change_context_settings(p, 'compression');
+comment on function api.update_compression_settings is
+  'PUT /contexts/{contextId}/settings/compression: CompressionSettings. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.get_compression_settings, api.update_compression_settings to authenticated;
+
+-- Compressed text beside the originals (contract 60, sections 3.2 and 3.5). An entry is compressed when its compression ran. Its text belongs to
+-- content and settings, so a version that brings a content back finds the text again.
+
+-- Each file of the current set: pending, compressed or never (with the reason), and what it costs as it is served.
+create or replace function private.file_compression(
+  p_project_id uuid, out id uuid, out path text, out language text, out tokens bigint, out served bigint, out state text, out reason text
+) returns setof record
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return query
+    select f.id, f.path, f.language, f.tokens, case when x.state = 'compressed' then c.tokens else f.tokens end, x.state,
+      case when x.state = 'never' then case when e.never_compress then 'Marked as never compress' when f.is_binary then 'Binary file'
+        when f.tokens < 64 then 'Smaller than 64 tokens' else c.reason end end
+    from public.context_files f
+    left join public.context_ingestions e on e.project_id = f.project_id and e.number = f.number
+    left join public.compressed_files c on e.compressed and not c.is_failed and c.project_id = f.project_id and c.hash = f.hash
+      and c.settings_key = e.compression_key and c.language = f.language
+    cross join lateral (select case when e.never_compress or f.is_binary or f.tokens < 64 or c.reason is not null then 'never'
+      when c.hash is not null then 'compressed' else 'pending' end) x (state)
+    where f.project_id = p_project_id and not f.is_hidden;
+end
+$$;
+comment on function private.file_compression is
+  'The current file set with the state of compression. Judges: callable by definer functions of ours that have judged the caller.';
+
+create or replace function private.served_tokens(p_project_id uuid) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  -- Most contexts have no compressed entry; their sum is kept.
+  if not exists (select from public.context_ingestions e where e.project_id = p_project_id and e.compressed) then
+    return coalesce((select c.tokens from private.context_counters c where c.project_id = p_project_id), 0);
+  end if;
+  return (select coalesce(sum(x.served), 0) from private.file_compression(p_project_id) x);
+end
+$$;
+comment on function private.served_tokens is
+  'Tokens of the current file set as it is served: compressed size for compressed files, full size for the rest. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- A pending file is expected to shrink as the context's files of its language did, else as all of its files did, else as the level usually
+-- does.
+create or replace function private.compression_lists(p_project_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    with files as materialized (
+      select * from private.file_compression(p_project_id) x where x.tokens > 0
+    ), ratios as (
+      select x.language, sum(x.served) / sum(x.tokens) as ratio from files x where x.state = 'compressed' group by grouping sets ((x.language), ())
+    ), ranked as (
+      select x.*, regexp_replace(x.path, '^.*/', '') as name, row_number() over (partition by x.state order by x.path collate "C") as place,
+        coalesce((select r.ratio from ratios r where r.language = x.language), (select r.ratio from ratios r where r.language is null),
+          case private.context_settings(p_project_id, 'compression') ->> 'optimizationLevel' when 'low' then 0.80 when 'high' then 0.30 else 0.55 end) as ratio
+      from files x
+    )
+    select jsonb_build_object(
+      'compressedFiles', coalesce(jsonb_agg(jsonb_build_object('id', x.id, 'name', x.name, 'path', x.path, 'originalTokens', x.tokens,
+        'compressedTokens', x.served) order by x.path collate "C") filter (where x.state = 'compressed'), '[]'),
+      'pendingFiles', coalesce(jsonb_agg(jsonb_build_object('id', x.id, 'name', x.name, 'path', x.path, 'currentTokens', x.tokens,
+        'estimatedTokens', greatest(1, round(x.tokens * x.ratio))) order by x.path collate "C") filter (where x.state = 'pending'), '[]'),
+      'neverCompressFiles', coalesce(jsonb_agg(jsonb_build_object('id', x.id, 'name', x.name, 'path', x.path, 'tokens', x.tokens, 'reason', x.reason)
+        order by x.path collate "C") filter (where x.state = 'never'), '[]'))
+    from ranked x where x.place <= 1000
+  );
+end
+$$;
+comment on function private.compression_lists is
+  'The file lists of CompressionDataResponse: sorted by path, at most 1000 items each, without files of 0 tokens. Judges: callable by definer functions of ours that have judged the caller.';
+
+create or replace function private.compression_settings(p_project_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return private.context_settings(p_project_id, 'compression');
+end
+$$;
+comment on function private.compression_settings is
+  'CompressionSettings in force. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- The text that chat and search read instead of the original; null where the original is served.
+create or replace function private.compressed_text(p_project_id uuid, p_file_id uuid) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select c.content
+    from public.context_files f
+    join public.context_ingestions e on e.project_id = f.project_id and e.number = f.number and e.compressed
+    join public.compressed_files c on c.project_id = f.project_id and c.hash = f.hash and c.settings_key = e.compression_key and c.language = f.language
+    where f.project_id = p_project_id and f.id = p_file_id and not f.is_binary and f.tokens >= 64
+  );
+end
+$$;
+comment on function private.compressed_text is
+  'The compressed text of a file of the current set, or null. Judges: callable by definer functions of ours that have judged the caller.';
+
+-- ------------------------------------------------------------------------------------------------------------------------ requests
+
+-- Opens a compression: of one entry, or of all compressed ones (null). Its job finds the settings as they are now.
+create or replace function private.queue_compression(p_project_id uuid, p_number integer) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid := private.queue_operation(p_project_id, 'compression');
+begin
+  insert into private.compressions (operation_id, organization_id, project_id, number, settings)
+  select v_id, p.organization_id, p.id, p_number, private.context_settings(p.id, 'compression') from public.projects p where p.id = p_project_id;
+  perform private.enqueue('compression.run', jsonb_build_object('operationId', v_id), p_unique_key => 'compression.run:' || v_id, p_queue => 'compression');
+  return v_id;
+end
+$$;
+comment on function private.queue_compression is
+  'Opens a compression and its job; the id of its operation. Judges: callable by definer functions and triggers of ours that have judged the caller.';
+
+-- The context is locked before, so of two requests the second sees the first.
+create or replace function private.refuse_second_compression(p_project_id uuid) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if exists (select from public.context_operations o where o.project_id = p_project_id and o.kind = 'compression' and o.status in ('queued', 'running')) then
+    perform private.refuse(409, 'OPERATION_IN_PROGRESS', 'A compression of this context is running. Wait until it has ended.', null,
+      '{"kind": "compression"}');
+  end if;
+end
+$$;
+comment on function private.refuse_second_compression is
+  '409 OPERATION_IN_PROGRESS while a compression of the context is open. Judges: callable by definer functions of ours that have judged the caller.';
+
+create or replace function private.request_compression(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e public.context_ingestions := private.path_ingestion(p, 'developer', 'compress');
+begin
+  perform private.lock_context(e.project_id);
+  select * into e from public.context_ingestions x where x.id = e.id for no key update;
+  if not found then
+    perform private.refuse_ingestion(p ->> 'number');
+  elsif e.never_compress then
+    perform private.refuse(409, 'NEVER_COMPRESS', format('Ingestion #%s is marked as never compress.', e.number));
+  elsif e.status <> 'ready' then
+    perform private.refuse(409, 'INGESTION_NOT_READY', case e.status when 'failed' then format('Ingestion #%s has failed: it has nothing to compress.', e.number)
+      else format('Ingestion #%s is still processing. Compress it when it is ready.', e.number) end);
+  elsif e.compressed then
+    return private.ingestion_json(e);
+  end if;
+  perform private.refuse_second_compression(e.project_id);
+  return private.operation_answer(private.ingestion_json(e), private.queue_compression(e.project_id, e.number));
+end
+$$;
+comment on function private.request_compression is
+  'Begins to compress the entry of the path. Judges: developer of the project or higher, else 403 FORBIDDEN. Errors: 400, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, 409 NEVER_COMPRESS, INGESTION_NOT_READY, OPERATION_IN_PROGRESS.';
+
+create or replace function private.request_recompression(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.path_context(p, 'developer', 'compress');
+begin
+  perform private.lock_context(v_project);
+  perform private.refuse_second_compression(v_project);
+  if not exists (select from public.context_ingestions e where e.project_id = v_project and e.compressed) then
+    return jsonb_build_object('success', true, 'message', 'Nothing to re-compress', 'entriesProcessed', 0, 'metrics', private.context_metrics(v_project));
+  end if;
+  return private.operation_answer('{"success": true, "message": "Re-compression has begun"}', private.queue_compression(v_project, null));
+end
+$$;
+comment on function private.request_recompression is
+  'Begins to compress the compressed entries of the path''s context again. Judges: developer of the project or higher, else 403 FORBIDDEN. Errors: 404 CONTEXT_NOT_FOUND, 409 OPERATION_IN_PROGRESS.';
+grant execute on function private.request_compression, private.request_recompression to authenticated;
+
+-- What is asked for at ingestion begins when the content is there. A rollback that brings compressed files back finds their texts again,
+-- and is compressed like them.
+create or replace function private.tg_context_ingestions__compress() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if new.wants_compression or new.kind = 'rollback' and exists (
+    select from public.context_file_ops o
+    join public.context_file_ops former on former.project_id = o.project_id and former.path = o.path collate "C" and former.hash = o.hash and former.number < o.number
+    join public.context_ingestions e on e.id = former.ingestion_id and e.compressed
+    where o.ingestion_id = new.id) then
+    perform private.queue_compression(new.project_id, new.number);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_context_ingestions__compress is 'Trigger: an entry that wants compression is compressed as soon as it is ready.';
+create or replace trigger _500_compress after update of status on public.context_ingestions
+  for each row when (old.status = 'processing' and new.status = 'ready' and not new.never_compress and not new.compressed)
+  execute function private.tg_context_ingestions__compress();
+
+-- The worker's side of a compression: batches of content, one statement at the end. A batch that is stored twice changes nothing, so a job may be
+-- repeated from its beginning, also beside itself.
+
+-- {settings, number}; null when it has ended.
+create or replace function private.begin_compression(p_operation_id uuid) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.compressions;
+begin
+  update private.compressions x set touched_at = clock_timestamp()
+  from public.context_operations o
+  where x.operation_id = p_operation_id and o.id = x.operation_id and o.status in ('queued', 'running')
+  returning x.* into c;
+  if not found then
+    return null;
+  end if;
+  perform private.start_operation(p_operation_id, 'Compressing files');
+  return c.settings;
+end
+$$;
+comment on function private.begin_compression is 'The settings of an open compression, else null. Judges: callable by the worker only.';
+
+-- The entries that a compression covers.
+create or replace function private.compressed_numbers(c private.compressions) returns integer[]
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return array(select e.number from public.context_ingestions e
+    where e.project_id = c.project_id and e.status = 'ready' and not e.never_compress and case when c.number is null then e.compressed else e.number = c.number end);
+end
+$$;
+comment on function private.compressed_numbers is 'Numbers of the entries that a compression covers. Judges: callable by definer functions of ours only.';
+
+-- With method standard a file is stored as the run has optimized it, so both layers tell the same tokens (contract 60, 27, 18). Files that the
+-- index does not have, or has in another content, are left to the worker.
+create or replace function private.store_optimized(p_operation_id uuid, p_key text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.compressions;
+begin
+  select * into c from private.compressions where operation_id = p_operation_id;
+  insert into public.compressed_files as t (organization_id, project_id, hash, language, settings_key, content, tokens, reason)
+  select distinct on (o.hash, o.language) c.organization_id, c.project_id, o.hash, o.language, p_key, case when f.optimized_tokens < o.tokens then x.content end,
+    least(f.optimized_tokens, o.tokens), case when f.optimized_tokens >= o.tokens then 'Compression does not reduce it' end
+  from public.context_file_ops o
+  join public.content_blobs b on b.project_id = o.project_id and b.hash = o.hash
+  join public.project_indexes i on i.project_id = o.project_id
+  join public.run_files f on f.organization_id = i.organization_id and f.run_id = i.run_id and f.path = o.path and f.hash = o.hash
+  cross join lateral (select string_agg(k.content, '' order by k.position) as content from public.chunks k
+    where k.organization_id = f.organization_id and k.run_id = f.run_id and k.file_id = f.id) x
+  where o.project_id = c.project_id and o.number = any (private.compressed_numbers(c)) and not o.is_binary and o.tokens >= 64
+    and (x.content is not null or f.optimized_tokens >= o.tokens)
+  order by o.hash, o.language, o.path collate "C"
+  on conflict (project_id, hash, settings_key, language) do update
+  set content = excluded.content, tokens = excluded.tokens, reason = excluded.reason, is_failed = false
+  where (t.content, t.tokens, t.reason) is distinct from (excluded.content, excluded.tokens, excluded.reason);
+end
+$$;
+comment on function private.store_optimized is 'Stores the texts of method standard from the index. Judges: callable by the worker only.';
+
+-- The next contents after a place, which are not stored yet: at most p_limit, and at most 8 MB but for a single one.
+create or replace function private.compression_batch(p_operation_id uuid, p_key text, p_after bytea, p_after_language text, p_limit integer)
+returns table (hash bytea, language text, path text, content bytea)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c private.compressions;
+begin
+  select * into c from private.compressions x where x.operation_id = p_operation_id;
+  return query
+    with found as materialized (
+      select distinct on (o.hash, o.language) o.hash, o.language, o.path
+      from public.context_file_ops o
+      where o.project_id = c.project_id and o.hash >= p_after and (o.hash, o.language) > (p_after, p_after_language) and o.number = any (private.compressed_numbers(c)) and not o.is_binary and o.tokens >= 64
+        and not exists (select from public.compressed_files t where t.project_id = o.project_id and t.hash = o.hash and t.settings_key = p_key
+          and t.language = o.language and not t.is_failed)
+      order by o.hash, o.language, o.path collate "C"
+      limit p_limit
+    )
+    select s.hash, s.language, s.path, s.content
+    from (
+      select x.*, b.content, sum(octet_length(b.content)) over (order by x.hash, x.language) as size, row_number() over (order by x.hash, x.language) as place
+      from found x join public.content_blobs b on b.project_id = c.project_id and b.hash = x.hash) s
+    where s.size <= 8388608 or s.place = 1
+    order by s.hash, s.language;
+end
+$$;
+comment on function private.compression_batch is 'Contents of a compression that have no text yet. Judges: callable by the worker only.';
+
+create or replace function private.store_compressed(
+  p_operation_id uuid, p_key text, p_hashes bytea[], p_languages text[], p_contents text[], p_tokens bigint[], p_reasons text[], p_failed boolean[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.compressions;
+  v_total bigint;
+  v_stored bigint;
+begin
+  update private.compressions x set touched_at = clock_timestamp() where x.operation_id = p_operation_id returning * into c;
+  if not found then
+    return;
+  end if;
+  insert into public.compressed_files as t (organization_id, project_id, hash, language, settings_key, content, tokens, reason, is_failed)
+  select c.organization_id, c.project_id, n.hash, n.language, p_key, n.content, n.tokens, n.reason, n.failed
+  from unnest(p_hashes, p_languages, p_contents, p_tokens, p_reasons, p_failed) n (hash, language, content, tokens, reason, failed)
+  -- A content that was swept meanwhile needs no text.
+  join public.content_blobs b on b.project_id = c.project_id and b.hash = n.hash
+  on conflict (project_id, hash, settings_key, language) do update
+  set content = excluded.content, tokens = excluded.tokens, reason = excluded.reason, is_failed = excluded.is_failed
+  where t.is_failed;
+  select count(*), count(t.hash) into v_total, v_stored
+  from (select distinct o.hash, o.language from public.context_file_ops o
+    where o.project_id = c.project_id and o.number = any (private.compressed_numbers(c)) and not o.is_binary and o.tokens >= 64) o
+  left join public.compressed_files t on t.project_id = c.project_id and t.hash = o.hash and t.settings_key = p_key and t.language = o.language;
+  perform private.progress_operation(p_operation_id, (v_stored * 99 / greatest(v_total, 1))::integer, format('Compressed %s of %s files', v_stored, v_total));
+end
+$$;
+comment on function private.store_compressed is 'Stores texts of a compression and tells how far it is. Judges: callable by the worker only.';
+
+-- Long work goes on in a job of its own: no job keeps a transaction open for long. p_after and p_language are the last that was stored.
+create or replace function private.continue_compression(p_operation_id uuid, p_after bytea, p_language text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.enqueue('compression.run', jsonb_build_object('operationId', p_operation_id, 'after', encode(p_after, 'hex'), 'language', p_language),
+    p_unique_key => format('compression.run:%s:%s:%s', p_operation_id, encode(p_after, 'hex'), p_language), p_queue => 'compression');
+end
+$$;
+comment on function private.continue_compression is 'Enqueues the rest of a compression. Judges: callable by the worker only.';
+
+-- Marks the entries and says what their files cost now, in one statement.
+create or replace function private.finish_compression(p_operation_id uuid, p_key text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.compressions;
+  v_numbers integer[];
+  v_files bigint;
+  v_failed bigint;
+  v_user uuid;
+begin
+  select * into c from private.compressions where operation_id = p_operation_id;
+  if not found then
+    return;
+  end if;
+  perform private.lock_context(c.project_id);
+  select o.requested_by into v_user from public.context_operations o
+  where o.id = p_operation_id and o.status in ('queued', 'running') for no key update;
+  if not found then
+    return;
+  end if;
+  v_numbers := private.compressed_numbers(c);
+  with served as (
+    select e.id, e.kind, count(o.path) filter (where o.operation <> 'removed') as files, count(*) filter (where t.is_failed) as failed,
+      coalesce(sum(coalesce(case when not t.is_failed and t.reason is null then t.tokens end, o.tokens)) filter (where o.operation <> 'removed'), 0) as tokens
+    from public.context_ingestions e
+    left join public.context_file_ops o on o.ingestion_id = e.id
+    left join public.compressed_files t on t.project_id = e.project_id and t.hash = o.hash and t.settings_key = p_key and t.language = o.language
+      and not o.is_binary and o.tokens >= 64
+    where e.project_id = c.project_id and e.number = any (v_numbers)
+    group by e.id, e.kind
+  ), changed as (
+    update public.context_ingestions e
+    set compressed = true, compressed_tokens = case s.kind when 'declared' then e.tokens else least(s.tokens, e.tokens) end, compression_key = p_key
+    from served s where e.id = s.id
+  )
+  select coalesce(sum(s.files), 0), coalesce(sum(s.failed), 0) into v_files, v_failed from served s;
+  if c.number is null then
+    perform private.record_activity(c.project_id, 'ingestion', format('re-compressed %s %s', v_files, case v_files when 1 then 'file' else 'files' end), null, v_user);
+  end if;
+  perform private.complete_operation(p_operation_id, jsonb_build_object('success', v_failed = 0, 'entriesProcessed', cardinality(v_numbers),
+    'message', case when v_failed = 0 then 'Re-compression completed successfully'
+      else format('Re-compression left %s %s as they are: they could not be compressed', v_failed, case v_failed when 1 then 'file' else 'files' end) end));
+  delete from private.compressions where operation_id = p_operation_id;
+  perform private.drop_compressed(c.project_id);
+end
+$$;
+comment on function private.finish_compression is 'Ends a compression. Judges: callable by the worker only.';
+
+create or replace function private.fail_compression(p_operation_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.fail_operation(p_operation_id, 'SERVICE_UNAVAILABLE', 'The compression failed. What was compressed before is unchanged. Try again.');
+  delete from private.compressions where operation_id = p_operation_id;
+end
+$$;
+comment on function private.fail_compression is 'Ends a compression whose job used up its attempts. Judges: callable by the worker only.';
+
+-- Texts of settings that no entry uses any more.
+create or replace function private.drop_compressed(p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- The texts of an open compression belong to no entry yet.
+  if exists (select from private.compressions c where c.project_id = p_project_id) then
+    return;
+  end if;
+  delete from public.compressed_files t
+  where t.project_id = p_project_id
+    and not exists (select from public.context_ingestions e where e.project_id = p_project_id and e.compressed and e.compression_key = t.settings_key);
+end
+$$;
+comment on function private.drop_compressed is 'Drops texts that no entry of the project uses. Judges: callable by definer functions of ours only.';
+
+create or replace function private.tg_context_ingestions__drop_compressed() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if exists (select from public.projects p where p.id = old.project_id) then
+    perform private.drop_compressed(old.project_id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_context_ingestions__drop_compressed is 'Trigger: a deleted entry may have been the last one with its settings.';
+create or replace trigger _500_drop_compressed after delete on public.context_ingestions
+  for each row when (old.compressed) execute function private.tg_context_ingestions__drop_compressed();
+
+create or replace function private.tg_content_blobs__drop_compressed() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.compressed_files t using gone g where t.project_id = g.project_id and t.hash = g.hash;
+  return null;
+end
+$$;
+comment on function private.tg_content_blobs__drop_compressed is 'Trigger: texts of content that is gone go with it.';
+create or replace trigger _500_drop_compressed after delete on public.content_blobs
+  referencing old table as gone for each statement execute function private.tg_content_blobs__drop_compressed();
+
+-- A compression without news for two minutes has lost its job, or waits behind others: then the key of the waiting job keeps it the only one.
+create or replace function private.sweep_compressions(p_at timestamptz default clock_timestamp()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from private.compressions c using public.context_operations o where o.id = c.operation_id and o.finished_at is not null;
+  select count(private.enqueue('compression.run', jsonb_build_object('operationId', c.operation_id), p_unique_key => 'compression.run:' || c.operation_id,
+    p_queue => 'compression'))
+  into v_count
+  from (select * from private.compressions where touched_at < p_at - interval '2 minutes' limit 1000) c;
+  return v_count;
+end
+$$;
+comment on function private.sweep_compressions is 'Enqueues compressions again that nothing works on. Judges: callable by schedules only.';
+grant execute on function private.begin_compression, private.store_optimized, private.compression_batch, private.store_compressed, private.continue_compression,
+  private.finish_compression, private.fail_compression to kijko_worker;
+
+create or replace function api.compress_ingestion(p jsonb) returns jsonb
+language sql volatile
+return private.request_compression(p);
+comment on function api.compress_ingestion is
+  'POST /contexts/{contextId}/ingestions/{number}/compress: IngestionEntry. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, 409 NEVER_COMPRESS, INGESTION_NOT_READY, OPERATION_IN_PROGRESS.';
+
+-- The entry may have been marked meanwhile.
+create or replace function api.compressed_ingestion(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  o public.context_operations := private.finished_operation(p);
+  e public.context_ingestions := private.path_ingestion(p);
+begin
+  if o.status = 'completed' and not e.compressed then
+    perform private.refuse(409, 'NEVER_COMPRESS', format('Ingestion #%s is marked as never compress.', e.number));
+  end if;
+  return private.ingestion_json(e);
+end
+$$;
+comment on function api.compressed_ingestion is
+  'The answer to a compression that has ended: IngestionEntry. Errors: 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, 409 NEVER_COMPRESS, 503 SERVICE_UNAVAILABLE.';
+
+create or replace function api.recompress_context(p jsonb) returns jsonb
+language sql volatile
+return private.request_recompression(p);
+comment on function api.recompress_context is
+  'POST /contexts/{contextId}/compress: {success, message}. Errors: 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 409 OPERATION_IN_PROGRESS.';
+
+create or replace function private.recompressed(p_operation public.context_operations) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if not private.has_project_role(p_operation.project_id, 'auditor') then
+    perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.');
+  end if;
+  return p_operation.result || jsonb_build_object('metrics', private.context_metrics(p_operation.project_id));
+end
+$$;
+comment on function private.recompressed is 'What a recompression answers. Judges: who sees the context of the operation, else 404 CONTEXT_NOT_FOUND.';
+
+create or replace function api.recompressed_context(p jsonb) returns jsonb
+language sql stable
+return private.recompressed(private.finished_operation(p));
+comment on function api.recompressed_context is
+  'The answer to a recompression that has ended: {success, message, entriesProcessed, metrics}. Errors: 404 CONTEXT_NOT_FOUND, 503 SERVICE_UNAVAILABLE.';
+grant execute on function private.recompressed, api.compress_ingestion, api.compressed_ingestion, api.recompress_context, api.recompressed_context to authenticated;
+
+-- Settings are read by every caller who may read the project's settings (everyone who sees it except auditors). Only functions write.
+grant execute on function private.assert_context_settings_row, private.is_compression_settings to authenticated, service_role, kijko_server, kijko_worker;
+grant select on public.context_settings to authenticated;
+create policy select_reader on public.context_settings for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = context_settings.project_id));
+grant select on public.compressed_files to authenticated;
+create policy select_reader on public.compressed_files for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = compressed_files.project_id));
+
+-- Worktrees are named views of a project's branches (contract 10, section 16). Nothing here is pushed to a provider. One worktree of a
+-- project is the default, which shows the branches of the first repository; one is active.
+
+create or replace function private.humanized(p_at timestamptz, p_now timestamptz default now()) returns text
+language sql stable parallel safe
+return case
+  when p_at is null then 'No commits yet'
+  when p_now - p_at < interval '1 minute' then 'just now'
+  when p_now - p_at < interval '1 hour' then floor(extract(epoch from p_now - p_at) / 60)::integer || 'm ago'
+  when p_now - p_at < interval '1 day' then floor(extract(epoch from p_now - p_at) / 3600)::integer || 'h ago'
+  when p_now - p_at < interval '7 days' then floor(extract(epoch from p_now - p_at) / 86400)::integer || 'd ago'
+  else to_char(p_at at time zone 'UTC', 'YYYY-MM-DD') end;
+comment on function private.humanized is 'How long ago, as the client shows commits.';
+
+create or replace function private.worktree_json(w public.worktrees) returns jsonb
+language sql stable parallel safe
+return (
+  select jsonb_build_object('id', w.id, 'name', w.name, 'path', w.path, 'isActive', w.is_active,
+    'branches', coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', b.name, 'isDefault', b.is_default, 'isCurrent', b.is_current,
+      -- A branch has a commit, but the host did not say from when.
+      'lastCommit', case when b.last_commit_at is not null or b.commit_hash is null then private.humanized(b.last_commit_at) end))
+      order by b.created_at, b.id), '[]'),
+    'currentBranch', coalesce(max(b.name) filter (where b.is_current), 'main'))
+  from public.worktree_branches b where b.worktree_id = w.id
+);
+comment on function private.worktree_json is 'WorktreeWithBranches of the contract.';
+grant execute on function private.humanized, private.worktree_json to authenticated;
+
+create or replace function private.worktrees_json(p_project_id uuid) returns jsonb
+language sql stable parallel safe
+return (
+  select coalesce(jsonb_agg(private.worktree_json(w) order by w.is_default desc, w.created_at, w.id), '[]')
+  from public.worktrees w where w.project_id = p_project_id
+);
+comment on function private.worktrees_json is 'All worktrees of a project, default first.';
+grant execute on function private.worktrees_json to authenticated;
+
+create or replace function private.lock_worktrees(p_project_id uuid) returns void
+language sql volatile
+return pg_advisory_xact_lock(hashtextextended('worktrees ' || p_project_id, 0));
+comment on function private.lock_worktrees is 'One change of a project''s worktrees at a time.';
+
+create or replace function private.tell_worktrees(p_org_id uuid, p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.emit_change('project', p_project_id, 'updated', p_org_id, p_project_id, array['worktrees']);
+end
+$$;
+comment on function private.tell_worktrees is 'Event of changed worktrees or branches. Judges: callable by functions of ours only.';
+
+create or replace function private.as_worktree_name(p_name text, p_field text default 'name') returns text
+language plpgsql stable
+as $$
+declare
+  v_name text := private.trimmed(p_name);
+begin
+  if char_length(v_name) not between 1 and 100 or not private.is_plain(v_name) then
+    perform private.refuse_field(p_field, 'A name has 1 to 100 characters.');
+  end if;
+  return v_name;
+end
+$$;
+comment on function private.as_worktree_name is 'The trimmed name of a worktree or branch, or 400 VALIDATION_ERROR.';
+
+-- A name with something behind it in at most 100 characters.
+create or replace function private.name_with(p_base text, p_end text) returns text
+language sql immutable parallel safe
+return regexp_replace(left(p_base, 100 - char_length(p_end)), '\s+$', '') || p_end;
+comment on function private.name_with is 'A name of a worktree or branch with an ending; the base is shortened where the result would be too long.';
+
+create or replace function private.path_worktree(p jsonb) returns public.worktrees
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.path_project(p, 'developer');
+  w public.worktrees;
+begin
+  perform private.lock_worktrees(v_project);
+  select * into w from public.worktrees where project_id = v_project and id = private.as_uuid(p ->> 'worktreeId');
+  if not found then
+    perform private.path_project(p, 'developer'), private.refuse(404, 'WORKTREE_NOT_FOUND', 'This worktree does not exist.');
+  end if;
+  return w;
+end
+$$;
+comment on function private.path_worktree is
+  'The worktree of the path, to be changed; other changes of the project''s worktrees wait. Judges: developer in the project. Errors: 403, 404 PROJECT_NOT_FOUND, WORKTREE_NOT_FOUND.';
+
+create or replace function private.activate_worktree(w public.worktrees) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.worktrees set is_active = false where project_id = w.project_id and is_active and id <> w.id;
+  update public.worktrees set is_active = true where id = w.id and not is_active;
+end
+$$;
+comment on function private.activate_worktree is 'Makes a worktree the active one of its project. Judges: callable by functions of ours only.';
+
+create or replace function private.select_branch(p_worktree_id uuid, p_name text) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if not exists (select from public.worktree_branches where worktree_id = p_worktree_id and name = p_name) then
+    return false;
+  end if;
+  update public.worktree_branches set is_current = false where worktree_id = p_worktree_id and is_current and name <> p_name;
+  update public.worktree_branches set is_current = true where worktree_id = p_worktree_id and name = p_name and not is_current;
+  return true;
+end
+$$;
+comment on function private.select_branch is 'Makes a branch the current one of its worktree; false where there is none of this name. Judges: callable by functions of ours only.';
+
+-- ------------------------------------------------------------------------------------------------- branches of the first repository
+
+create or replace function private.branches_wanted(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce((select jsonb_object_agg(b.name, b.commit_hash) from public.worktree_branches b
+        join public.worktrees w on w.id = b.worktree_id and w.is_default
+        where b.project_id = r.project_id and b.commit_hash is not null and b.last_commit_at is not null), '{}')
+    from public.ingestion_runs r
+    where r.id = p_run_id and r.lease_owner = p_owner and r.outcome = 'open'
+      and p_repository_id = (select f.id from public.project_repositories f where f.project_id = r.project_id order by f.created_at, f.id limit 1)
+  );
+end
+$$;
+comment on function private.branches_wanted is
+  'For the first repository of a leased run: {branch: commit} as far as they are known; null for other repositories. Judges: callable by the worker only.';
+
+-- p_branches: [{"name", "commit", "at"?}] of the provider. Without at the time of the commit is unknown, or the commit is the known one.
+create or replace function private.sync_branches(p_run_id uuid, p_owner uuid, p_repository_id uuid, p_default text, p_branches jsonb)
+returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_branches constant integer := 500;
+  w public.worktrees;
+  v_changed integer := 0;
+  v_count integer;
+begin
+  if private.branches_wanted(p_run_id, p_owner, p_repository_id) is null then
+    return false;
+  end if;
+  select t.* into w from public.ingestion_runs r join public.worktrees t on t.project_id = r.project_id and t.is_default where r.id = p_run_id;
+  perform private.lock_worktrees(w.project_id);
+  select * into w from public.worktrees where project_id = w.project_id and is_default;
+  if not found then
+    return false;
+  end if;
+  -- Names that no row may have are left out. The default branch is among those that stay.
+  p_branches := (
+    select coalesce(jsonb_agg(l.b order by l.b ->> 'name' is distinct from p_default, l.b ->> 'name' collate "C"), '[]')
+    from (select b from jsonb_array_elements(p_branches) b
+      where char_length(b ->> 'name') between 1 and 100 and private.is_plain(b ->> 'name')
+      order by b ->> 'name' is distinct from p_default, b ->> 'name' collate "C" limit c_branches) l);
+  if p_branches = '[]' then
+    return true;
+  end if;
+
+  delete from public.worktree_branches b
+  where b.worktree_id = w.id and not b.is_manual and not exists (select from jsonb_array_elements(p_branches) n where n ->> 'name' = b.name);
+  get diagnostics v_changed = row_count;
+  update public.worktree_branches b set is_default = false
+  where b.worktree_id = w.id and b.is_default and b.name is distinct from p_default
+    and exists (select from jsonb_array_elements(p_branches) n where n ->> 'name' = p_default);
+  get diagnostics v_count = row_count;
+  v_changed := v_changed + v_count;
+  insert into public.worktree_branches as b (organization_id, project_id, worktree_id, name, is_default, commit_hash, last_commit_at)
+  select w.organization_id, w.project_id, w.id, n ->> 'name', n ->> 'name' = p_default, n ->> 'commit', private.as_instant(n ->> 'at')
+  from jsonb_array_elements(p_branches) with ordinality t (n, ord) order by t.ord
+  on conflict (worktree_id, name) do update
+    set is_default = b.is_default or excluded.is_default, commit_hash = excluded.commit_hash,
+      last_commit_at = case when excluded.last_commit_at is null and b.commit_hash = excluded.commit_hash then b.last_commit_at
+        else excluded.last_commit_at end
+    where b.is_default < excluded.is_default or b.commit_hash is distinct from excluded.commit_hash
+      or excluded.last_commit_at is not null and b.last_commit_at is distinct from excluded.last_commit_at;
+  get diagnostics v_count = row_count;
+  v_changed := v_changed + v_count;
+  if not exists (select from public.worktree_branches where worktree_id = w.id and is_current) then
+    perform private.select_branch(w.id, (select b.name from public.worktree_branches b where b.worktree_id = w.id
+      order by b.is_default desc, b.created_at, b.id limit 1));
+  end if;
+  if v_changed > 0 then
+    perform private.tell_worktrees(w.organization_id, w.project_id);
+  end if;
+  return true;
+end
+$$;
+comment on function private.sync_branches is
+  'The default worktree shows the branches of the first repository; branches made by hand remain. False where the run or its lease is gone, or the repository is not the first. Judges: callable by the worker only.';
+grant execute on function private.branches_wanted, private.sync_branches to kijko_worker;
+
+-- Operations of worktrees. Those that write are definer functions, because no request role may write the tables; each judges its caller first.
+
+create or replace function api.list_worktrees(p jsonb) returns jsonb
+language sql stable
+return private.worktrees_json(private.path_project(p));
+comment on function api.list_worktrees is 'GET /projects/{projectId}/worktrees: WorktreeWithBranches[]. An auditor''s list is empty.';
+
+create or replace function api.list_context_worktrees(p jsonb) returns jsonb
+language sql stable
+return private.worktrees_json(private.path_context(p));
+comment on function api.list_context_worktrees is
+  'GET /contexts/{contextId}/worktrees: WorktreeWithBranches[]. An auditor''s list is empty. Errors: 404 CONTEXT_NOT_FOUND.';
+
+create or replace function api.list_all_worktrees(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_ids uuid[] := array(select private.as_uuid(i) from jsonb_array_elements_text(private.as_array(p -> 'projectIds', 'projectIds')) i);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('projectId', x.id, 'worktrees', private.worktrees_json(x.id)) order by x.updated_at desc, x.id), '[]')
+    from (
+      select q.id, q.updated_at from public.projects q
+      where case when cardinality(v_ids) > 0 then q.id = any (v_ids) else q.organization_id = private.org_id()
+        or q.id = any ((select private.guest_project_ids())::uuid[]) end
+      order by q.updated_at desc, q.id limit 500
+    ) x
+  );
+end
+$$;
+comment on function api.list_all_worktrees is
+  'GET /worktrees: [{projectId, worktrees}] of the visible projects, newest first, at most 500, or of the named ones.';
+grant execute on function api.list_worktrees, api.list_context_worktrees, api.list_all_worktrees to authenticated;
+
+create or replace function api.create_worktree(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_worktrees constant integer := 50;
+  b jsonb := private.as_object(p -> 'body', 'body');
+  v_project uuid := private.path_project(p, 'developer');
+  v_name text := case when b ->> 'name' is not null then private.as_worktree_name(b ->> 'name') end;
+  v_base text;
+  v_count integer;
+  w public.worktrees;
+begin
+  perform private.lock_worktrees(v_project);
+  if b ->> 'sourceWorktreeId' is not null then
+    select private.name_with(s.name, '-copy') into v_base from public.worktrees s
+    where s.project_id = v_project and s.id = private.as_uuid(b ->> 'sourceWorktreeId');
+    if not found then
+      perform private.refuse(404, 'WORKTREE_NOT_FOUND', 'The worktree to copy does not exist.', 'sourceWorktreeId');
+    end if;
+  end if;
+  select count(*) into v_count from public.worktrees where project_id = v_project;
+  if v_count >= c_worktrees then
+    perform private.refuse(409, 'TOO_MANY_WORKTREES', format('A project has at most %s worktrees. Delete one first.', c_worktrees));
+  end if;
+
+  v_base := coalesce(v_name, v_base, 'Worktree-' || v_count + 1);
+  w.name := v_base;
+  for v_number in 2 .. c_worktrees + 1 loop
+    exit when not exists (select from public.worktrees o where o.project_id = v_project and lower(o.name) = lower(w.name));
+    if v_name is not null then
+      perform private.refuse(409, 'WORKTREE_EXISTS', format('The project has a worktree "%s" already.', v_name), 'name');
+    end if;
+    w.name := private.name_with(v_base, '-' || v_number);
+  end loop;
+  insert into public.worktrees (organization_id, project_id, name, path)
+  select q.organization_id, q.id, w.name, '/' || w.name from public.projects q where q.id = v_project
+  returning * into w;
+  if not found then
+    -- The project was deleted after the check.
+    perform private.path_project(p, 'developer');
+  end if;
+  insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current, is_manual, last_commit_at)
+  values (w.organization_id, w.project_id, w.id, 'main', true, true, true, now());
+  perform private.tell_worktrees(w.organization_id, w.project_id);
+  return private.worktree_json(w);
+end
+$$;
+comment on function api.create_worktree is
+  'POST /projects/{projectId}/worktrees: WorktreeWithBranches; adds one, or copies sourceWorktreeId. Judges: developer in the project. Errors: 400, 403, 404 WORKTREE_NOT_FOUND, 409 WORKTREE_EXISTS, TOO_MANY_WORKTREES.';
+
+create or replace function api.update_worktree(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b jsonb := private.as_object(p -> 'body', 'body');
+  w public.worktrees := private.path_worktree(p);
+  v_name text := case when b ->> 'name' is not null then private.as_worktree_name(b ->> 'name') else w.name end;
+  v_active boolean := private.as_bool(b -> 'isActive', 'isActive');
+begin
+  if exists (select from public.worktrees o where o.project_id = w.project_id and lower(o.name) = lower(v_name) and o.id <> w.id) then
+    perform private.refuse(409, 'WORKTREE_EXISTS', format('The project has a worktree "%s" already.', v_name), 'name');
+  elsif not v_active and w.is_active then
+    perform private.refuse_field('isActive', 'One worktree is always active. Activate another one instead.');
+  end if;
+  if b ->> 'currentBranch' is not null and not private.select_branch(w.id, b ->> 'currentBranch') then
+    perform private.refuse_field('currentBranch', 'The worktree has no such branch.');
+  end if;
+  update public.worktrees set name = v_name, path = '/' || v_name where id = w.id and name <> v_name;
+  if v_active then
+    perform private.activate_worktree(w);
+  end if;
+  perform private.tell_worktrees(w.organization_id, w.project_id);
+  return (select private.worktree_json(t) from public.worktrees t where t.id = w.id);
+end
+$$;
+comment on function api.update_worktree is
+  'PUT /projects/{projectId}/worktrees/{worktreeId}: WorktreeWithBranches; renames, activates, selects a branch. Judges: developer in the project. Errors: 400, 403, 404 WORKTREE_NOT_FOUND, 409 WORKTREE_EXISTS.';
+
+create or replace function api.delete_worktree(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  w public.worktrees := private.path_worktree(p);
+begin
+  if not exists (select from public.worktrees o where o.project_id = w.project_id and o.id <> w.id) then
+    perform private.refuse(409, 'LAST_WORKTREE', 'A project keeps at least one worktree.');
+  end if;
+  delete from public.worktrees where id = w.id;
+  -- The oldest takes the place of the default, so that the next fetch has a worktree for the repository's branches.
+  if w.is_default then
+    update public.worktrees t set is_default = true
+    where t.id = (select o.id from public.worktrees o where o.project_id = w.project_id order by o.created_at, o.id limit 1);
+  end if;
+  if w.is_active then
+    update public.worktrees t set is_active = true where t.project_id = w.project_id and t.is_default;
+  end if;
+  perform private.tell_worktrees(w.organization_id, w.project_id);
+  return null;
+end
+$$;
+comment on function api.delete_worktree is
+  'DELETE /projects/{projectId}/worktrees/{worktreeId}: 204. Judges: developer in the project. Errors: 403, 404 WORKTREE_NOT_FOUND, 409 LAST_WORKTREE.';
+
+create or replace function api.create_branch(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  -- By hand; a fetch brings up to 500 more.
+  c_branches constant integer := 100;
+  b jsonb := private.as_object(p -> 'body', 'body');
+  w public.worktrees := private.path_worktree(p);
+  v_from text := b ->> 'fromBranch';
+  v_name text := case when b ->> 'name' is not null then private.as_worktree_name(b ->> 'name') end;
+  v_base text;
+  -- A fork counts from 1, every other name from 2.
+  v_number integer := case when v_from is null then 2 else 1 end;
+begin
+  if v_from is not null and not exists (select from public.worktree_branches where worktree_id = w.id and name = v_from) then
+    perform private.refuse(404, 'BRANCH_NOT_FOUND', 'The branch to fork does not exist.', 'fromBranch');
+  elsif (select count(*) from public.worktree_branches where worktree_id = w.id and is_manual) >= c_branches then
+    perform private.refuse(409, 'TOO_MANY_BRANCHES', format('A worktree has at most %s branches made by hand.', c_branches));
+  end if;
+  v_base := coalesce(v_name, private.name_with(v_from, '-fork'),
+    'branch-' || (select count(*) from public.worktree_branches where worktree_id = w.id) + 1);
+  if v_name is null then
+    v_name := v_base;
+    while exists (select from public.worktree_branches where worktree_id = w.id and name = v_name) loop
+      v_name := private.name_with(v_base, '-' || v_number);
+      v_number := v_number + 1;
+    end loop;
+  elsif exists (select from public.worktree_branches where worktree_id = w.id and name = v_name) then
+    perform private.refuse(409, 'BRANCH_EXISTS', format('The worktree has a branch "%s" already.', v_name), 'name');
+  end if;
+  insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_manual, last_commit_at)
+  values (w.organization_id, w.project_id, w.id, v_name, true, now());
+  perform private.tell_worktrees(w.organization_id, w.project_id);
+  return private.worktree_json(w);
+end
+$$;
+comment on function api.create_branch is
+  'POST /projects/{projectId}/worktrees/{worktreeId}/branches: the worktree; adds a branch, or forks fromBranch. Judges: developer in the project. Errors: 400, 403, 404 BRANCH_NOT_FOUND, 409 BRANCH_EXISTS, TOO_MANY_BRANCHES.';
+
+create or replace function api.rename_branch(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  w public.worktrees := private.path_worktree(p);
+  v_name text;
+  v_old text := p ->> 'branch';
+begin
+  if not exists (select from public.worktree_branches where worktree_id = w.id and name = v_old) then
+    perform private.refuse(404, 'BRANCH_NOT_FOUND', 'This branch does not exist.');
+  end if;
+  v_name := private.as_worktree_name(coalesce(p -> 'body' ->> 'name', ''));
+  if v_name = v_old then
+    return private.worktree_json(w);
+  elsif exists (select from public.worktree_branches where worktree_id = w.id and name = v_name) then
+    perform private.refuse(409, 'BRANCH_EXISTS', format('The worktree has a branch "%s" already.', v_name), 'name');
+  end if;
+  -- A name given by hand stays; the next fetch brings the provider's own name again.
+  update public.worktree_branches set name = v_name, is_manual = true where worktree_id = w.id and name = v_old;
+  perform private.tell_worktrees(w.organization_id, w.project_id);
+  return private.worktree_json(w);
+end
+$$;
+comment on function api.rename_branch is
+  'PUT /projects/{projectId}/worktrees/{worktreeId}/branches/{branch}: the worktree; currentBranch follows. Judges: developer in the project. Errors: 400, 403, 404 BRANCH_NOT_FOUND, 409 BRANCH_EXISTS.';
+grant execute on function api.create_worktree, api.update_worktree, api.delete_worktree, api.create_branch, api.rename_branch to authenticated;
+
+create or replace trigger _100_touch before update on public.worktrees
+  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+create or replace trigger _100_touch before update on public.worktree_branches
+  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+
+-- Content: not for auditors. Functions alone write.
+grant execute on function private.assert_worktrees_row, private.assert_worktree_branches_row
+  to anon, authenticated, service_role, kijko_server, kijko_worker;
+grant select on public.worktrees, public.worktree_branches to authenticated;
+create policy select_reader on public.worktrees for select to authenticated
+  using (exists (select from public.projects p where p.id = project_id)
+    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
+create policy select_reader on public.worktree_branches for select to authenticated
+  using (exists (select from public.projects p where p.id = project_id)
+    and project_id <> all ((select private.auditor_project_ids())::uuid[]));
+
 -- The outbox. SQL composes messages beside their numbers. The worker sends them; it sees one message at a time and only through these
 -- functions. No text of a caller becomes a message as it is: a free text would make an open relay.
 grant execute on function private.is_mail_address to anon, authenticated, service_role, kijko_server, kijko_worker;
@@ -12575,6 +17258,7 @@ create or replace function private.one_line(p_text text) returns text
 language sql immutable parallel safe
 return btrim(regexp_replace(p_text, '[[:cntrl:]\s\u2028\u2029]+', ' ', 'g'));
 comment on function private.one_line is 'The text without line breaks and other control characters, for subjects and table cells.';
+grant execute on function private.one_line to authenticated;
 
 create or replace function private.html_text(p_text text) returns text
 language sql immutable parallel safe
@@ -14402,7 +19086,7 @@ declare
   v_rating numeric := case when jsonb_typeof(p -> 'body' -> 'rating') = 'number' then (p -> 'body' ->> 'rating')::numeric end;
 begin
   if s.user_id = private.user_id() then
-    perform private.refuse(403, 'FORBIDDEN', 'Nobody can rate their own skill.');
+    perform private.refuse(403, 'FORBIDDEN', 'You cannot rate your own skill.');
   elsif coalesce(v_rating not between 1 and 5 or v_rating <> trunc(v_rating), true) then
     perform private.refuse_field('rating', 'A rating is a whole number from 1 to 5.');
   end if;
@@ -18122,8 +22806,10 @@ comment on function api.unsubscribe_mail is 'POST /notifications/unsubscribe, wi
 grant execute on function api.unsubscribe_mail to anon, authenticated;
 
 -- Events of entities whose tables are older than the log, or belong to more than one feature (contract 30, 10.2): members of an
--- organization, its subscription, and a run's end as the readers of its context see it. Also access that ends because a row changes and not
--- because it is deleted.
+-- organization, its subscription. Also access that ends because a row changes and not because it is deleted.
+
+-- The entry of a context tells of its run.
+drop function if exists private.tg_ingestion_runs__emit_entry();
 
 create or replace function private.emit_org_change(
   p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[] default null
@@ -18212,39 +22898,6 @@ comment on function private.tg_subscriptions__emit_change is 'Trigger: a changed
 create or replace trigger _900_emit_change after update on public.subscriptions for each row
   when ((old.plan_id, old.status, old.overrides) is distinct from (new.plan_id, new.status, new.overrides))
   execute function private.tg_subscriptions__emit_change();
-
--- A completed run, as the readers of its context see it: an entry of the changelog. The changelog itself reports what the run added and
--- changed; the entry carries the known facts of the run.
-create or replace function private.tg_ingestion_runs__emit_entry() returns trigger
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v record;
-begin
-  select p.name, p.user_id as owner_id, m.id as member_id, u.id as user_id, u.email, m.role, m.name as member_name, m.avatar_url,
-    coalesce(nullif(btrim(u.first_name || ' ' || u.last_name), ''), split_part(u.email, '@', 1)) as user_name,
-    coalesce(m.last_active_at, m.accepted_at, new.started_at) as last_active,
-    (select count(*) from public.ingestion_runs r where r.project_id = new.project_id and r.outcome = 'completed') as number
-    into v
-  from public.projects p
-  left join public.users u on u.id = new.started_by
-  left join public.project_members m on m.project_id = p.id and m.user_id = u.id
-  where p.id = new.project_id;
-  perform private.emit('context:' || new.project_id, 'ingestion:complete', jsonb_build_object('contextId', new.project_id,
-    'projectId', new.project_id, 'success', true, 'entry', jsonb_build_object('id', new.id, 'type', 'ingestion', 'number', v.number,
-      'timestamp', private.iso(new.completed_at), 'description', format('Ingestion of "%s" completed', v.name),
-      'author', case when v.user_id is null then to_jsonb('System'::text) else jsonb_strip_nulls(jsonb_build_object(
-        'id', coalesce(v.member_id, v.user_id), 'name', coalesce(v.member_name, v.user_name), 'email', v.email,
-        'role', case when v.user_id = v.owner_id then 'owner' when v.role in ('admin', 'manager') then 'admin'
-          when v.role = 'developer' then 'editor' else 'viewer' end,
-        'lastActive', private.iso(v.last_active), 'avatar', v.avatar_url)) end)),
-    new.organization_id, new.project_id, 'project', 'ingestion_runs', new.id);
-  return null;
-end
-$$;
-comment on function private.tg_ingestion_runs__emit_entry is 'Trigger: a completed run is told to its context''s room.';
-create or replace trigger _900_emit_entry after update on public.ingestion_runs
-  for each row when (old.outcome = 'open' and new.outcome = 'completed') execute function private.tg_ingestion_runs__emit_entry();
 
 -- Access to a project also ends while its row stays: acceptance is withdrawn, the row is given to another person, or the owner changes.
 -- Members who may still see the project stay in its rooms.
@@ -19071,7 +23724,7 @@ create or replace trigger _500_plan_digests after update of timezone on public.u
 -- Reports who joins, leaves and changes roles (contract 30, 11.6). The acting person is left out; the person concerned is notified. Where a
 -- project or an organization is deleted as a whole, its members are deleted with it, and no notification is sent for each of them.
 
-create or replace function private.shown_name(p_user_id uuid, p_otherwise text default 'Somebody') returns text
+create or replace function private.shown_name(p_user_id uuid, p_otherwise text default 'A member') returns text
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
@@ -19349,7 +24002,7 @@ begin
     ) h;
     if v_any and not v_known then
       perform private.tell_security(new.user_id, 'Sign-in from a new device',
-        format('Somebody signed in to your account with %s on %s%s. If that was not you, change your password.',
+        format('Your account was signed in to with %s on %s%s. If that was not you, change your password.',
           private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'), v_where),
         true, 'login:' || new.id, v_device - 'userAgent');
     end if;
@@ -19415,7 +24068,7 @@ declare
 begin
   perform private.tell_security(new.user_id, 'A session was ended',
     format('Your session with %s on %s was ended%s.', private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'),
-      case new.revoked_reason when 'refresh_reuse' then ', because one of its tokens was used twice: somebody else may have had it' else ' from elsewhere' end),
+      case new.revoked_reason when 'refresh_reuse' then ', because one of its tokens was used twice: another person may have had it' else ' from elsewhere' end),
     false, 'session:' || new.id, v_device - 'userAgent');
   return null;
 end
@@ -19501,6 +24154,20 @@ create or replace trigger _900_notify after update on public.subscriptions for e
 -- Changes of a context: its name, settings or sources (contract 30, 11.6). Few people want to hear of them, many changes come in a row, and
 -- they come on hot paths. So within ten minutes one change of a person and context is reported, and only subscribed people are looked at.
 
+create or replace function private.context_audience(p public.projects) returns uuid[]
+language sql stable
+return array(
+  select s.user_id from public.notification_preferences s
+  where (s.in_app_context_updates or s.frequency <> 'realtime') and s.user_id in (
+    select p.user_id
+    union
+    select m.user_id from public.project_members m where m.project_id = p.id and m.accepted_at is not null and m.role <> 'auditor'
+      and not private.is_deactivated(m.organization_id, m.user_id)
+    union
+    select m.user_id from public.memberships m
+    where m.organization_id = p.organization_id and m.status = 'active' and (p.privacy = 'shared' or m.role in ('owner', 'admin'))));
+comment on function private.context_audience is 'The people who may view a context and want to be notified of its changes.';
+
 create or replace function private.tell_context_changed(p_project_id uuid, p_what text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -19531,17 +24198,7 @@ begin
       return;
     end if;
   end if;
-  perform private.notify_all(array(
-      select s.user_id from public.notification_preferences s
-      where (s.in_app_context_updates or s.frequency <> 'realtime') and s.user_id in (
-        select p.user_id
-        union
-        select m.user_id from public.project_members m where m.project_id = p.id and m.accepted_at is not null and m.role <> 'auditor'
-          and not private.is_deactivated(m.organization_id, m.user_id)
-        union
-        select m.user_id from public.memberships m
-        where m.organization_id = p.organization_id and m.status = 'active' and (p.privacy = 'shared' or m.role in ('owner', 'admin')))),
-    'context_update', format('"%s" was changed', private.one_line(p.name)), format('%s changed %s.', private.shown_name(v_actor), p_what),
+  perform private.notify_all(private.context_audience(p), 'context_update', format('"%s" was changed', private.one_line(p.name)), format('%s changed %s.', private.shown_name(v_actor), p_what),
     jsonb_build_object('projectId', p.id), '/project/' || p.id, false, null, v_actor, p.organization_id, null, p.id);
 end
 $$;
@@ -19582,6 +24239,1718 @@ create or replace trigger _900_tell_context after insert on public.project_files
   for each row when (new.storage_key is not null) execute function private.tg__tell_context('its sources');
 create or replace trigger _900_tell_context_removed after delete on public.project_files
   for each row when (old.storage_key is not null) execute function private.tg__tell_context('its sources');
+
+-- Settings of the index of symbols and of the embeddings (contract 60, section 10.4), kinds of db/code/contexts/settings.sql.
+
+-- The worker's own judgement (worker/ingestion/source): classes and braces are closed, a backslash has a next character, and the braces have
+-- at most 64 combinations, because each of them is tried.
+create or replace function private.is_exclude_pattern(p_pattern text) returns boolean
+language plpgsql immutable parallel safe
+as $$
+declare
+  c_most constant integer := 64;
+  v_length constant integer := char_length(p_pattern);
+  v_at integer := 1;
+  v_char text;
+  v_depth integer := 0;
+  v_commas integer := 0;
+  v_combinations integer := 1;
+begin
+  if btrim(p_pattern, '/ ') = '' then
+    return false;
+  end if;
+  -- Everything is closed.
+  while v_at <= v_length loop
+    v_char := substr(p_pattern, v_at, 1);
+    if v_char = '\' then
+      v_at := v_at + 1;
+      if v_at > v_length then
+        return false;
+      end if;
+    elsif v_char = '[' then
+      v_at := v_at + 1;
+      if substr(p_pattern, v_at, 1) in ('^', '!') then
+        v_at := v_at + 1;
+      end if;
+      if substr(p_pattern, v_at, 1) in (']', '') then
+        return false;
+      end if;
+      loop
+        v_char := substr(p_pattern, v_at, 1);
+        exit when v_char = ']';
+        v_at := v_at + case v_char when '\' then 2 else 1 end;
+        if v_at > v_length then
+          return false;
+        end if;
+      end loop;
+    elsif v_char = '{' then
+      v_depth := v_depth + 1;
+    elsif v_char = '}' then
+      v_depth := v_depth - 1;
+      if v_depth < 0 then
+        return false;
+      end if;
+    end if;
+    v_at := v_at + 1;
+  end loop;
+  if v_depth > 0 then
+    return false;
+  end if;
+  -- The combinations of braces; those in a class count too, so that the count is never too low.
+  v_at := 1;
+  while v_at <= v_length loop
+    case substr(p_pattern, v_at, 1)
+      when '\' then
+        v_at := v_at + 1;
+      when '{' then
+        v_depth := v_depth + 1;
+        if v_depth > 1 then
+          return false;
+        end if;
+        v_commas := 0;
+      when ',' then
+        v_commas := v_commas + 1;
+      when '}' then
+        v_depth := v_depth - 1;
+        v_combinations := v_combinations * (v_commas + 1);
+        if v_combinations > c_most then
+          return false;
+        end if;
+      else null;
+    end case;
+    v_at := v_at + 1;
+  end loop;
+  return true;
+end
+$$;
+comment on function private.is_exclude_pattern is 'Can the pattern be used: *, ?, **, classes, and braces with at most 64 combinations?';
+
+create or replace function private.embedding_dimensions(p_model text) returns integer
+language sql immutable parallel safe
+return case p_model when 'text-embedding-3-large' then 3072 when 'text-embedding-3-small' then 1536 end;
+comment on function private.embedding_dimensions is 'Length of the vectors of an embedding model that a context can be configured with.';
+grant execute on function private.embedding_dimensions to authenticated;
+
+create or replace function private.checked_patterns(p_value jsonb, p_field text) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_patterns text[];
+begin
+  if jsonb_typeof(p_value) <> 'array' or jsonb_array_length(p_value) > 100 then
+    perform private.refuse_field(p_field, format('%s must be a list of at most 100 patterns.', p_field));
+  elsif exists (select from jsonb_array_elements(p_value) e where jsonb_typeof(e) <> 'string') then
+    perform private.refuse_field(p_field, 'A pattern must be a text.');
+  end if;
+  v_patterns := array(select private.trimmed(e) from jsonb_array_elements_text(p_value) with ordinality u (e, n) order by n);
+  if exists (select from unnest(v_patterns) e where char_length(e) not between 1 and 200) then
+    perform private.refuse_field(p_field, 'A pattern must have 1 to 200 characters.');
+  elsif (select count(distinct e) from unnest(v_patterns) e) < cardinality(v_patterns) then
+    perform private.refuse_field(p_field, 'A pattern is listed twice.');
+  elsif exists (select from unnest(v_patterns) e where not private.is_exclude_pattern(e)) then
+    perform private.refuse_field(p_field, format('"%s" is no valid pattern. Close brackets and braces, and do not nest braces.',
+      (select e from unnest(v_patterns) with ordinality u (e, n) where not private.is_exclude_pattern(e) order by n limit 1)));
+  end if;
+  return to_jsonb(v_patterns);
+end
+$$;
+comment on function private.checked_patterns is 'Exclude patterns, trimmed, or 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.checked_whole(p_value jsonb, p_field text, p_from integer, p_to integer) returns integer
+language plpgsql stable
+as $$
+begin
+  if jsonb_typeof(p_value) <> 'number' or p_value::numeric not between p_from and p_to or p_value::numeric <> trunc(p_value::numeric) then
+    perform private.refuse_field(p_field, format('%s must be a whole number from %s to %s.', p_field, p_from, p_to));
+  end if;
+  return p_value::numeric::integer;
+end
+$$;
+comment on function private.checked_whole is 'A whole number within a range, or 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.checked_lsp_settings(p_settings jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_key text;
+begin
+  foreach v_key in array array['enableGoToDefinition', 'enableAutoCompletion', 'enableTypeInference'] loop
+    if jsonb_typeof(p_settings -> v_key) <> 'boolean' then
+      perform private.refuse_field(v_key, format('%s must be true or false.', v_key));
+    end if;
+  end loop;
+  return p_settings || jsonb_build_object('excludePatterns', private.checked_patterns(p_settings -> 'excludePatterns', 'excludePatterns'),
+    'maxFileSize', private.checked_whole(p_settings -> 'maxFileSize', 'maxFileSize', 0, 10240));
+end
+$$;
+comment on function private.checked_lsp_settings is 'LSPConfig, or 400 VALIDATION_ERROR about the first member with a bad value.';
+
+create or replace function private.checked_chromacode_settings(p_settings jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_size integer;
+begin
+  if jsonb_typeof(p_settings -> 'embeddingModel') <> 'string' or private.embedding_dimensions(p_settings ->> 'embeddingModel') is null then
+    perform private.refuse_field('embeddingModel', 'embeddingModel must be one of text-embedding-3-small, text-embedding-3-large.');
+  elsif jsonb_typeof(p_settings -> 'chunkStrategy') <> 'string' or p_settings ->> 'chunkStrategy' not in ('sliding', 'semantic', 'paragraph') then
+    perform private.refuse_field('chunkStrategy', 'chunkStrategy must be one of sliding, semantic, paragraph.');
+  end if;
+  v_size := private.checked_whole(p_settings -> 'chunkSize', 'chunkSize', 64, 2048);
+  return p_settings || jsonb_build_object('chunkSize', v_size, 'overlap', private.checked_whole(p_settings -> 'overlap', 'overlap', 0, v_size / 2),
+    'excludePatterns', private.checked_patterns(p_settings -> 'excludePatterns', 'excludePatterns'));
+end
+$$;
+comment on function private.checked_chromacode_settings is 'ChromaCodeConfig, or 400 VALIDATION_ERROR about the first member with a bad value.';
+
+create or replace function api.get_lsp_settings(p jsonb) returns jsonb
+language sql stable
+return private.context_settings(private.path_context(p, 'viewer', 'read_settings'), 'lsp');
+comment on function api.get_lsp_settings is 'GET /contexts/{contextId}/settings/lsp: LSPConfig. Errors: 403 for an auditor, 404 CONTEXT_NOT_FOUND.';
+
+create or replace function api.update_lsp_settings(p jsonb) returns jsonb
+language sql volatile
+return private.change_context_settings(p, 'lsp');
+comment on function api.update_lsp_settings is
+  'PUT /contexts/{contextId}/settings/lsp: LSPConfig. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND.';
+
+create or replace function api.get_chromacode_settings(p jsonb) returns jsonb
+language sql stable
+return private.context_settings(private.path_context(p, 'viewer', 'read_settings'), 'chromacode');
+comment on function api.get_chromacode_settings is
+  'GET /contexts/{contextId}/settings/chromacode: ChromaCodeConfig. Errors: 403 for an auditor, 404 CONTEXT_NOT_FOUND.';
+
+create or replace function api.update_chromacode_settings(p jsonb) returns jsonb
+language sql volatile
+return private.change_context_settings(p, 'chromacode');
+comment on function api.update_chromacode_settings is
+  'PUT /contexts/{contextId}/settings/chromacode: ChromaCodeConfig. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.get_lsp_settings, api.update_lsp_settings, api.get_chromacode_settings, api.update_chromacode_settings to authenticated;
+
+-- What the enrichments of a context are, measured from their data (contract 60, 10.2).
+
+-- In the order in which a run of all builds them.
+create or replace function private.enrichment_kinds() returns text[]
+language sql immutable parallel safe
+return array['knowledgeGraph', 'languageServer', 'chromaCode'];
+comment on function private.enrichment_kinds is 'The kinds of enrichments, in the order of a run of all.';
+
+create or replace function private.enrichment_name(p_kind text) returns text
+language sql immutable parallel safe
+return case p_kind when 'knowledgeGraph' then 'Knowledge Graph' when 'languageServer' then 'LSP index' when 'chromaCode' then 'ChromaCode embeddings'
+  else 'enrichments' end;
+comment on function private.enrichment_name is 'A kind of enrichment as people read it.';
+
+create or replace function private.coverage_percent(p_part bigint, p_whole bigint) returns numeric
+language sql immutable parallel safe
+return case when coalesce(p_whole, 0) = 0 then 0 else round(100.0 * coalesce(p_part, 0) / p_whole, 1) end;
+comment on function private.coverage_percent is 'A percentage with one decimal, half up; 0 of nothing.';
+
+-- What the embeddings in force depend on besides the files: the model that is configured, the one that answers for it, and the chunking.
+create or replace function private.embedder_key(p_settings jsonb, p_model text) returns text
+language sql stable parallel safe
+return concat_ws(':', p_settings ->> 'embeddingModel', p_model, p_settings ->> 'chunkStrategy', p_settings ->> 'chunkSize', p_settings ->> 'overlap');
+comment on function private.embedder_key is 'Names a way to embed: embeddings of another key are outdated.';
+
+-- "Sliding window (512 tokens)".
+create or replace function private.chunk_strategy_text(p_settings jsonb) returns text
+language sql stable parallel safe
+return format('%s (%s tokens)', case p_settings ->> 'chunkStrategy' when 'sliding' then 'Sliding window' when 'paragraph' then 'Paragraph' else 'Semantic' end,
+  p_settings ->> 'chunkSize');
+comment on function private.chunk_strategy_text is 'chunkStrategy of EnrichmentStatus, from a ChromaCodeConfig.';
+grant execute on function private.enrichment_kinds, private.enrichment_name, private.coverage_percent, private.embedder_key, private.chunk_strategy_text
+  to authenticated, service_role;
+
+-- Languages as people write them. A language without a row is its id with a capital.
+create or replace function private.language_name(p_language text) returns text
+language sql immutable parallel safe
+return coalesce(case p_language
+    when 'typescript' then 'TypeScript' when 'tsx' then 'TypeScript' when 'javascript' then 'JavaScript' when 'csharp' then 'C#' when 'cpp' then 'C++'
+    when 'fsharp' then 'F#' when 'objective-c' then 'Objective-C' when 'objective-cpp' then 'Objective-C++' when 'php' then 'PHP' when 'sql' then 'SQL'
+    when 'html' then 'HTML' when 'css' then 'CSS' when 'scss' then 'SCSS' when 'xml' then 'XML' when 'svg' then 'SVG' when 'json' then 'JSON'
+    when 'jsonc' then 'JSON' when 'json5' then 'JSON5' when 'yaml' then 'YAML' when 'toml' then 'TOML' when 'ini' then 'INI' when 'csv' then 'CSV'
+    when 'hcl' then 'HCL' when 'shell' then 'Shell' when 'restructuredtext' then 'reStructuredText' when 'asciidoc' then 'AsciiDoc'
+    when 'go-module' then 'Go Module' when 'go-checksums' then 'Go Checksums' when 'dotenv' then 'Dotenv' when 'vba' then 'VBA'
+    when 'protocol-buffer' then 'Protocol Buffers' when 'ocaml' then 'OCaml' when 'graphql' then 'GraphQL' when 'tex' then 'TeX' when 'cmake' then 'CMake'
+    when 'coffeescript' then 'CoffeeScript' when 'matlab' then 'MATLAB' when 'text' then 'Text' end,
+  upper(left(p_language, 1)) || replace(substr(p_language, 2), '-', ' '));
+comment on function private.language_name is 'Display name of a language.';
+
+-- Shares in whole percent that sum to 100 (largest remainder), descending. Beyond eight the smallest are one, Other.
+create or replace function private.language_shares(p_names text[], p_bytes bigint[]) returns jsonb
+language sql stable parallel safe
+return (
+  with named as (
+    select name, sum(bytes) as bytes from unnest(p_names, p_bytes) u (name, bytes) where bytes > 0 group by name
+  ), ranked as (
+    select *, row_number() over (order by bytes desc, name) as place, count(*) over () as many from named
+  ), merged as (
+    select case when many > 8 and place >= 8 then 'Other' else name end as name, sum(bytes) as bytes from ranked group by 1
+  ), shares as (
+    select m.*, 100 * bytes / t.total as share from merged m, (select sum(bytes) as total from merged) t
+  ), turns as (
+    select *, trunc(share) as whole, row_number() over (order by share - trunc(share) desc, bytes desc, name) as turn from shares
+  ), rounded as (
+    select name, bytes, (whole + case when turn <= 100 - sum(whole) over () then 1 else 0 end)::integer as percentage from turns
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('name', name, 'percentage', percentage) order by percentage desc, bytes desc, name), '[]') from rounded
+);
+comment on function private.language_shares is '{name, percentage}[] of languages by bytes: whole percents that sum to 100, at most eight entries.';
+grant execute on function private.language_name, private.language_shares to authenticated, service_role;
+
+-- The run that a part shows: the open one, else the last one that ended.
+create or replace function private.shown_enrichment_run(p_project_id uuid, p_kind text) returns public.enrichment_runs
+language sql stable
+return (
+  select r from public.enrichment_runs r
+  where r.project_id = p_project_id and r.kind = p_kind and r.status <> 'cancelled'
+  order by r.finished_at is not null, r.created_at desc limit 1
+);
+comment on function private.shown_enrichment_run is 'The open run of a kind, else the last that ended by itself, or null.';
+
+-- The members that each part has besides its own.
+create or replace function private.enrichment_part_json(s public.enrichment_states, r public.enrichment_runs) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object(
+  'active', coalesce(s.is_active, false),
+  'status', case when r.status in ('queued', 'running') then r.status when r.status = 'failed' then 'failed' else 'idle' end,
+  'progress', case when r.status in ('queued', 'running') then r.progress when s.is_active then 100 else 0 end,
+  'lastRunAt', private.iso(s.last_run_at),
+  'errorMessage', case when r.status = 'failed' then r.error_message end));
+comment on function private.enrichment_part_json is 'active, status, progress, lastRunAt and errorMessage of a part of EnrichmentStatus.';
+
+create or replace function private.symbol_facts(p_project_id uuid, out files bigint, out symbols bigint, out languages jsonb)
+language sql stable
+as $$
+  with indexed as (
+    select f.bytes, c.symbols, private.language_name(i.language) as name
+    from public.symbol_files i
+    join public.context_files f on f.project_id = i.project_id and f.id = i.file_id and not f.is_hidden
+    join public.symbol_contents c on c.project_id = i.project_id and c.hash = i.hash and c.language = i.language
+    where i.project_id = p_project_id
+  )
+  select count(*), coalesce(sum(i.symbols), 0)::bigint, private.language_shares(array_agg(i.name), array_agg(i.bytes)) from indexed i
+$$;
+comment on function private.symbol_facts is 'Files, definitions and languages of the index of symbols.';
+
+-- Files count whose embeddings are of their present content and of the way of embedding that is configured.
+create or replace function private.embedded_files(p_project_id uuid, p_embedder text) returns bigint
+language sql stable
+return (
+  select count(*) from public.file_embeddings e
+  join public.context_files f on f.project_id = e.project_id and f.id = e.file_id and f.hash = e.hash and not f.is_hidden
+  where e.project_id = p_project_id and e.embedder = p_embedder and e.chunk_no = 0
+);
+comment on function private.embedded_files is 'How many files have embeddings of a way of embedding.';
+grant execute on function private.shown_enrichment_run, private.enrichment_part_json, private.symbol_facts, private.embedded_files to authenticated;
+
+-- The model in force is what the last run really used; its vectors are outdated where the settings now say something else.
+create or replace function private.chromacode_json(s public.enrichment_states, p_settings jsonb, p_project_id uuid, p_files bigint) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_model text := s.result ->> 'model';
+  v_embedder constant text := private.embedder_key(p_settings, v_model);
+  v_files bigint := 0;
+begin
+  if v_model is not null and s.result ->> 'embedder' = v_embedder then
+    v_files := private.embedded_files(p_project_id, v_embedder);
+  end if;
+  return jsonb_build_object('coverage', private.coverage_percent(v_files, p_files), 'embeddings', v_files, 'totalFiles', p_files,
+    'dimensions', coalesce((s.result ->> 'dimensions')::integer, private.embedding_dimensions(p_settings ->> 'embeddingModel')),
+    'model', coalesce(v_model, p_settings ->> 'embeddingModel'), 'chunkStrategy', private.chunk_strategy_text(p_settings));
+end
+$$;
+comment on function private.chromacode_json is 'The own members of chromaCode in EnrichmentStatus.';
+
+create or replace function private.enrichment_status(p_project_id uuid) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_files bigint := (select count(*) from public.context_files f where f.project_id = p_project_id and not f.is_hidden);
+  v_graph jsonb := private.graph_statistics(p_project_id);
+  v_symbols record := private.symbol_facts(p_project_id);
+  v_parts jsonb := '{}';
+  v_part jsonb;
+  v_kind text;
+  s public.enrichment_states;
+begin
+  foreach v_kind in array private.enrichment_kinds() loop
+    select * into s from public.enrichment_states x where x.project_id = p_project_id and x.kind = v_kind;
+    v_part := case v_kind
+      when 'knowledgeGraph' then jsonb_build_object('coverage', private.coverage_percent((v_graph ->> 'parsedFiles')::bigint, (v_graph ->> 'textFiles')::bigint),
+        'entities', v_graph -> 'entities', 'relationships', v_graph -> 'relationships', 'clusters', v_graph -> 'clusters', 'topEntities', v_graph -> 'topEntities')
+      when 'languageServer' then jsonb_build_object('coverage', private.coverage_percent(v_symbols.files, v_files), 'indexedFiles', v_symbols.files,
+        'totalFiles', v_files, 'symbols', v_symbols.symbols, 'languages', v_symbols.languages)
+      else private.chromacode_json(s, private.context_settings(p_project_id, 'chromacode'), p_project_id, v_files) end;
+    v_parts := v_parts || jsonb_build_object(v_kind, private.enrichment_part_json(s, private.shown_enrichment_run(p_project_id, v_kind)) || v_part);
+  end loop;
+  return jsonb_build_object('overall', (select round(avg((p.value ->> 'coverage')::numeric), 1) from jsonb_each(v_parts) p)) || v_parts;
+end
+$$;
+comment on function private.enrichment_status is 'EnrichmentStatus, every number measured.';
+grant execute on function private.chromacode_json, private.enrichment_status to authenticated;
+
+-- How runs of enrichments begin and end. Triggers do everything that follows from a change of a run's row (its job, its operation, the
+-- changelog, events), so that no code path can miss it.
+
+create or replace function private.lock_enrichments(p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('enrichments ' || p_project_id, 0));
+end
+$$;
+comment on function private.lock_enrichments is
+  'Makes the transactions that start runs of a context follow one another. Judges: callable by definer functions and triggers of ours only.';
+
+-- One run a kind, and none beside a run of all. The parts of a run of all are its own.
+create or replace function private.tg_enrichment_runs__refuse() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_kind text;
+begin
+  if new.parent_id is not null then
+    return new;
+  end if;
+  perform private.lock_enrichments(new.project_id);
+  select r.kind into v_kind from public.enrichment_runs r
+  where r.project_id = new.project_id and r.status in ('queued', 'running') and (new.kind = 'all' or r.kind in (new.kind, 'all'))
+  order by r.kind = 'all' desc, r.created_at limit 1;
+  if v_kind is not null then
+    perform private.refuse(409, 'OPERATION_IN_PROGRESS', format('The %s of this context are being built already. Please wait until that has ended.',
+      private.enrichment_name(v_kind)), null, jsonb_build_object('kind', v_kind));
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_enrichment_runs__refuse is 'Trigger: 409 OPERATION_IN_PROGRESS beside an open run of the same kind or of all kinds.';
+
+create or replace function private.queue_enrichment(p_run_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.enqueue('enrichments.run', jsonb_build_object('runId', p_run_id), now(), 'enrichments.run:' || p_run_id, 'enrichments');
+end
+$$;
+comment on function private.queue_enrichment is 'Gives a run its job. Judges: callable by definer functions and triggers of ours only.';
+
+-- 20 starts in an hour, as the rows of the table tell: a start that is refused is none.
+create or replace function private.start_enrichment(p_project_id uuid, p_kind text) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_limit constant integer := 20;
+  v_org uuid;
+  v_operation uuid;
+  v_run uuid;
+  v_frees_at timestamptz;
+begin
+  if not private.has_project_role(p_project_id, 'developer') then
+    perform private.refuse_role(private.project_role(p_project_id), 'developer');
+  end if;
+  if p_kind <> 'all' and p_kind <> all (private.enrichment_kinds()) then
+    perform private.refuse_field('kind', 'There is no such enrichment.');
+  end if;
+  perform private.lock_enrichments(p_project_id);
+  select p.organization_id into v_org from public.projects p where p.id = p_project_id for key share;
+  v_operation := private.queue_operation(p_project_id, 'enrichment');
+  insert into public.enrichment_runs (organization_id, project_id, kind, started_by, operation_id, message)
+  values (v_org, p_project_id, p_kind, private.user_id(), v_operation, 'Waiting for a free worker')
+  returning id into v_run;
+  select r.created_at + interval '1 hour' into v_frees_at from public.enrichment_runs r
+  where r.organization_id = v_org and r.project_id = p_project_id and not r.is_automatic and r.parent_id is null and r.id <> v_run
+    and r.created_at > clock_timestamp() - interval '1 hour'
+  order by r.created_at desc offset c_limit - 1 limit 1;
+  if found then
+    perform private.refuse(429, 'RATE_LIMITED', format('The enrichments of a context can be started %s times an hour. Please try again later.', c_limit),
+      null, jsonb_build_object('limit', c_limit, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
+  end if;
+  if p_kind = 'all' then
+    insert into public.enrichment_runs (organization_id, project_id, kind, parent_id, started_by, message, created_at)
+    select v_org, p_project_id, k, v_run, private.user_id(), 'Waiting for its turn', clock_timestamp()
+    from unnest(private.enrichment_kinds()) with ordinality u (k, n) order by n;
+  end if;
+  return v_operation;
+end
+$$;
+comment on function private.start_enrichment is
+  'Opens a run of a kind or of all and the operation that a request waits for; its id. Judges: developer of the project or above. Errors: 404, 403, 409 OPERATION_IN_PROGRESS, 429 RATE_LIMITED.';
+grant execute on function private.start_enrichment to authenticated;
+
+-- After each version the graph and the index of symbols are built again, embeddings only where they are in use.
+-- The run of an ingestion builds the graph itself; what else changes the files does not.
+create or replace function private.want_enrichments(p_project_id uuid, p_build boolean) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into public.enrichment_states as s (organization_id, project_id, kind, is_wanted, wants_build)
+  select p.organization_id, p.id, k, true, p_build from public.projects p, unnest(array['knowledgeGraph', 'languageServer']) k where p.id = p_project_id
+  on conflict (project_id, kind) do update set is_wanted = true, wants_build = s.wants_build or excluded.wants_build
+    where not s.is_wanted or excluded.wants_build and not s.wants_build;
+  update public.enrichment_states s set is_wanted = true
+  where s.project_id = p_project_id and s.kind = 'chromaCode' and s.is_active and not s.is_wanted;
+  perform private.start_wanted_enrichments(p_project_id);
+end
+$$;
+comment on function private.want_enrichments is
+  'The files of a context have changed: what is in use is built again, now or after the open run. Judges: callable by definer functions and triggers of ours only.';
+
+create or replace function private.start_wanted_enrichments(p_project_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if not exists (select from public.enrichment_states s where s.project_id = p_project_id and s.is_wanted) then
+    return;
+  end if;
+  perform private.lock_enrichments(p_project_id);
+  insert into public.enrichment_runs (organization_id, project_id, kind, is_automatic, builds, message)
+  select s.organization_id, s.project_id, s.kind, true, false, 'Waiting for a free worker'
+  from public.enrichment_states s join public.projects p on p.id = s.project_id
+  where s.project_id = p_project_id and s.is_wanted
+    and not exists (select from public.enrichment_runs r
+      where r.project_id = s.project_id and r.kind in (s.kind, 'all') and r.status in ('queued', 'running'))
+  order by array_position(private.enrichment_kinds(), s.kind);
+end
+$$;
+comment on function private.start_wanted_enrichments is
+  'Starts the runs that a change of the files wants and that no open run stands in the way of. Judges: callable by definer functions and triggers of ours only.';
+
+create or replace function private.tg_context_ingestions__want_enrichments() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.want_enrichments(new.project_id, new.run_id is null);
+  return null;
+end
+$$;
+comment on function private.tg_context_ingestions__want_enrichments is 'Trigger: a version became ready.';
+create or replace trigger _500_want_enrichments after update of status on public.context_ingestions
+  for each row when (old.status = 'processing' and new.status = 'ready') execute function private.tg_context_ingestions__want_enrichments();
+create or replace trigger _500_want_enrichments_at_once after insert on public.context_ingestions
+  for each row when (new.status = 'ready') execute function private.tg_context_ingestions__want_enrichments();
+
+-- An entry that is deleted changes the files as a version does.
+create or replace function private.tg_context_ingestions__drop_enrichments() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if exists (select from public.projects p where p.id = old.project_id) then
+    perform private.want_enrichments(old.project_id, true);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_context_ingestions__drop_enrichments is 'Trigger: a version was deleted, and the current set with it.';
+create or replace trigger _500_want_enrichments_again after delete on public.context_ingestions
+  for each row when (old.status = 'ready') execute function private.tg_context_ingestions__drop_enrichments();
+
+create or replace function private.cancel_enrichments(p_project_id uuid, p_kinds text[]) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  -- A run of all ends as a whole, with the last of its parts.
+  update public.enrichment_runs r set status = 'cancelled', message = 'Cancelled'
+  where r.project_id = p_project_id and r.status in ('queued', 'running') and r.kind <> 'all' and (r.kind = any (p_kinds) or r.parent_id is not null);
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.cancel_enrichments is
+  'Ends the open runs of these kinds, and a run of all; how many rows. Judges: callable by definer functions of ours that have judged the caller.';
+
+create or replace function private.reset_enrichments(p_project_id uuid, p_kinds text[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if not private.has_project_role(p_project_id, 'admin') then
+    perform private.refuse_role(private.project_role(p_project_id), 'admin');
+  end if;
+  perform private.lock_enrichments(p_project_id);
+  perform private.cancel_enrichments(p_project_id, p_kinds);
+  delete from public.enrichment_states s where s.project_id = p_project_id and s.kind = any (p_kinds);
+  if 'knowledgeGraph' = any (p_kinds) then
+    perform private.drop_graph(p_project_id);
+  end if;
+  if 'languageServer' = any (p_kinds) then
+    -- Symbols go with their contents, in small transactions of a job.
+    delete from public.symbol_files f where f.project_id = p_project_id;
+  end if;
+  perform private.enqueue('enrichments.drop', jsonb_build_object('projectId', p_project_id));
+  perform private.add_changelog(p_project_id, 'config', 'Enrichments reset');
+end
+$$;
+comment on function private.reset_enrichments is
+  'Ends the open runs of these kinds and drops what they made. Judges: owner or admin of the project, else 403 FORBIDDEN.';
+grant execute on function private.reset_enrichments to authenticated;
+
+create or replace function private.tg_enrichment_runs__stamp() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if new.status = 'running' then
+    new.started_at := coalesce(new.started_at, clock_timestamp());
+  elsif new.status <> 'queued' then
+    new.finished_at := clock_timestamp();
+    new.lease_owner := null;
+    new.lease_expires_at := null;
+    if new.status = 'completed' then
+      new.progress := 100;
+    end if;
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_enrichment_runs__stamp is 'Trigger: times, lease and percent of a run follow its status.';
+
+create or replace function private.tg_enrichment_runs__judge() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if old.status not in ('queued', 'running') and new.status is distinct from old.status then
+    raise exception 'a run of an enrichment that has ended does not change';
+  end if;
+  new.progress := greatest(new.progress, old.progress);
+  return new;
+end
+$$;
+comment on function private.tg_enrichment_runs__judge is 'Trigger: an ended run is final, and percent never falls.';
+
+-- What the end of a run means for its siblings and its parent.
+create or replace function private.step_enrichments(p_parent_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_kinds constant text[] := private.enrichment_kinds();
+  v_next public.enrichment_runs;
+  v record;
+begin
+  select r.* into v_next from public.enrichment_runs r
+  where r.parent_id = p_parent_id and r.status in ('queued', 'running') order by array_position(c_kinds, r.kind) limit 1;
+  if found then
+    update public.enrichment_runs r set progress = (array_position(c_kinds, v_next.kind) - 1) * 100 / cardinality(c_kinds) where r.id = p_parent_id;
+    perform private.queue_enrichment(v_next.id);
+    return;
+  end if;
+  select string_agg(format('%s: %s', private.enrichment_name(r.kind), r.error_message), ' ' order by array_position(c_kinds, r.kind))
+      filter (where r.status = 'failed') as failures, bool_or(r.status = 'cancelled') as cancelled into v
+  from public.enrichment_runs r where r.parent_id = p_parent_id;
+  update public.enrichment_runs r set status = case when v.cancelled then 'cancelled' when v.failures is not null then 'failed' else 'completed' end,
+    error_message = case when not v.cancelled then left(v.failures, 2000) end
+  where r.id = p_parent_id and r.status in ('queued', 'running');
+end
+$$;
+comment on function private.step_enrichments is
+  'The next part of a run of all begins, or the run ends with its last part. Judges: callable by triggers of ours only.';
+
+create or replace function private.tg_enrichment_runs__follow() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_kinds constant text[] := private.enrichment_kinds();
+begin
+  if tg_op = 'INSERT' then
+    if new.kind <> 'all' and (new.parent_id is null or new.kind = v_kinds[1]) then
+      perform private.queue_enrichment(new.id);
+    end if;
+    return null;
+  end if;
+  if new.parent_id is not null then
+    if new.status in ('queued', 'running') then
+      update public.enrichment_runs r set status = 'running', message = new.message,
+        progress = ((array_position(v_kinds, new.kind) - 1) * 100 + new.progress) / cardinality(v_kinds)
+      where r.id = new.parent_id and r.status in ('queued', 'running');
+    else
+      perform private.step_enrichments(new.parent_id);
+    end if;
+  elsif new.operation_id is not null then
+    case new.status
+      when 'running' then perform private.progress_operation(new.operation_id, new.progress, new.message);
+      when 'completed' then perform private.complete_operation(new.operation_id);
+      when 'failed' then perform private.fail_operation(new.operation_id, 'ENRICHMENT_FAILED', new.error_message);
+      when 'cancelled' then perform private.fail_operation(new.operation_id, 'CANCELLED', 'The run was cancelled.');
+      else null;
+    end case;
+  end if;
+  if new.status in ('completed', 'failed', 'cancelled') then
+    delete from private.enrichment_plans p where p.run_id = new.id;
+    if new.status <> 'cancelled' and new.parent_id is null then
+      perform private.start_wanted_enrichments(new.project_id);
+    end if;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_enrichment_runs__follow is 'Trigger: what the beginning, the progress and the end of a run mean for jobs, siblings and the waiting request.';
+
+create or replace function private.tg_enrichment_runs__notify() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if new.kind <> 'all' then
+    perform private.emit('context:' || new.project_id, 'enrichment:progress', jsonb_strip_nulls(jsonb_build_object('contextId', new.project_id,
+        'type', new.kind, 'progress', new.progress,
+        'status', case new.status when 'queued' then 'pending' when 'running' then 'processing' when 'completed' then 'completed' else 'error' end,
+        'message', nullif(coalesce(new.error_message, new.message), ''))),
+      new.organization_id, new.project_id, 'project', 'enrichment_runs', new.id,
+      case when new.status = 'running' then 'enrichment:' || new.project_id || ':' || new.kind end);
+  end if;
+  if new.status = 'completed' and new.parent_id is null and not new.is_automatic then
+    perform private.tell_enrichment(new);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_enrichment_runs__notify is 'Trigger: the events of a run, and the notification when one that a person started is done.';
+
+-- An ingestion has its own notification, so the runs that follow it have none.
+create or replace function private.tell_enrichment(r public.enrichment_runs) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  p public.projects;
+begin
+  select * into p from public.projects q where q.id = r.project_id;
+  if not found then
+    return;
+  end if;
+  perform private.notify_all(private.context_audience(p),
+    'context_update', format('The %s of "%s" %s ready', private.enrichment_name(r.kind), private.one_line(p.name),
+      case when r.kind in ('knowledgeGraph', 'languageServer') then 'is' else 'are' end),
+    null, jsonb_build_object('projectId', p.id), '/project/' || p.id, false, 'enrichment:' || r.id, r.started_by, p.organization_id, null, p.id);
+end
+$$;
+comment on function private.tell_enrichment is
+  'Notifies the people who may view a context that a run they or others started is done. Judges: callable by triggers of ours only.';
+
+create or replace trigger _100_stamp before insert or update of status on public.enrichment_runs
+  for each row execute function private.tg_enrichment_runs__stamp();
+create or replace trigger _200_judge before update on public.enrichment_runs for each row execute function private.tg_enrichment_runs__judge();
+create or replace trigger _200_refuse before insert on public.enrichment_runs for each row execute function private.tg_enrichment_runs__refuse();
+create or replace trigger _500_follow_start after insert on public.enrichment_runs for each row execute function private.tg_enrichment_runs__follow();
+create or replace trigger _500_follow_change after update on public.enrichment_runs
+  for each row when ((old.status, old.progress, old.message) is distinct from (new.status, new.progress, new.message))
+  execute function private.tg_enrichment_runs__follow();
+create or replace trigger _900_notify_start after insert on public.enrichment_runs for each row execute function private.tg_enrichment_runs__notify();
+-- Heartbeats and leases publish no event.
+create or replace trigger _900_notify_change after update on public.enrichment_runs
+  for each row when ((old.status, old.progress) is distinct from (new.status, new.progress)) execute function private.tg_enrichment_runs__notify();
+
+create or replace function private.prune_enrichments(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from public.enrichment_runs where finished_at < p_at - interval '30 days' and parent_id is null;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_enrichments is 'Ended runs are kept for 30 days; what holds is in enrichment_states. Judges: callable by schedules only.';
+
+-- The calls of the worker. It builds an enrichment under a lease in the run's row: every write names the lease's owner, and changes nothing
+-- once the lease or the run is gone. The worker has no right on any table of enrichments.
+
+-- Leases an open run that no worker has, and describes the work; null when there is none. A run whose worker was lost goes on three times.
+create or replace function private.claim_enrichment(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.enrichment_runs;
+  v_builds boolean;
+begin
+  select * into r from public.enrichment_runs x where x.id = p_run_id and x.kind <> 'all' and x.status in ('queued', 'running') for no key update;
+  if not found or r.lease_expires_at > clock_timestamp() then
+    return null;
+  elsif exists (select from public.enrichment_runs o where o.parent_id = r.parent_id and o.status in ('queued', 'running')
+      and array_position(private.enrichment_kinds(), o.kind) < array_position(private.enrichment_kinds(), r.kind)) then
+    return null;
+  elsif r.lease_owner is not null and r.restarts >= 3 then
+    update public.enrichment_runs x set status = 'failed', error_message = 'The work was interrupted too often and was given up.' where x.id = r.id;
+    return null;
+  end if;
+  select s.wants_build into v_builds from public.enrichment_states s where s.project_id = r.project_id and s.kind = r.kind for update;
+  v_builds := r.builds or coalesce(v_builds, false);
+  update public.enrichment_runs x
+  set status = 'running', builds = v_builds, restarts = x.restarts + (x.lease_owner is not null)::integer, lease_owner = p_owner,
+    lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds), message = 'Reading the files'
+  where x.id = r.id;
+  -- What changes from here on is seen by another run.
+  insert into public.enrichment_states as s (organization_id, project_id, kind) values (r.organization_id, r.project_id, r.kind)
+  on conflict (project_id, kind) do update set is_wanted = false, wants_build = false;
+  delete from private.enrichment_plans p where p.run_id = r.id;
+  return jsonb_build_object('runId', r.id, 'organizationId', r.organization_id, 'projectId', r.project_id, 'kind', r.kind, 'builds', v_builds,
+    'settings', case r.kind when 'chromaCode' then private.context_settings(r.project_id, 'chromacode') else private.context_settings(r.project_id, 'lsp') end,
+    'files', (select count(*) from public.context_files f where f.project_id = r.project_id and not f.is_hidden));
+end
+$$;
+comment on function private.claim_enrichment is 'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
+
+create or replace function private.hold_enrichments(p_owners uuid[], p_seconds integer default null) returns setof uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_seconds is null then
+    return query select r.lease_owner from public.enrichment_runs r where r.status = 'running' and r.lease_owner = any (p_owners);
+  else
+    return query
+      update public.enrichment_runs r set lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+      where r.id in (select o.id from public.enrichment_runs o where o.status = 'running' and o.lease_owner = any (p_owners)
+        order by o.id for no key update)
+      returning r.lease_owner;
+  end if;
+end
+$$;
+comment on function private.hold_enrichments is 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
+
+create or replace function private.release_enrichment(p_run_id uuid, p_owner uuid) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.enrichment_runs r set lease_owner = null, lease_expires_at = null where r.id = p_run_id and r.lease_owner = p_owner and r.status = 'running';
+  if found then
+    perform private.queue_enrichment(p_run_id);
+    return true;
+  end if;
+  return false;
+end
+$$;
+comment on function private.release_enrichment is 'Gives a run back for another worker to take at once. Judges: callable by the worker only.';
+
+-- Runs whose worker died, and runs whose job was lost, get a job again.
+create or replace function private.sweep_enrichments(p_at timestamptz default clock_timestamp()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return (
+    select count(private.enqueue('enrichments.run', jsonb_build_object('runId', o.id), p_at, 'enrichments.run:' || o.id, 'enrichments'))::integer
+    from (
+      select r.id from public.enrichment_runs r
+      where r.status in ('queued', 'running') and r.kind <> 'all' and (r.lease_expires_at < p_at or r.lease_owner is null)
+        and not exists (select from jobs.unique_keys k where k.key = 'enrichments.run:' || r.id)
+        and not exists (select from public.enrichment_runs o where o.parent_id = r.parent_id and o.status in ('queued', 'running')
+          and array_position(private.enrichment_kinds(), o.kind) < array_position(private.enrichment_kinds(), r.kind))
+      limit 1000) o
+  );
+end
+$$;
+comment on function private.sweep_enrichments is
+  'Re-enqueues open runs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
+
+create or replace function private.held_enrichment(p_run_id uuid, p_owner uuid) returns public.enrichment_runs
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.enrichment_runs;
+begin
+  select * into r from public.enrichment_runs x where x.id = p_run_id and x.lease_owner = p_owner and x.status = 'running' for no key update;
+  if not found then
+    perform private.refuse(409, 'CANCELLED', 'This run has ended, or another worker has it.');
+  end if;
+  return r;
+end
+$$;
+comment on function private.held_enrichment is
+  'The run of a lease, locked. Judges: callable by the worker''s functions only. Errors: 409 CANCELLED.';
+
+create or replace function private.report_enrichment(p_run_id uuid, p_owner uuid, p_percent integer, p_message text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.enrichment_runs := private.held_enrichment(p_run_id, p_owner);
+begin
+  update public.enrichment_runs x set progress = least(99, greatest(0, p_percent)), message = left(p_message, 500) where x.id = r.id;
+end
+$$;
+comment on function private.report_enrichment is 'Progress of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+
+-- The current set page by page, in the order of paths.
+create or replace function private.enrichment_files(p_run_id uuid, p_owner uuid, p_after text, p_limit integer)
+returns table (id uuid, path text, language text, hash bytea, bytes bigint, is_known boolean)
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  r public.enrichment_runs := private.held_enrichment(p_run_id, p_owner);
+begin
+  return query
+    select f.id, f.path, f.language, f.hash, f.bytes,
+      exists (select from public.symbol_contents c where r.kind = 'languageServer' and c.project_id = f.project_id and c.hash = f.hash and c.language = f.language)
+    from public.context_files f
+    where f.project_id = r.project_id and not f.is_hidden and not f.is_binary and (p_after is null or f.path collate "C" > p_after collate "C")
+    order by f.path collate "C" limit p_limit;
+end
+$$;
+comment on function private.enrichment_files is
+  'Text files of the context of a leased run, after a path. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+
+create or replace function private.enrichment_contents(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns table (hash bytea, content bytea)
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  r public.enrichment_runs := private.held_enrichment(p_run_id, p_owner);
+begin
+  return query select b.hash, b.content from public.content_blobs b where b.project_id = r.project_id and b.hash = any (p_hashes) and not b.is_binary;
+end
+$$;
+comment on function private.enrichment_contents is
+  'Contents of the context of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+
+create or replace function private.plan_enrichment(p_run_id uuid, p_owner uuid, p_files uuid[], p_hashes bytea[], p_languages text[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.enrichment_runs := private.held_enrichment(p_run_id, p_owner);
+begin
+  insert into private.enrichment_plans (run_id, file_id, hash, language)
+  select r.id, u.* from unnest(p_files, p_hashes, p_languages) u
+  on conflict (run_id, file_id) do update set hash = excluded.hash, language = excluded.language;
+end
+$$;
+comment on function private.plan_enrichment is
+  'Files that a leased run has chosen. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+
+-- One content with its definitions. The columns of p_symbols are those of public.symbols in the order of the table, from position on.
+create or replace function private.store_symbols(
+  p_run_id uuid, p_owner uuid, p_hash bytea, p_language text, p_is_parsed boolean, p_kinds text[], p_names text[], p_qualified text[],
+  p_starts integer[], p_ends integer[], p_exported boolean[], p_signatures text[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.enrichment_runs := private.held_enrichment(p_run_id, p_owner);
+begin
+  insert into public.symbol_contents (organization_id, project_id, hash, language, is_parsed, symbols)
+  values (r.organization_id, r.project_id, p_hash, p_language, p_is_parsed, coalesce(cardinality(p_names), 0))
+  on conflict (project_id, hash, language) do nothing;
+  if found then
+    insert into public.symbols (organization_id, project_id, hash, language, position, kind, name, qualified_name, start_line, end_line, exported, signature)
+    select r.organization_id, r.project_id, p_hash, p_language, u.n - 1, u.kind, u.name, u.qualified, u.starts, u.ends, u.exported, u.signature
+    from unnest(p_kinds, p_names, p_qualified, p_starts, p_ends, p_exported, p_signatures) with ordinality
+      u (kind, name, qualified, starts, ends, exported, signature, n);
+  end if;
+end
+$$;
+comment on function private.store_symbols is
+  'Definitions of one content, once. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+
+-- Which of these files have embeddings already, of their present content and by this embedder.
+create or replace function private.embedded_already(p_run_id uuid, p_owner uuid, p_embedder text, p_files uuid[]) returns setof uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.enrichment_runs := private.held_enrichment(p_run_id, p_owner);
+begin
+  return query
+    select e.file_id from public.file_embeddings e
+    join public.context_files f on f.project_id = e.project_id and f.id = e.file_id and f.hash = e.hash
+    where e.project_id = r.project_id and e.embedder = p_embedder and e.chunk_no = 0 and e.file_id = any (p_files);
+end
+$$;
+comment on function private.embedded_already is
+  'Files that need no embedding. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+
+-- All chunks of some files at once: a file has its old embeddings or its new ones. p_values holds the vectors one after the other.
+create or replace function private.store_embeddings(
+  p_run_id uuid, p_owner uuid, p_embedder text, p_model text, p_dimensions integer, p_files uuid[], p_hashes bytea[], p_chunks integer[],
+  p_start_bytes integer[], p_end_bytes integer[], p_start_lines integer[], p_end_lines integer[], p_tokens integer[], p_values real[]
+) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.enrichment_runs := private.held_enrichment(p_run_id, p_owner);
+begin
+  delete from public.file_embeddings e where e.project_id = r.project_id and e.embedder = p_embedder and e.file_id = any (p_files);
+  insert into public.file_embeddings (organization_id, project_id, file_id, embedder, chunk_no, hash, start_byte, end_byte, start_line, end_line,
+    tokens, model, dimensions, embedding)
+  select r.organization_id, r.project_id, u.file_id, p_embedder, u.chunk_no, u.hash, u.start_byte, u.end_byte, u.start_line, u.end_line, u.tokens,
+    p_model, p_dimensions, p_values[(u.n - 1) * p_dimensions + 1 : u.n * p_dimensions]
+  from unnest(p_files, p_hashes, p_chunks, p_start_bytes, p_end_bytes, p_start_lines, p_end_lines, p_tokens) with ordinality
+    u (file_id, hash, chunk_no, start_byte, end_byte, start_line, end_line, tokens, n)
+  -- A file that was deleted meanwhile has none.
+  join public.context_files f on f.project_id = r.project_id and f.id = u.file_id;
+end
+$$;
+comment on function private.store_embeddings is
+  'Embeddings of whole files of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+
+-- The index becomes the planned one: rows that are equal stay.
+create or replace function private.switch_symbols(r public.enrichment_runs) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.symbol_files i
+  where i.project_id = r.project_id
+    and not exists (select from private.enrichment_plans p where p.run_id = r.id and p.file_id = i.file_id and p.hash = i.hash and p.language = i.language);
+  insert into public.symbol_files (organization_id, project_id, file_id, hash, language)
+  select r.organization_id, r.project_id, p.file_id, p.hash, p.language
+  from private.enrichment_plans p
+  -- A file that was deleted meanwhile is in no index; a content without a tree has no definitions to find.
+  join public.context_files f on f.project_id = r.project_id and f.id = p.file_id
+  join public.symbol_contents c on c.project_id = r.project_id and c.hash = p.hash and c.language = p.language and c.is_parsed
+  where p.run_id = r.id
+  on conflict (project_id, file_id) do nothing;
+end
+$$;
+comment on function private.switch_symbols is 'Makes the planned files of a run the index of symbols. Judges: callable by private.finish_enrichment only.';
+
+-- The end of a run: its data come into force, and what is gained is counted against what was there.
+create or replace function private.finish_enrichment(p_run_id uuid, p_owner uuid, p jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.enrichment_runs := private.held_enrichment(p_run_id, p_owner);
+  s public.enrichment_states;
+  v_before jsonb;
+  v_now jsonb;
+  v_text text;
+  v_added bigint;
+  v_modified bigint;
+  v record;
+begin
+  select * into s from public.enrichment_states x where x.project_id = r.project_id and x.kind = r.kind for update;
+  v_before := coalesce(s.result, '{}');
+  case r.kind
+    when 'knowledgeGraph' then
+      v_now := private.graph_statistics(r.project_id);
+      v_added := (v_now ->> 'entities')::bigint - coalesce((v_before ->> 'entities')::bigint, 0);
+      v_modified := (v_now ->> 'relationships')::bigint - coalesce((v_before ->> 'relationships')::bigint, 0);
+      v_text := format('Knowledge Graph rebuilt: %s entities, %s relationships', v_now ->> 'entities', v_now ->> 'relationships');
+      v_now := v_now - 'topEntities';
+    when 'languageServer' then
+      perform private.switch_symbols(r);
+      v := private.symbol_facts(r.project_id);
+      v_added := v.symbols - coalesce((v_before ->> 'symbols')::bigint, 0);
+      v_modified := (p ->> 'processed')::bigint;
+      v_text := format('LSP index updated: %s symbols in %s files', v.symbols, v.files);
+      v_now := jsonb_build_object('symbols', v.symbols, 'files', v.files);
+    else
+      delete from public.file_embeddings e
+      where e.project_id = r.project_id and e.embedder = p ->> 'embedder'
+        and not exists (select from private.enrichment_plans x where x.run_id = r.id and x.file_id = e.file_id);
+      v_now := jsonb_build_object('files', private.embedded_files(r.project_id, p ->> 'embedder')) || (p - 'processed');
+      v_added := (v_now ->> 'files')::bigint - coalesce((v_before ->> 'files')::bigint, 0);
+      v_modified := (p ->> 'processed')::bigint;
+      v_text := format('ChromaCode embeddings generated: %s files with %s', v_now ->> 'files', p ->> 'model');
+  end case;
+  update public.enrichment_states x set is_active = true, last_run_at = clock_timestamp(), result = v_now
+  where x.project_id = r.project_id and x.kind = r.kind;
+  perform private.enqueue('enrichments.drop', jsonb_build_object('projectId', r.project_id));
+  -- The entry names the person who started the run.
+  perform set_config('app.user_id', coalesce(r.started_by::text, ''), true);
+  perform private.add_changelog(r.project_id, 'enrichment', v_text, greatest(0, v_added)::integer, greatest(0, v_modified)::integer);
+  perform set_config('app.user_id', '', true);
+  update public.enrichment_runs x set status = 'completed', message = v_text, result = v_now where x.id = r.id;
+end
+$$;
+comment on function private.finish_enrichment is
+  'Completes a leased run: its data come into force. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+
+create or replace function private.fail_enrichment(p_run_id uuid, p_owner uuid, p_message text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r public.enrichment_runs := private.held_enrichment(p_run_id, p_owner);
+begin
+  update public.enrichment_runs x set status = 'failed', error_message = left(coalesce(nullif(p_message, ''), 'The work failed.'), 2000) where x.id = r.id;
+end
+$$;
+comment on function private.fail_enrichment is
+  'Fails a leased run; the data of earlier runs stay in force. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+
+-- Removes up to p_limit rows that nothing in force names, unless an open run may still want them; 0 when there are none.
+create or replace function private.drop_enrichment_rows(p_project_id uuid, p_limit integer) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count bigint := 0;
+  v_embedder text := (select s.result ->> 'embedder' from public.enrichment_states s where s.project_id = p_project_id and s.kind = 'chromaCode');
+  v_keeps boolean := exists (select from public.enrichment_states s where s.project_id = p_project_id and s.kind = 'languageServer' and s.is_active);
+begin
+  perform private.lock_enrichments(p_project_id);
+  if not exists (select from public.enrichment_runs r where r.project_id = p_project_id and r.kind = 'languageServer' and r.status in ('queued', 'running')) then
+    delete from public.symbol_contents c using (
+      select o.hash, o.language from public.symbol_contents o
+      where o.project_id = p_project_id
+        and not exists (select from public.symbol_files i where i.organization_id = o.organization_id and i.project_id = o.project_id and i.hash = o.hash and i.language = o.language)
+        -- Contents that a pattern leaves out today need not be parsed again tomorrow; after a reset none is kept.
+        and not (v_keeps and exists (select from public.context_files f where f.project_id = o.project_id and f.hash = o.hash))
+      limit greatest(1, p_limit / 20)) o
+    where c.project_id = p_project_id and c.hash = o.hash and c.language = o.language;
+    get diagnostics v_count = row_count;
+  end if;
+  if v_count = 0 and not exists (select from public.enrichment_runs r where r.project_id = p_project_id and r.kind = 'chromaCode' and r.status in ('queued', 'running')) then
+    delete from public.file_embeddings e using (
+      select o.file_id, o.embedder, o.chunk_no from public.file_embeddings o
+      where o.project_id = p_project_id and o.embedder is distinct from v_embedder limit p_limit) o
+    where e.project_id = p_project_id and e.file_id = o.file_id and e.embedder = o.embedder and e.chunk_no = o.chunk_no;
+    get diagnostics v_count = row_count;
+  end if;
+  return v_count;
+end
+$$;
+comment on function private.drop_enrichment_rows is
+  'Removes definitions and embeddings that are no longer in force; how many rows of them. Judges: callable by the worker only.';
+
+grant execute on function private.claim_enrichment, private.hold_enrichments, private.release_enrichment, private.sweep_enrichments,
+  private.report_enrichment, private.enrichment_files, private.enrichment_contents, private.plan_enrichment, private.store_symbols,
+  private.embedded_already, private.store_embeddings, private.finish_enrichment, private.fail_enrichment, private.drop_enrichment_rows to kijko_worker;
+
+-- Search by similarity over the embeddings of a context, for chat (contract 60, section 7).
+
+-- The embedder in force: a question is embedded by the same one, or its vector means nothing here.
+create or replace function private.embedder_in_force(p_project_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if not private.has_project_role(p_project_id, 'viewer') then
+    return null;
+  end if;
+  return (select jsonb_build_object('model', s.result ->> 'model', 'dimensions', (s.result ->> 'dimensions')::integer)
+    from public.enrichment_states s where s.project_id = p_project_id and s.kind = 'chromaCode' and s.is_active and s.result ? 'model');
+end
+$$;
+comment on function private.embedder_in_force is
+  '{model, dimensions} of a context''s embeddings, null without any. Judges: viewer of the project, else null.';
+
+-- The scan is exact: a context is one tenant's, so an index over all tenants' vectors would find the neighbours of others and drop them.
+-- With pgvector installed its operator computes the products, some ten times as fast.
+create or replace function private.similar_chunks(p_project_id uuid, p_vector real[], p_limit integer)
+returns table (file_id uuid, path text, number integer, chunk_no integer, start_line integer, end_line integer, score double precision, content text)
+language plpgsql stable security definer set search_path = ''
+as $$
+-- The text is a constant of ours with the schema of an extension; input goes by parameters. @plpgsql_check_options: security_warnings = off
+#variable_conflict use_column
+declare
+  v_embedder text;
+  v_schema text := (select n.nspname from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace where e.extname = 'vector');
+  v_score text;
+begin
+  if not private.has_project_role(p_project_id, 'viewer') then
+    return;
+  end if;
+  select s.result ->> 'embedder' into v_embedder from public.enrichment_states s
+  where s.project_id = p_project_id and s.kind = 'chromaCode' and s.is_active;
+  if v_embedder is null or cardinality(p_vector) is null or cardinality(p_vector) = 0 then
+    return;
+  end if;
+  v_score := case when v_schema is null then '(select sum(a * b) from unnest(e.embedding, $2) u (a, b))'
+    else format('-(e.embedding::%1$I.vector operator(%1$I.<#>) $2::%1$I.vector)', v_schema) end;
+  return query execute format('
+    select h.file_id, h.path, h.number, h.chunk_no, h.start_line, h.end_line, h.score::double precision,
+      convert_from(substring(b.content from h.start_byte + 1 for h.end_byte - h.start_byte), ''UTF8'')
+    from (
+      select e.file_id, f.path, f.number, e.chunk_no, e.start_line, e.end_line, e.start_byte, e.end_byte, e.hash, %s as score
+      from public.file_embeddings e
+      join public.context_files f on f.project_id = e.project_id and f.id = e.file_id and f.hash = e.hash and not f.is_hidden
+      where e.project_id = $1 and e.embedder = $3 and e.dimensions = cardinality($2)
+      order by 10 desc, e.file_id, e.chunk_no limit $4) h
+    join public.content_blobs b on b.project_id = $1 and b.hash = h.hash
+    order by h.score desc, h.file_id, h.chunk_no', v_score)
+  using p_project_id, p_vector, v_embedder, least(greatest(p_limit, 0), 200);
+end
+$$;
+comment on function private.similar_chunks is
+  'The chunks of a context nearest to a vector of its embedder, best first, at most 200. Judges: viewer of the project, else none.';
+grant execute on function private.embedder_in_force, private.similar_chunks to authenticated;
+
+create or replace function api.get_enrichments(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.enrichment_status(private.path_context(p, 'viewer', 'read_enrichments'));
+end
+$$;
+comment on function api.get_enrichments is 'GET /contexts/{contextId}/enrichments: EnrichmentStatus. Errors: 403 for an auditor, 404 CONTEXT_NOT_FOUND.';
+
+create or replace function private.enrichment_started(p jsonb, p_kind text) returns jsonb
+language plpgsql volatile
+as $$
+declare
+  v_project uuid := private.path_context(p, 'developer', 'run_enrichments');
+  v_operation uuid := private.start_enrichment(v_project, p_kind);
+begin
+  return private.operation_answer(private.enrichment_status(v_project), v_operation);
+end
+$$;
+comment on function private.enrichment_started is 'Starts a kind of enrichment: EnrichmentStatus, operationId and status.';
+grant execute on function private.enrichment_started to authenticated;
+
+create or replace function api.run_enrichments(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.enrichment_started(p, 'all');
+end
+$$;
+comment on function api.run_enrichments is
+  'POST /contexts/{contextId}/enrichments/run: graph, index and embeddings in that order. Errors: 403, 404, 409 OPERATION_IN_PROGRESS, 429 RATE_LIMITED.';
+
+create or replace function api.rebuild_graph(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.enrichment_started(p, 'knowledgeGraph');
+end
+$$;
+comment on function api.rebuild_graph is
+  'POST /contexts/{contextId}/enrichments/kg. Errors: 403, 404, 409 OPERATION_IN_PROGRESS, 429 RATE_LIMITED.';
+
+create or replace function api.index_symbols(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.enrichment_started(p, 'languageServer');
+end
+$$;
+comment on function api.index_symbols is
+  'POST /contexts/{contextId}/enrichments/lsp. Errors: 403, 404, 409 OPERATION_IN_PROGRESS, 429 RATE_LIMITED.';
+
+create or replace function api.generate_embeddings(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.enrichment_started(p, 'chromaCode');
+end
+$$;
+comment on function api.generate_embeddings is
+  'POST /contexts/{contextId}/enrichments/cc. Errors: 403, 404, 409 OPERATION_IN_PROGRESS, 429 RATE_LIMITED.';
+
+-- The answer after the wait. p holds the parameters of the request and `started`, its first answer.
+create or replace function api.finish_enrichments(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  o public.context_operations := private.finished_operation(p);
+begin
+  return private.enrichment_status(o.project_id);
+end
+$$;
+comment on function api.finish_enrichments is 'The status after the run that a request waited for. Errors: 502 ENRICHMENT_FAILED, 409 CANCELLED, 404 CONTEXT_NOT_FOUND.';
+
+create or replace function api.reset_enrichments(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_project uuid := private.path_context(p, 'admin', 'reset_enrichments');
+  v_body jsonb := coalesce(private.as_object(p -> 'body', 'body'), '{}');
+  v_kinds text[] := private.enrichment_kinds();
+  v_unknown text;
+begin
+  select k into v_unknown from jsonb_object_keys(v_body) k where k <> 'kinds' limit 1;
+  if v_unknown is not null then
+    perform private.refuse_field(left(v_unknown, 100), 'Only kinds can be given.');
+  end if;
+  if v_body ? 'kinds' then
+    if jsonb_typeof(v_body -> 'kinds') <> 'array' or jsonb_array_length(v_body -> 'kinds') not between 1 and 3
+      or exists (select from jsonb_array_elements(v_body -> 'kinds') k where k #>> '{}' <> all (v_kinds) or jsonb_typeof(k) <> 'string') then
+      perform private.refuse_field('kinds', format('kinds must name some of %s.', array_to_string(v_kinds, ', ')));
+    end if;
+    v_kinds := array(select distinct k from jsonb_array_elements_text(v_body -> 'kinds') k);
+  end if;
+  perform private.reset_enrichments(v_project, v_kinds);
+  return private.enrichment_status(v_project);
+end
+$$;
+comment on function api.reset_enrichments is
+  'POST /contexts/{contextId}/enrichments/reset: EnrichmentStatus. Errors: 400 VALIDATION_ERROR field kinds, 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.get_enrichments, api.run_enrichments, api.rebuild_graph, api.index_symbols, api.generate_embeddings,
+  api.finish_enrichments, api.reset_enrichments to authenticated;
+
+-- Runs, states and what they made are read by callers who may read the project's settings (everyone who sees it except auditors). Only
+-- functions write.
+grant select on public.enrichment_runs, public.enrichment_states, public.symbol_contents, public.symbols, public.symbol_files, public.file_embeddings
+  to authenticated;
+create policy select_reader on public.enrichment_runs for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = enrichment_runs.project_id));
+create policy select_reader on public.enrichment_states for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = enrichment_states.project_id));
+create policy select_reader on public.symbol_contents for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = symbol_contents.project_id));
+create policy select_reader on public.symbols for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = symbols.project_id));
+create policy select_reader on public.symbol_files for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = symbol_files.project_id));
+create policy select_reader on public.file_embeddings for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = file_embeddings.project_id));
+
+-- What is known of a context without a model: the extractive summary (contract 60, section 6), and what a model is given.
+
+-- The current version; a deleted ingestion and a failed one are never current.
+create or replace function private.summary_version(p_project_id uuid) returns integer
+language sql stable
+return coalesce((select max(i.number) from public.context_ingestions i where i.project_id = p_project_id and i.status = 'ready'), 0);
+comment on function private.summary_version is 'The version that a summary of now describes.';
+
+-- The beginning of a stored text, cut between characters.
+create or replace function private.text_start(p_content bytea, p_bytes integer) returns text
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_end integer := least(p_bytes, octet_length(p_content));
+begin
+  while v_end > 0 and v_end < octet_length(p_content) and get_byte(p_content, v_end) between 128 and 191 loop
+    v_end := v_end - 1;
+  end loop;
+  return convert_from(substring(p_content from 1 for v_end), 'UTF8');
+end
+$$;
+comment on function private.text_start is 'At most so many bytes of a UTF-8 text.';
+
+-- Text of a document as one line without its marks: images, links, tags, addresses, emphasis.
+create or replace function private.readme_line(p_text text) returns text
+language sql immutable parallel safe
+return btrim(regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(p_text,
+  '!\[[^]]*\]\([^)]*\)', '', 'g'), '\[([^]]*)\](\([^)]*\)|\[[^]]*\])', '\1', 'g'), '<[^>]*>', '', 'g'), '\w+://\S+', '', 'g'), '[*_`]+', '', 'g'), '\s+', ' ', 'g'));
+comment on function private.readme_line is 'Text of a Markdown paragraph, on one line.';
+
+create or replace function private.sentences(p_text text) returns text[]
+language sql immutable parallel safe
+return array(select btrim(s) from regexp_split_to_table(p_text, '(?<=[.!?])\s+(?=[[:upper:][:digit:]"''(])') s where btrim(s) <> '');
+comment on function private.sentences is 'The sentences of a text.';
+
+-- Up to two sentences of the first paragraph that is one: no heading, list, table, quotation, code or row of badges.
+create or replace function private.first_paragraph(p_text text) returns text
+language plpgsql stable
+as $$
+declare
+  v_block text;
+  v_text text;
+  v_sentences text[];
+begin
+  -- Front matter, comments and code are no prose. Each in an expression of its own: the first quantifier decides for all of one.
+  p_text := regexp_replace(ltrim(replace(p_text, E'\r', ''), E' \t\n'), '^---\n.*?\n---\n', '');
+  p_text := regexp_replace(regexp_replace(regexp_replace(p_text, '<!--.*?-->', E'\n\n', 'g'), '```.*?(```|$)', E'\n\n', 'g'), '~~~.*?(~~~|$)', E'\n\n', 'g');
+  for v_block in select b from regexp_split_to_table(p_text, '\n[ \t]*\n') b loop
+    -- A heading may stand directly above its paragraph, with marks or underlined.
+    v_block := regexp_replace(v_block, '^([ \t]*\n)*((#[^\n]*|[^\n]*\n[ \t]*(=+|-+)[ \t]*)(\n|$))+', '');
+    continue when v_block ~ '^\s*([-*+>|]|\d+[.)]|#)';
+    v_text := private.readme_line(v_block);
+    if char_length(regexp_replace(v_text, '[^[:alpha:]]', '', 'g')) >= 15 then
+      v_sentences := private.sentences(left(v_text, 600));
+      v_text := left(array_to_string(v_sentences[1:2], ' '), 500);
+      return case when v_text ~ '[.!?]$' then v_text else regexp_replace(v_text, '[:;,]?\s*$', '') || '.' end;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+comment on function private.first_paragraph is 'The beginning of the first paragraph of a document, as prose; null without one.';
+grant execute on function private.summary_version, private.text_start, private.readme_line, private.sentences, private.first_paragraph to authenticated;
+
+create or replace function private.readme_of(p_project_id uuid, p_count integer, p_bytes integer) returns table (path text, content text)
+language sql stable
+as $$
+  select f.path, private.text_start(b.content, p_bytes)
+  from public.context_files f join public.content_blobs b on b.project_id = f.project_id and b.hash = f.hash
+  where f.project_id = p_project_id and not f.is_hidden and not f.is_binary and f.path ~* '(^|/)readme(\.[a-z0-9]+)?$'
+  order by cardinality(string_to_array(f.path, '/')), f.path !~* '\.md$', f.path collate "C" limit p_count
+$$;
+comment on function private.readme_of is 'The READMEs of a context nearest to its root, and how they begin.';
+
+create or replace function private.times(p_count bigint) returns text
+language sql immutable parallel safe
+return case p_count when 1 then 'once' when 2 then 'twice' else p_count || ' times' end;
+comment on function private.times is 'once, twice, 3 times.';
+
+create or replace function private.bytes_text(p_bytes bigint) returns text
+language sql immutable parallel safe
+return case when p_bytes < 1024 then p_bytes || ' B' when p_bytes < 1048576 then round(p_bytes / 1024.0) || ' KB' else round(p_bytes / 1048576.0, 1) || ' MB' end;
+comment on function private.bytes_text is 'A size for people.';
+-- Most references first: modules and classes, then functions, then large files, while there are fewer than four.
+create or replace function private.extracted_components(p_project_id uuid) returns text[]
+language sql stable
+as $$
+  with found as (
+    select 1 as turn, n.reference_count::bigint as weight, n.name, n.id::text as tie,
+      case when n.type = 'class' then format('%s in %s, referred to %s', 'class', n.path, private.times(n.reference_count))
+        when n.path is null then format('external package, imported %s', private.times(n.reference_count))
+        else format('package in %s, imported %s', n.path, private.times(n.reference_count)) end as purpose
+    from public.kg_nodes n where n.organization_id = (select o.organization_id from public.projects o where o.id = p_project_id) and n.project_id = p_project_id and n.type in ('module', 'class') and n.reference_count > 0
+    union all
+    select 2, n.reference_count, n.name, n.id::text, format('function in %s, referred to %s', n.path, private.times(n.reference_count))
+    from public.kg_nodes n where n.organization_id = (select o.organization_id from public.projects o where o.id = p_project_id) and n.project_id = p_project_id and n.type = 'function' and n.reference_count > 0
+    union all
+    select 3, f.bytes, f.path, f.path, format('%s file of %s', private.language_name(f.language), private.bytes_text(f.bytes))
+    from public.context_files f where f.project_id = p_project_id and not f.is_hidden and not f.is_binary and f.bytes > 0
+  ), one_a_name as (
+    select distinct on (name) * from found order by name, turn, weight desc, tie
+  ), ranked as (
+    select *, row_number() over (order by turn, weight desc, name collate "C", tie) as place from one_a_name
+  )
+  select coalesce(array_agg(left(private.one_line(r.name), 120) || ' - ' || left(private.one_line(r.purpose), 170) order by r.place), '{}') from ranked r
+  where r.place <= 4 or r.place = 5 and r.turn < 3
+$$;
+comment on function private.extracted_components is 'Components of a context by how often others refer to them, as Name - purpose.';
+
+grant execute on function private.readme_of, private.extracted_components, private.times, private.bytes_text to authenticated;
+
+create or replace function private.extractive_summary(p_project_id uuid) returns jsonb
+language plpgsql stable
+as $$
+declare
+  p record;
+  v record;
+  v_languages jsonb;
+  v_readme text;
+  v_top text[];
+  v_description text;
+begin
+  select x.name, x.type into p from public.projects x where x.id = p_project_id;
+  select count(*) as files, array_agg(private.language_name(f.language)) as names, array_agg(f.bytes) as bytes,
+      count(distinct private.language_name(f.language)) as languages into v
+  from public.context_files f where f.project_id = p_project_id and not f.is_hidden;
+  v_languages := private.language_shares(v.names, v.bytes);
+  v_description := format('%s is a %s with %s in %s%s.', private.one_line(p.name), case p.type when 'repository' then 'repository' else 'collection of files' end,
+    case v.files when 1 then '1 file' else v.files || ' files' end, case v.languages when 1 then '1 language' else v.languages || ' languages' end,
+    case when jsonb_array_length(v_languages) > 0 then format(', %s %s', case v.languages when 1 then 'namely' else 'mostly' end, v_languages -> 0 ->> 'name') end);
+  select private.first_paragraph(r.content) into v_readme from private.readme_of(p_project_id, 1, 8000) r;
+  v_description := v_description || ' ' || coalesce(v_readme, 'It has no README that says what it is for.');
+  v_top := array(select n.name from public.kg_nodes n where n.organization_id = (select o.organization_id from public.projects o where o.id = p_project_id) and n.project_id = p_project_id and n.type in ('module', 'class') and n.reference_count > 0
+    order by n.reference_count desc, n.name collate "C", n.id limit 3);
+  v_description := v_description || ' ' || case cardinality(v_top) when 0 then 'No class or module of it is referred to by others.'
+    when 1 then format('The part that others refer to most is %s.', private.one_line(v_top[1]))
+    else format('The parts that others refer to most are %s and %s.', private.one_line(array_to_string(v_top[:cardinality(v_top) - 1], ', ')),
+      private.one_line(v_top[cardinality(v_top)])) end;
+  return jsonb_build_object('description', left(v_description, 3000), 'keyComponents', to_jsonb(private.extracted_components(p_project_id)), 'model', 'kijko-extractive');
+end
+$$;
+comment on function private.extractive_summary is '{description, keyComponents, model} of a context without a model: the same for the same files.';
+grant execute on function private.extractive_summary to authenticated;
+
+-- What a model is given, some 100 KB at most. All of it is data of the context.
+create or replace function private.summary_source(p_project_id uuid) returns jsonb
+language plpgsql stable
+as $$
+declare
+  p record;
+begin
+  select x.name, x.type into p from public.projects x where x.id = p_project_id;
+  return jsonb_build_object('name', p.name, 'type', p.type,
+    'files', (select count(*) from public.context_files f where f.project_id = p_project_id and not f.is_hidden),
+    'languages', (select private.language_shares(array_agg(private.language_name(f.language)), array_agg(f.bytes))
+      from public.context_files f where f.project_id = p_project_id and not f.is_hidden),
+    -- Files near the root say most of what there is.
+    'tree', (select coalesce(jsonb_agg(left(t.path, 300) order by t.path collate "C"), '[]') from (
+      select f.path from public.context_files f where f.project_id = p_project_id and not f.is_hidden
+      order by cardinality(string_to_array(f.path, '/')), f.path collate "C" limit 400) t),
+    'folders', (select coalesce(jsonb_agg(jsonb_build_object('path', left(d.folder, 300), 'files', d.files) order by d.files desc, d.folder collate "C"), '[]') from (
+      select split_part(f.path, '/', 1) || coalesce('/' || nullif(split_part(f.path, '/', 2), split_part(f.path, '/', cardinality(string_to_array(f.path, '/')))), '') as folder,
+        count(*) as files
+      from public.context_files f where f.project_id = p_project_id and not f.is_hidden and f.path like '%/%' group by 1 order by 2 desc, 1 limit 60) d),
+    'entities', (select coalesce(jsonb_agg(jsonb_build_object('name', left(n.name, 200), 'type', n.type, 'path', left(n.path, 300), 'references', n.reference_count)
+      order by n.reference_count desc, n.name collate "C", n.id), '[]') from (
+      select * from public.kg_nodes k where k.organization_id = (select o.organization_id from public.projects o where o.id = p_project_id) and k.project_id = p_project_id and k.type in ('module', 'class', 'function')
+      order by k.reference_count desc, k.name collate "C", k.id limit 50) n),
+    'manifests', (select coalesce(jsonb_agg(jsonb_build_object('path', m.path, 'content', m.content) order by m.depth, m.path collate "C"), '[]') from (
+      select f.path, cardinality(string_to_array(f.path, '/')) as depth, private.text_start(b.content, 4000) as content
+      from public.context_files f join public.content_blobs b on b.project_id = f.project_id and b.hash = f.hash
+      where f.project_id = p_project_id and not f.is_hidden and not f.is_binary
+        and f.path ~ '(^|/)(package\.json|pyproject\.toml|go\.mod|Cargo\.toml|composer\.json|pom\.xml|Gemfile|build\.gradle(\.kts)?|docker-compose\.ya?ml)$'
+      order by 2, f.path collate "C" limit 5) m),
+    'readmes', (select coalesce(jsonb_agg(jsonb_build_object('path', r.path, 'content', r.content)), '[]') from private.readme_of(p_project_id, 2, 6000) r));
+end
+$$;
+comment on function private.summary_source is 'File tree, folders, top entities, manifests and READMEs of a context, bounded.';
+
+-- Generation of summaries in jobs. A job of a context is claimed, answered and, where its worker dies, claimed again.
+
+-- 10 generations in an hour that people ask for. A request beside an open job waits for that one.
+create or replace function private.request_summary(p_project_id uuid, p_is_requested boolean) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_limit constant integer := 10;
+  v_version integer := private.summary_version(p_project_id);
+  v_frees_at timestamptz;
+  j private.summary_jobs;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('summary ' || p_project_id, 0));
+  select * into j from private.summary_jobs x where x.project_id = p_project_id and x.status <> 'completed';
+  if found then
+    return j.operation_id;
+  end if;
+  if p_is_requested then
+    select x.created_at + interval '1 hour' into v_frees_at from private.summary_jobs x
+    where x.project_id = p_project_id and x.is_requested and x.created_at > clock_timestamp() - interval '1 hour'
+    order by x.created_at desc offset c_limit - 1 limit 1;
+    if found then
+      perform private.refuse(429, 'RATE_LIMITED', format('The summary of a context can be generated %s times an hour. Please try again later.', c_limit), null,
+        jsonb_build_object('limit', c_limit, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
+    end if;
+  elsif exists (select from private.summary_jobs x where x.project_id = p_project_id and x.version = v_version and not x.is_requested) then
+    return null;
+  end if;
+  insert into private.summary_jobs (organization_id, project_id, version, is_requested, operation_id)
+  select p.organization_id, p.id, v_version, p_is_requested, private.queue_operation(p.id, 'summary') from public.projects p where p.id = p_project_id for key share
+  returning * into j;
+  perform private.enqueue('summary.generate', jsonb_build_object('jobId', j.id), now(), 'summary.generate:' || j.id, 'summaries');
+  return j.operation_id;
+end
+$$;
+comment on function private.request_summary is
+  'Opens a job for the summary of the current version, or finds the open one; the operation to wait for, null where the version had its job. Judges: callable by definer functions of ours that have judged the caller. Errors: 429 RATE_LIMITED.';
+
+create or replace function private.regenerate_summary(p_project_id uuid) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if not private.has_project_role(p_project_id, 'developer') then
+    perform private.refuse_role(private.project_role(p_project_id), 'developer');
+  end if;
+  return private.request_summary(p_project_id, true);
+end
+$$;
+comment on function private.regenerate_summary is
+  'A person asks for another summary; the operation to wait for. Judges: developer of the project or above. Errors: 404, 403, 429 RATE_LIMITED.';
+grant execute on function private.regenerate_summary to authenticated;
+
+-- Called by the server after a reader got a summary that is stale. Reading writes nothing itself. `waits` where there was none at all.
+create or replace function private.refresh_summary(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := private.as_uuid(p ->> 'contextId');
+begin
+  return jsonb_build_object('operationId', private.request_summary(v_project, false),
+    'waits', not exists (select from public.context_summaries s where s.project_id = v_project));
+end
+$$;
+comment on function private.refresh_summary is
+  'One background generation of the current version: {operationId, waits}. Judges: callable by the server only, which has read the summary as the caller.';
+grant execute on function private.refresh_summary to kijko_server;
+
+create or replace function private.store_summary(j private.summary_jobs, p jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into public.context_summaries as s (organization_id, project_id, version, description, key_components, model)
+  values (j.organization_id, j.project_id, j.version, p ->> 'description', array(select jsonb_array_elements_text(p -> 'keyComponents')), p ->> 'model')
+  on conflict (project_id, version) do update set description = excluded.description, key_components = excluded.key_components, model = excluded.model,
+    is_outdated = false, generated_at = clock_timestamp();
+  update private.summary_jobs x set status = 'completed', finished_at = clock_timestamp(), lease_owner = null, lease_expires_at = null where x.id = j.id;
+  perform private.complete_operation(j.operation_id);
+end
+$$;
+comment on function private.store_summary is 'Writes a summary and ends its job. Judges: callable by definer functions of ours only.';
+
+-- The provider that answers for the configured model, never the labeled local one: that makes texts up. Google's where Anthropic's is not
+-- configured.
+create or replace function private.summary_route(p_org_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_model text;
+  v record;
+begin
+  foreach v_model in array array[private.default_model(), 'gemini'] loop
+    select * into v from private.route_model(v_model, p_org_id);
+    if v.answers in ('anthropic', 'google') then
+      return jsonb_build_object('provider', v.answers, 'model', v.called, 'sealedKey', v.sealed_key, 'withoutSampling', not private.takes_sampling(v.called));
+    end if;
+  end loop;
+  return null;
+end
+$$;
+comment on function private.summary_route is
+  'Provider, model and sealed key for a summary; null without a provider. Judges: callable by definer functions of ours only.';
+
+-- An extractive summary is written at once; for a model the caller gets the work.
+create or replace function private.claim_summary(p_job_id uuid, p_owner uuid, p_seconds integer) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  j private.summary_jobs;
+  v_route jsonb;
+begin
+  select * into j from private.summary_jobs x where x.id = p_job_id and x.status <> 'completed' for no key update;
+  if not found or j.lease_expires_at > clock_timestamp() then
+    return null;
+  end if;
+  v_route := private.summary_route(j.organization_id);
+  update private.summary_jobs x
+  set status = 'running', restarts = x.restarts + (x.lease_owner is not null)::integer, lease_owner = p_owner,
+    lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds),
+    -- A version that came meanwhile is the one to describe, unless it has its job.
+    version = case when x.is_requested then private.summary_version(x.project_id) else x.version end
+  where x.id = j.id returning * into j;
+  perform private.start_operation(j.operation_id, 'Writing the summary');
+  if v_route is null or j.restarts > 2
+    or not exists (select from public.context_files f where f.project_id = j.project_id and not f.is_hidden) then
+    perform private.store_summary(j, private.extractive_summary(j.project_id));
+    return null;
+  end if;
+  return jsonb_build_object('jobId', j.id, 'organizationId', j.organization_id, 'route', v_route, 'source', private.summary_source(j.project_id),
+    'extractive', private.extractive_summary(j.project_id));
+end
+$$;
+comment on function private.claim_summary is
+  'Leases an open job to a worker and describes the work, or does it without a model and gives null. Judges: callable by the worker only.';
+
+create or replace function private.hold_summaries(p_owners uuid[], p_seconds integer default null) returns setof uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_seconds is null then
+    return query select x.lease_owner from private.summary_jobs x where x.status = 'running' and x.lease_owner = any (p_owners);
+  else
+    return query
+      update private.summary_jobs x set lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+      where x.id in (select o.id from private.summary_jobs o where o.status = 'running' and o.lease_owner = any (p_owners) order by o.id for no key update)
+      returning x.lease_owner;
+  end if;
+end
+$$;
+comment on function private.hold_summaries is 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
+
+-- Without p: no model answered, and the summary is extracted.
+create or replace function private.finish_summary(p_job_id uuid, p_owner uuid, p jsonb) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  j private.summary_jobs;
+begin
+  select * into j from private.summary_jobs x where x.id = p_job_id and x.lease_owner = p_owner and x.status = 'running' for no key update;
+  if not found then
+    return false;
+  end if;
+  perform private.store_summary(j, coalesce(p, private.extractive_summary(j.project_id)));
+  return true;
+end
+$$;
+comment on function private.finish_summary is 'Writes the summary of a leased job; false when the lease is gone. Judges: callable by the worker only, for the job it holds.';
+
+create or replace function private.release_summary(p_job_id uuid, p_owner uuid) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.summary_jobs x set lease_owner = null, lease_expires_at = null where x.id = p_job_id and x.lease_owner = p_owner and x.status = 'running';
+  if found then
+    perform private.enqueue('summary.generate', jsonb_build_object('jobId', p_job_id), now(), 'summary.generate:' || p_job_id, 'summaries');
+  end if;
+  return found;
+end
+$$;
+comment on function private.release_summary is 'Gives a job back for another worker to take at once. Judges: callable by the worker only.';
+
+create or replace function private.sweep_summaries(p_at timestamptz default clock_timestamp()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return (
+    select count(private.enqueue('summary.generate', jsonb_build_object('jobId', o.id), p_at, 'summary.generate:' || o.id, 'summaries'))::integer
+    from (
+      select x.id from private.summary_jobs x
+      where x.status <> 'completed' and (x.lease_expires_at < p_at or x.lease_owner is null)
+        and not exists (select from jobs.unique_keys k where k.key = 'summary.generate:' || x.id)
+      limit 1000) o
+  );
+end
+$$;
+comment on function private.sweep_summaries is
+  'Re-enqueues open jobs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
+grant execute on function private.claim_summary, private.hold_summaries, private.finish_summary, private.release_summary, private.sweep_summaries to kijko_worker;
+
+-- The last twenty versions keep their summaries: an older one is shown only while a newer one is written.
+create or replace function private.prune_summaries(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from private.summary_jobs x
+  where x.status = 'completed' and x.finished_at < p_at - interval '1 day' and x.version < private.summary_version(x.project_id);
+  delete from public.context_summaries s
+  where s.generated_at < p_at - interval '1 day'
+    and (select count(*) from public.context_summaries n where n.project_id = s.project_id and n.version > s.version) >= 20;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_summaries is 'Retention of jobs and of old summaries. Judges: callable by schedules only.';
+
+-- What a deleted ingestion had brought is gone from all later versions.
+create or replace function private.tg_context_ingestions__outdate_summaries() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.context_summaries s set is_outdated = true where s.project_id = old.project_id and s.version >= old.number and not s.is_outdated;
+  delete from private.summary_jobs x where x.project_id = old.project_id and x.version >= old.number and x.status = 'completed' and not x.is_requested;
+  return null;
+end
+$$;
+comment on function private.tg_context_ingestions__outdate_summaries is 'Trigger: summaries of versions with a deleted ingestion are stale.';
+create or replace trigger _500_outdate_summaries after delete on public.context_ingestions
+  for each row when (old.status = 'ready') execute function private.tg_context_ingestions__outdate_summaries();
+
+create or replace function private.summary_json(p_project_id uuid) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_version integer := private.summary_version(p_project_id);
+  s public.context_summaries;
+  v_text jsonb;
+begin
+  if not exists (select from public.context_files f where f.project_id = p_project_id and not f.is_hidden) then
+    return (select jsonb_build_object('description', format('Nothing has been ingested into %s yet.', private.one_line(p.name)), 'keyComponents', jsonb '[]',
+      'generatedAt', private.iso(p.created_at), 'version', v_version, 'stale', false, 'model', 'kijko-extractive') from public.projects p where p.id = p_project_id);
+  end if;
+  select * into s from public.context_summaries x where x.project_id = p_project_id
+  order by x.version = v_version and not x.is_outdated desc, x.generated_at desc limit 1;
+  if found then
+    return jsonb_build_object('description', s.description, 'keyComponents', to_jsonb(s.key_components), 'generatedAt', private.iso(s.generated_at),
+      'version', s.version, 'stale', s.version <> v_version or s.is_outdated, 'model', s.model);
+  end if;
+  v_text := private.extractive_summary(p_project_id);
+  return v_text || jsonb_build_object('generatedAt', private.iso(now()), 'version', v_version, 'stale', true);
+end
+$$;
+comment on function private.summary_json is 'AISummary: of the current version, else an older one that is stale, else an extracted one.';
+grant execute on function private.summary_json to authenticated;
+
+create or replace function api.get_summary(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.summary_json(private.path_context(p, 'viewer', 'read_summary'));
+end
+$$;
+comment on function api.get_summary is 'GET /contexts/{contextId}/summary: AISummary. Errors: 403 for an auditor, 404 CONTEXT_NOT_FOUND.';
+
+create or replace function api.regenerate_summary(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_project uuid := private.path_context(p, 'developer', 'regenerate_summary');
+  v_operation uuid := private.regenerate_summary(v_project);
+begin
+  return private.operation_answer(private.summary_json(v_project), v_operation);
+end
+$$;
+comment on function api.regenerate_summary is
+  'POST /contexts/{contextId}/summary/regenerate: AISummary, operationId and status. Errors: 403, 404 CONTEXT_NOT_FOUND, 429 RATE_LIMITED.';
+
+create or replace function api.finish_summary(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  o public.context_operations := private.finished_operation(p);
+begin
+  return private.summary_json(o.project_id);
+end
+$$;
+comment on function api.finish_summary is 'The summary that a request waited for. Errors: 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.get_summary, api.regenerate_summary, api.finish_summary to authenticated;
+
+-- Read by callers who may read the project's settings (everyone who sees it except auditors). Only functions write.
+grant select on public.context_summaries to authenticated;
+create policy select_reader on public.context_summaries for select to authenticated
+  using (exists (select from public.project_settings s where s.project_id = context_summaries.project_id));
 
 -- Announcements of the platform's staff (contract 30, A1): a row for each active member of an organization, or of all. Few people are
 -- notified at once. Many are notified in batches by a job, so that no transaction is long and no request waits for it. The key of the
@@ -19980,23 +26349,6 @@ language sql stable parallel safe
 return (select p.user_id from public.projects p where p.id = p_project_id);
 comment on function private.project_owner is 'The owner, as far as the caller sees the project.';
 
--- A context is a project under another name, and so is the refusal that hides it.
-create or replace function private.path_context(p jsonb, p_minimum text default 'auditor') returns uuid
-language plpgsql stable
-as $$
-declare
-  v_id uuid := private.as_uuid(p ->> 'contextId');
-  v_role text := private.project_role(v_id);
-begin
-  if v_role is null then
-    perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.');
-  end if;
-  perform private.refuse_role(v_role, p_minimum);
-  return v_id;
-end
-$$;
-comment on function private.path_context is 'The context of the path, judged: 404 CONTEXT_NOT_FOUND, 403 FORBIDDEN.';
-
 create or replace function private.refuse_project_member() returns void
 language plpgsql stable
 as $$
@@ -20072,7 +26424,7 @@ language sql immutable parallel safe
 return array['admin', 'manager', 'developer', 'viewer', 'auditor'];
 comment on function private.project_member_roles is 'Roles of members as they are stored.';
 
-grant execute on function private.stored_project_role, private.project_member_name, private.user_access_json, private.project_owner, private.path_context,
+grant execute on function private.stored_project_role, private.project_member_name, private.user_access_json, private.project_owner,
   private.refuse_project_member, private.find_project_member, private.lock_members, private.managed_member, private.require_project_role, private.project_member_roles to authenticated;
 
 -- ------------------------------------------------------------------------------------------------------------ adding and changing
@@ -20315,12 +26667,12 @@ begin
   v_link := private.app_url() || '/project-invitation?token=' || v_token;
   v_text := format(E'%s invites you to the project "%s" in Kijko as %s.\n\n', v_name, private.one_line(p.name), m.role)
     || coalesce(regexp_replace(v_message, '^', '> ', 'gn') || E'\n\n', '')
-    || format(E'Accept or decline: %s\n\nThe link holds until %s (UTC) and for this address alone. Whoever does not know the sender may ignore this mail.\n',
+    || format(E'Accept or decline: %s\n\nThe link holds until %s (UTC) and for this address alone. If you do not know the sender, ignore this mail.\n',
       v_link, to_char(private.project_invitation_expiry(m) at time zone 'UTC', 'YYYY-MM-DD HH24:MI'));
   v_html := format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%s</title></head><body><p>%s invites you to the project &quot;%s&quot; in Kijko as %s.</p>',
       private.html_text(private.one_line(v_subject)), private.html_text(v_name), private.html_text(private.one_line(p.name)), m.role)
     || coalesce('<blockquote>' || replace(private.html_text(v_message), E'\n', '<br>') || '</blockquote>', '')
-    || format('<p><a href="%s">Accept or decline</a></p><p><small>The link holds until %s (UTC) and for this address alone. Whoever does not know the sender may ignore this mail.</small></p></body></html>',
+    || format('<p><a href="%s">Accept or decline</a></p><p><small>The link holds until %s (UTC) and for this address alone. If you do not know the sender, ignore this mail.</small></p></body></html>',
       private.html_text(v_link), to_char(private.project_invitation_expiry(m) at time zone 'UTC', 'YYYY-MM-DD HH24:MI'));
 
   perform private.drop_unsent_mail(i.mail_id);
@@ -21027,6 +27379,84 @@ comment on function api.resend_context_invite is
   'POST /contexts/{contextId}/users/{userId}/resend-invite: nothing. Errors: 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, MEMBER_NOT_FOUND, 409 ALREADY_ACCEPTED, 429 RATE_LIMITED.';
 grant execute on function api.resend_context_invite to authenticated;
 
+-- Exact totals of long activity logs, without reading them: the entries of closed days are counted once (private.activity_days), the rest,
+-- two days at most, by the index. Writers of entries touch no counter, so they do not wait for each other. Only a writer of an entry of a
+-- closed day, and a deletion, correct the numbers.
+
+-- An entry carries the moment of its insert. private.audit_mark knows the moment before which no open transaction has one
+-- (db/code/audit/counting.sql). The lock makes corrections of the days wait, so that each of them sees all entries or is seen.
+create or replace function private.close_activity_days(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_from timestamptz;
+  v_settled timestamptz;
+  v_end timestamptz;
+begin
+  select m.closed_until into v_from from private.activity_mark m for update;
+  v_settled := (select m.settled_at from private.audit_mark m);
+  if v_settled is null then
+    return;
+  end if;
+  v_end := date_trunc('day', least(v_settled, p_at - interval '1 hour'), 'UTC');
+  v_from := coalesce(v_from, (select date_trunc('day', min(a.created_at), 'UTC') from public.project_activity a), v_end);
+  -- A run after a long pause, and the first one over old logs, count a month.
+  v_end := least(v_end, v_from + interval '31 days');
+  if v_end < v_from then
+    return;
+  end if;
+  insert into private.activity_days as d (organization_id, project_id, day, type, entries)
+  select a.organization_id, a.project_id, (a.created_at at time zone 'UTC')::date, a.type, count(*)
+  from public.project_activity a
+  where a.created_at >= v_from and a.created_at < v_end
+  group by 1, 2, 3, 4
+  on conflict (project_id, day, type) do update set entries = d.entries + excluded.entries;
+  update private.activity_mark set closed_until = v_end;
+end
+$$;
+comment on function private.close_activity_days is 'Counts the entries of days that have ended. Judges: callable by functions of ours only.';
+
+-- The entry of a restored or copied log. Such writers wait for each other, because their entries come in any order of days.
+create or replace function private.tg_project_activity__count_late() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform from private.activity_mark m for update;
+  insert into private.activity_days as d (organization_id, project_id, day, type, entries)
+  select new.organization_id, new.project_id, (new.created_at at time zone 'UTC')::date, new.type, 1
+  from private.activity_mark m where new.created_at < m.closed_until
+  on conflict (project_id, day, type) do update set entries = d.entries + 1;
+  return null;
+end
+$$;
+comment on function private.tg_project_activity__count_late is 'Trigger: an entry of a closed day is counted there.';
+create or replace trigger _800_count_late after insert on public.project_activity
+  for each row when (new.created_at < now() - interval '30 minutes') execute function private.tg_project_activity__count_late();
+
+-- With its project the numbers of a log are deleted as well.
+create or replace function private.tg_project_activity__uncount() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform from private.activity_mark m for share;
+  -- In one order, so that two deletions wait for each other and never in a circle.
+  perform from private.activity_days d
+  where (d.project_id, d.day, d.type) in (
+    select g.project_id, (g.created_at at time zone 'UTC')::date, g.type from gone g, private.activity_mark m where g.created_at < m.closed_until)
+  order by d.project_id, d.day, d.type for update;
+  with less as (
+    select g.project_id, (g.created_at at time zone 'UTC')::date as day, g.type, count(*) as entries
+    from gone g, private.activity_mark m where g.created_at < m.closed_until group by 1, 2, 3
+  )
+  update private.activity_days d set entries = d.entries - l.entries from less l
+  where d.project_id = l.project_id and d.day = l.day and d.type = l.type;
+  return null;
+end
+$$;
+comment on function private.tg_project_activity__uncount is 'Trigger: a deleted entry of a closed day counts no more.';
+create or replace trigger _800_uncount after delete on public.project_activity referencing old table as gone
+  for each statement execute function private.tg_project_activity__uncount();
+
 -- The activity log of a project, page by page (contract 10, section 13). Row-level security checks each entry: all entries for owner,
 -- admin, manager and auditor, their own for others. The conditions follow the request, so that an index in the wanted order serves each of
 -- them.
@@ -21086,7 +27516,8 @@ end
 $$;
 comment on function private.activity_page is 'ActivityEvent[] of a project, newest first, as far as the caller reads its log.';
 
--- Counts without the policies, which read more of each row than an index holds: a long log is counted by the index alone.
+-- Counts without the policies, which read more of each row than an index holds. Of those who read the whole log, closed days are summed
+-- (activity_days.sql), and only what is outside them is counted by the index.
 create or replace function private.activity_count(p_project_id uuid, p_type text, p_since timestamptz) returns bigint
 language plpgsql stable security definer set search_path = '' set enable_seqscan = off set jit = off
 as $$
@@ -21095,12 +27526,24 @@ as $$
 declare
   v_where text := private.activity_conditions(p_project_id, p_type, p_since);
   v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+  v_since constant timestamptz := coalesce(private.shown(p_since), '-infinity');
+  v_first timestamptz;
+  v_until timestamptz;
   v bigint;
 begin
   perform private.assert_project_role(p_project_id);
+  if private.reads_all_activity(p_project_id) then
+    -- The closed days from the first whole one on.
+    v_first := case when isfinite(v_since) then date_trunc('day', v_since + interval '1 day' - interval '1 microsecond', 'UTC') else v_since end;
+    v_until := (select m.closed_until from private.activity_mark m where m.closed_until > v_first);
+  end if;
   execute 'select count(*) from public.project_activity a where ' || v_where
-  into v using v_org, p_project_id, p_type, p_since, private.user_id();
-  return v;
+    || case when v_until is null then '' when v_first > '-infinity' then ' and (a.created_at >= $6 or a.created_at < $7)' else ' and a.created_at >= $6' end
+  into v using v_org, p_project_id, p_type, p_since, private.user_id(), v_until, v_first;
+  return v + coalesce((
+    select sum(d.entries) from private.activity_days d
+    where v_until is not null and d.project_id = p_project_id and (p_type = 'all' or d.type = p_type)
+      and (d.day >= (v_first at time zone 'UTC')::date or v_first = '-infinity')), 0);
 end
 $$;
 comment on function private.activity_count is
@@ -21150,6 +27593,1193 @@ end
 $$;
 comment on function api.list_context_activity is 'GET /contexts/{contextId}/activity: ActivityEvent[]. Errors: 400, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.list_context_activity to authenticated;
+
+-- Files of a context, for the list of sources and for the explorer tree (contract 60, section 5; contract 10, 15.5).
+--
+-- public.context_files is the current set: what is ingested, under the path of its ingestion. public.project_files holds what is stored here:
+-- folders, uploads and texts, with their names and order in the tree, also before an ingestion read them. They meet in three places, all
+-- in this folder:
+-- * One path is one file with one id. A row of the current set takes the id of the stored file that it was read from, and a stored
+--   file takes the id that the current set has for its path. So the selection that the tree shows is the selection of the sources.
+-- * The tree is the stored rows, and files of repositories from the current set with folders made of their paths. Those are read-only.
+-- * A stored file that is deleted is hidden in the current set with all that came from it. Versions keep it.
+-- A new name or folder of a stored file shows in the tree at once. The current set has the path of the last ingestion until the next one.
+
+create or replace function private.file_type(p_path text) returns text
+language sql immutable parallel safe
+return case lower(private.file_extension(regexp_replace(p_path, '^.*/', ''), false))
+  when 'ts' then 'typescript' when 'tsx' then 'typescript' when 'js' then 'javascript' when 'jsx' then 'javascript' when 'json' then 'json'
+  when 'md' then 'markdown' when 'mdx' then 'markdown' when 'css' then 'css' when 'scss' then 'css' when 'sass' then 'css' when 'html' then 'html'
+  when 'py' then 'python' when 'yml' then 'yaml' when 'yaml' then 'yaml' else 'other' end;
+comment on function private.file_type is 'fileType of a source by its extension.';
+
+create or replace function private.source_json(p_id uuid, p_path text, p_bytes bigint, p_selected boolean, p_compressed boolean) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', p_id, 'name', regexp_replace(p_path, '^.*/', ''), 'path', p_path, 'fileType', private.file_type(p_path),
+  'size', p_bytes, 'selected', p_selected, 'compressed', p_compressed);
+comment on function private.source_json is 'SourceItem of the contract.';
+
+-- A file of the current set by its id. Only callers that may read files get here.
+create or replace function private.find_source(p_project_id uuid, p_id text) returns public.context_files
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  f public.context_files;
+begin
+  select * into f from public.context_files c where c.project_id = p_project_id and c.id = private.as_uuid(p_id) and not c.is_hidden;
+  if not found then
+    -- A file that was staged once has in the tree an id of its own.
+    select c.* into f from public.context_files c join public.project_files s on s.id = c.upload_id
+    where c.project_id = p_project_id and c.upload_id = private.as_uuid(p_id) and c.path = s.path and not c.is_hidden;
+  end if;
+  if f.id is null then
+    perform private.refuse(404, 'FILE_NOT_FOUND', 'This file does not exist.');
+  end if;
+  return f;
+end
+$$;
+comment on function private.find_source is 'A file of the current set. Errors: 404 FILE_NOT_FOUND. Judges: callable by definer functions that have judged the caller.';
+
+-- Ids of folders that exist only as parts of paths. Version and variant bits of a UUID (RFC 9562, version 8).
+create or replace function private.folder_id(p_project_id uuid, p_path text) returns uuid
+language sql immutable parallel safe
+return overlay(overlay(encode(substring(sha256(convert_to(p_project_id || '/' || p_path, 'UTF8')) for 16), 'hex') placing '8' from 13) placing 'a' from 17)::uuid;
+comment on function private.folder_id is 'Id of a folder of a repository in the tree: it follows from its path.';
+
+-- Folders of the files that were fetched, each once, those without a stored row of the same path only.
+create or replace function private.fetched_folders(p_project_id uuid) returns table (id uuid, path text)
+language plpgsql stable security definer set search_path = '' rows 100
+as $$
+begin
+  return query
+    with recursive folder (path) as (
+      select distinct left(c.path, -strpos(reverse(c.path), '/'))
+      from public.context_files c
+      where c.project_id = p_project_id and not c.is_hidden and c.upload_id is null and c.origin in ('repository', 'manual') and strpos(c.path, '/') > 0
+      union
+      select left(f.path, -strpos(reverse(f.path), '/')) from folder f where strpos(f.path, '/') > 0
+    )
+    select private.folder_id(p_project_id, f.path), f.path from folder f
+    where not exists (select from public.project_files s where s.project_id = p_project_id and s.path = f.path);
+end
+$$;
+comment on function private.fetched_folders is 'Folders of files of repositories. Judges: callable by definer functions that have judged the caller.';
+
+-- Siblings of the tree have different names, whichever way they came there.
+create or replace function private.is_fetched_path(p_project_id uuid, p_path text, p_exclude_id uuid) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return exists (select from public.context_files c
+    where c.project_id = p_project_id and not c.is_hidden and c.origin in ('repository', 'manual') and c.id is distinct from p_exclude_id
+      -- The digit 0 follows the slash.
+      and (c.path collate "C" = p_path or c.path collate "C" > p_path || '/' and c.path collate "C" < p_path || '0'));
+end
+$$;
+comment on function private.is_fetched_path is 'Has a repository a file or folder there? Judges: callable by definer functions that have judged the caller.';
+
+-- The sources of a context (contract 60, section 5). Policies would ask for each of 100,000 rows what the first line asks once.
+
+create or replace function private.is_compressed_source(p_project_id uuid, p_file_id uuid) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return private.compressed_text(p_project_id, p_file_id) is not null;
+end
+$$;
+comment on function private.is_compressed_source is 'Does chat read a compressed text? Judges: callable by definer functions that have judged the caller.';
+
+create or replace function api.list_sources(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_id constant uuid := private.path_context(p, 'viewer', 'viewFiles');
+  v_user constant uuid := private.user_id();
+  v_at record := private.page(p, 1000, 5000, p_clamps => false);
+  v_selected constant boolean := private.as_bool(p -> 'selected', 'selected');
+  v_search constant text := lower(private.trimmed(coalesce(p ->> 'search', '')));
+  -- Most contexts have no compressed entry.
+  v_compressed constant boolean := exists (select from public.context_ingestions i where i.project_id = v_id and i.compressed);
+  v_data jsonb;
+  v_total bigint;
+begin
+  with left_out as materialized (
+    select s.file_id from public.context_source_selection s where s.project_id = v_id and s.user_id = v_user
+  ), fitting as materialized (
+    select c.id, c.path, c.bytes, c.id not in (select l.file_id from left_out l) as selected
+    from public.context_files c
+    where c.project_id = v_id and not c.is_hidden and (v_search = '' or strpos(lower(c.path), v_search) > 0)
+      and (v_selected is null or v_selected = (c.id not in (select l.file_id from left_out l)))
+  ), shown as (
+    select f.* from fitting f order by f.path collate "C" limit v_at.size offset v_at.skipped
+  )
+  select coalesce(jsonb_agg(private.source_json(s.id, s.path, s.bytes, s.selected, v_compressed and private.is_compressed_source(v_id, s.id))
+    order by s.path collate "C"), '[]'), (select count(*) from fitting)
+  into v_data, v_total from shown s;
+  perform private.set_headers(jsonb_build_object('X-Total-Count', v_total::text,
+    'X-Has-More', (v_at.skipped + jsonb_array_length(v_data) < v_total)::text));
+  return v_data;
+end
+$$;
+comment on function api.list_sources is
+  'GET /contexts/{contextId}/sources: SourceItem[] by path; the selection is the caller''s. Judges: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.list_sources to authenticated;
+
+create or replace function private.source_item(p_project_id uuid, f public.context_files) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return private.source_json(f.id, f.path, f.bytes, not exists (select from public.context_source_selection s
+      where s.user_id = private.user_id() and s.file_id = f.id),
+    private.is_compressed_source(p_project_id, f.id));
+end
+$$;
+comment on function private.source_item is 'SourceItem with the caller''s selection. Judges: callable by definer functions that have judged the caller.';
+
+create or replace function api.update_source(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id constant uuid := private.path_context(p, 'viewer', 'selectSources');
+  v_selected constant boolean := private.as_bool(p -> 'body' -> 'selected', 'selected');
+  f constant public.context_files := private.find_source(v_id, p ->> 'fileId');
+begin
+  if v_selected is null then
+    perform private.refuse_field('selected', 'selected is required.');
+  elsif v_selected then
+    delete from public.context_source_selection s where s.user_id = private.user_id() and s.file_id = f.id and s.project_id = v_id;
+  else
+    insert into public.context_source_selection (organization_id, project_id, user_id, file_id)
+    values (f.organization_id, v_id, private.user_id(), f.id) on conflict do nothing;
+  end if;
+  return private.source_item(v_id, f);
+end
+$$;
+comment on function api.update_source is
+  'PATCH /contexts/{contextId}/sources/{fileId}: SourceItem. Judges: viewer in the context; the caller''s own selection. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND.';
+grant execute on function api.update_source to authenticated;
+
+create or replace function api.select_sources(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_id constant uuid := private.path_context(p, 'viewer', 'selectSources');
+  v_user constant uuid := private.user_id();
+  v_selected constant boolean := private.as_bool(b -> 'selected', 'selected');
+  v_ids constant jsonb := private.as_array(b -> 'fileIds', 'fileIds');
+  v_wanted uuid[];
+  v_total bigint;
+  v_left_out bigint;
+begin
+  if (v_selected is null) = (v_ids is null) then
+    perform private.refuse_field(case when v_ids is null then 'selected' else 'fileIds' end, 'Send either selected or fileIds.');
+  elsif jsonb_array_length(v_ids) > 100000 then
+    perform private.refuse_field('fileIds', 'A context has at most 100,000 files.');
+  end if;
+  v_wanted := array(select private.as_uuid(i) from jsonb_array_elements_text(v_ids) i);
+  -- One change of a selection at a time, so that two of them do not mix.
+  perform pg_advisory_xact_lock(hashtextextended('sources ' || v_id || v_user, 0));
+  delete from public.context_source_selection s
+  where s.user_id = v_user and s.project_id = v_id
+    and (v_selected or exists (select from public.context_files c where c.project_id = v_id and c.id = s.file_id
+      and (c.id = any (v_wanted) or c.upload_id = any (v_wanted))));
+  if not coalesce(v_selected, false) then
+    with wanted as materialized (select distinct w.id from unnest(v_wanted) w (id))
+    insert into public.context_source_selection (organization_id, project_id, user_id, file_id)
+    select c.organization_id, v_id, v_user, c.id from public.context_files c
+    where c.project_id = v_id and not c.is_hidden and (v_selected is not null
+      or c.id not in (select w.id from wanted w where w.id is not null)
+        and (c.upload_id is null or c.upload_id not in (select w.id from wanted w where w.id is not null)))
+    on conflict do nothing;
+  end if;
+  select count(*), count(s.file_id) into v_total, v_left_out
+  from public.context_files c left join public.context_source_selection s on s.user_id = v_user and s.file_id = c.id
+  where c.project_id = v_id and not c.is_hidden;
+  return jsonb_build_object('selectedCount', v_total - v_left_out, 'totalCount', v_total);
+end
+$$;
+comment on function api.select_sources is
+  'PUT /contexts/{contextId}/sources/selection: {selectedCount, totalCount}. Judges: viewer in the context; the caller''s own selection. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.select_sources to authenticated;
+
+create or replace function api.get_token_usage(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_window constant integer := 128000;
+  v_id constant uuid := private.path_context(p, 'viewer', 'viewFiles');
+  v_tokens bigint;
+begin
+  select round(coalesce(sum(c.bytes), 0) / 4.0) into v_tokens
+  from public.context_files c
+  where c.project_id = v_id and not c.is_hidden
+    and c.id not in (select s.file_id from public.context_source_selection s where s.user_id = private.user_id() and s.project_id = v_id);
+  return jsonb_build_object('currentTokens', v_tokens, 'maxTokens', c_window,
+    'percentage', least(round(v_tokens * 100.0 / c_window, 1), 100));
+end
+$$;
+comment on function api.get_token_usage is
+  'GET /contexts/{contextId}/token-usage: {currentTokens, maxTokens, percentage} of the caller''s selection. Judges: viewer in the context. Errors: 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.get_token_usage to authenticated;
+
+-- Called by the server after the answer, so that the read stays a read.
+create or replace function private.view_source(p_project_id uuid, p_file_id text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  f public.context_files;
+begin
+  if not private.has_project_role(p_project_id, 'viewer') then
+    return;
+  end if;
+  f := private.find_source(p_project_id, p_file_id);
+  perform private.record_activity(p_project_id, 'view', 'viewed ' || f.path, jsonb_build_object('path', f.path, 'fileId', f.id));
+end
+$$;
+comment on function private.view_source is
+  'Best effort, after the answer: a file was read, once a user, file and hour. Judges: viewer in the project, only the caller''s own entry. Errors: 404 FILE_NOT_FOUND.';
+grant execute on function private.view_source to authenticated;
+
+-- ---------------------------------------------------------------------------------------------------- the tree, under the context's path
+
+create or replace function private.as_project_path(p jsonb, p_minimum text) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return p || jsonb_build_object('projectId', private.path_context(p, p_minimum, case p_minimum when 'viewer' then 'viewFiles' else 'editFiles' end));
+end
+$$;
+comment on function private.as_project_path is 'The same request under /projects. Errors: 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function private.as_project_path to authenticated;
+
+create or replace function api.list_context_files(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return api.list_source_files(private.as_project_path(p, 'viewer'));
+end
+$$;
+comment on function api.list_context_files is 'GET /contexts/{contextId}/files: SourceFile[]. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
+
+create or replace function api.create_context_folder(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return api.create_folder(private.as_project_path(p, 'developer'));
+end
+$$;
+comment on function api.create_context_folder is
+  'POST /contexts/{contextId}/files/folders: SourceFile. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, 409 FILE_EXISTS.';
+
+create or replace function api.update_context_file(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return api.update_source_file(private.as_project_path(p, 'developer'));
+end
+$$;
+comment on function api.update_context_file is
+  'PATCH /contexts/{contextId}/files/{fileId}: SourceFile. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND, 409 FILE_EXISTS.';
+
+create or replace function api.delete_context_file(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return api.delete_source_file(private.as_project_path(p, 'developer'));
+end
+$$;
+comment on function api.delete_context_file is
+  'DELETE /contexts/{contextId}/files/{fileId}: 204. Errors: 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND.';
+grant execute on function api.list_context_files, api.create_context_folder, api.update_context_file, api.delete_context_file to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------- adding files
+
+create or replace function private.source_extensions() returns text[]
+language sql immutable parallel safe
+return array['ts', 'tsx', 'js', 'jsx', 'json', 'md', 'mdx', 'css', 'scss', 'sass', 'html', 'yml', 'yaml', 'py'];
+comment on function private.source_extensions is 'Extensions of the files that may be dropped on a context.';
+
+-- May the caller add files, and which? Asked before the first byte is stored.
+create or replace function api.admit_sources(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  perform private.path_context(p, 'developer', 'editFiles');
+  return to_jsonb(private.source_extensions());
+end
+$$;
+comment on function api.admit_sources is 'Part of POST /contexts/{contextId}/sources: extensions of accepted files. Errors: 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function private.source_extensions, api.admit_sources to authenticated;
+
+-- p: {contextId, stored: {files: [{name, path, type, size, checksum, storageKey, storageProvider}]}, rejected: [name]}, of files that the server
+-- has stored and of those that it refused before.
+create or replace function private.add_sources(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id constant uuid := private.path_context(p, 'developer', 'editFiles');
+  v_files constant jsonb := coalesce(private.as_array(p #> '{stored,files}', 'files'), '[]');
+  v_rejected text[] := array(select jsonb_array_elements_text(coalesce(private.as_array(p -> 'rejected', 'rejected'), '[]')));
+  v_refused jsonb;
+  v_wanted jsonb;
+  v_placed jsonb;
+  v_ids uuid[];
+  v_answer jsonb;
+  v_operation uuid;
+begin
+  if jsonb_array_length(v_files) + cardinality(v_rejected) = 0 then
+    perform private.refuse_field('files', 'The request carries no files.');
+  end if;
+  perform private.lock_tree(v_id);
+  with judged as (
+    select t.f, t.ord, t.f ->> 'path' as path,
+      lower(private.file_extension(regexp_replace(t.f ->> 'path', '^.*/', ''), false)) = any (private.source_extensions()) as accepted,
+      exists (select from public.context_files c where c.project_id = v_id and c.path collate "C" = t.f ->> 'path' and not c.is_hidden)
+        or exists (select from public.project_files s where s.project_id = v_id and s.path = t.f ->> 'path') as is_there
+    from jsonb_array_elements(v_files) with ordinality t (f, ord)
+  )
+  select coalesce(jsonb_agg(j.f order by j.ord) filter (where j.accepted and not j.is_there), '[]'),
+    coalesce(jsonb_agg(j.f -> 'storageKey' order by j.ord) filter (where not j.accepted or j.is_there), '[]'),
+    v_rejected || coalesce(array_agg(j.f ->> 'name' order by j.ord) filter (where not j.accepted), '{}')
+  into v_wanted, v_refused, v_rejected from judged j;
+  if jsonb_array_length(v_wanted) > 0 then
+    v_placed := private.place_files(v_id, v_wanted, 'upload');
+    v_refused := v_refused || (v_placed -> 'refused');
+    v_rejected := v_rejected || array(select e ->> 'name' from jsonb_array_elements(v_placed -> 'errors') e);
+  end if;
+  v_ids := array(select (f ->> 'id')::uuid from jsonb_array_elements(v_placed -> 'placed') f);
+  v_answer := jsonb_build_object('added', cardinality(v_ids), 'rejected', cardinality(v_rejected), 'rejectedFiles', to_jsonb(v_rejected),
+    'sources', (select coalesce(jsonb_agg(private.source_json(f.id, f.path, f.size, true, false) order by f.path collate "C"), '[]')
+      from public.project_files f where f.project_id = v_id and f.id = any (v_ids)), 'refused', v_refused);
+  if cardinality(v_ids) = 0 then
+    return v_answer;
+  end if;
+  v_operation := private.queue_operation(v_id, 'ingestion');
+  perform private.add_ingestion(v_id, jsonb_build_object('sourceType', 'file', 'sources', jsonb_build_object('fileIds', to_jsonb(v_ids)),
+    'operationId', v_operation, 'displayName', case cardinality(v_ids) when 1 then v_placed #>> '{placed,0,name}' else cardinality(v_ids) || ' files' end),
+    private.user_id());
+  return private.operation_answer(v_answer, v_operation);
+end
+$$;
+comment on function private.add_sources is
+  'Adds stored files to a context as one ingestion: {added, rejected, rejectedFiles, sources, refused}. Judges: developer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+grant execute on function private.add_sources to authenticated;
+
+create or replace function api.register_sources(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.refuse_strangers('Files are added through the API.');
+  return private.add_sources(p);
+end
+$$;
+comment on function api.register_sources is
+  'Part of POST /contexts/{contextId}/sources, with `stored` content; refused: its keys that no file has. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+grant execute on function api.register_sources to authenticated;
+
+-- The answer when the run has ended: the files are sources now.
+create or replace function api.added_sources(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  perform private.path_context(p, 'developer', 'editFiles');
+  perform private.finished_operation(p), set_config('response.status', '201', true);
+  return (p -> 'started') - array['operationId', 'status'];
+end
+$$;
+comment on function api.added_sources is
+  'The answer to POST /contexts/{contextId}/sources when the files are ingested: {added, rejected, rejectedFiles, sources}. Errors: 403, 404 CONTEXT_NOT_FOUND, those of the run.';
+grant execute on function api.added_sources to authenticated;
+
+-- How the current set and the stored files of a project keep to each other; functions.sql says why.
+
+-- A file that a run read from a stored one, or from an archive.
+create or replace function private.tg_context_files__adopt() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_upload record;
+  v_parts constant text[] := string_to_array(new.path, '/');
+begin
+  select f.id, f.path into v_upload
+  from public.project_files f
+  where f.project_id = new.project_id and f.storage_key is not null
+    and f.path = any (array(select array_to_string(v_parts[:n], '/') from generate_series(1, cardinality(v_parts)) n))
+  limit 1;
+  new.upload_id := v_upload.id;
+  if tg_op = 'INSERT' and v_upload.path = new.path
+    and not exists (select from public.context_files c where c.project_id = new.project_id and c.id = v_upload.id) then
+    new.id := v_upload.id;
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_context_files__adopt is 'Trigger: a file of the current set names the stored file that it comes from, and has its id.';
+create or replace trigger _200_adopt before insert on public.context_files
+  for each row when (new.origin in ('file', 'text')) execute function private.tg_context_files__adopt();
+-- The same path from another source, or after its file was deleted and stored again.
+create or replace trigger _200_adopt_change before update of number, origin, is_hidden on public.context_files
+  for each row when (new.origin in ('file', 'text') and ((old.number, old.origin) is distinct from (new.number, new.origin) or old.is_hidden and not new.is_hidden))
+  execute function private.tg_context_files__adopt();
+create or replace function private.tg_context_files__disown() returns trigger
+language plpgsql volatile
+as $$
+begin
+  new.upload_id := null;
+  return new;
+end
+$$;
+comment on function private.tg_context_files__disown is 'Trigger: a file that a repository has brought is no stored file.';
+create or replace trigger _200_disown before update of origin on public.context_files
+  for each row when (new.origin not in ('file', 'text') and new.upload_id is not null) execute function private.tg_context_files__disown();
+
+create or replace function private.tg_project_files__hide() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.context_files c set is_hidden = true, updated_at = now()
+  from removed r
+  where r.storage_key is not null and c.project_id = r.project_id and c.upload_id = r.id and not c.is_hidden;
+  return null;
+end
+$$;
+comment on function private.tg_project_files__hide is 'Trigger: a deleted file leaves the current set, with what was in it; versions keep it.';
+create or replace trigger _700_hide after delete on public.project_files referencing old table as removed
+  for each statement execute function private.tg_project_files__hide();
+
+create or replace function private.tg_project_repositories__hide() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.context_files c set is_hidden = true, updated_at = now()
+  where c.project_id = old.project_id and c.repository_id = old.id and not c.is_hidden;
+  return null;
+end
+$$;
+comment on function private.tg_project_repositories__hide is 'Trigger: a removed repository leaves the current set; versions keep its files.';
+create or replace trigger _700_hide after delete on public.project_repositories
+  for each row execute function private.tg_project_repositories__hide();
+
+-- What a person left out ends with their access.
+create or replace function private.tg_project_members__forget_selection() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.context_source_selection s using removed r where s.user_id = r.user_id and s.project_id = r.project_id;
+  return null;
+end
+$$;
+comment on function private.tg_project_members__forget_selection is 'Trigger: a removed member''s selection of sources goes along.';
+create or replace trigger _700_forget_selection after delete on public.project_members referencing old table as removed
+  for each statement execute function private.tg_project_members__forget_selection();
+
+create or replace function private.tg_memberships__forget_selection() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.context_source_selection s
+  where s.user_id = old.user_id and s.organization_id = old.organization_id
+    and not exists (select from public.project_members m where m.project_id = s.project_id and m.user_id = s.user_id);
+  return null;
+end
+$$;
+comment on function private.tg_memberships__forget_selection is 'Trigger: the selection of a person who left the organization goes along, except where they are a guest.';
+create or replace trigger _700_forget_selection after delete on public.memberships
+  for each row execute function private.tg_memberships__forget_selection();
+
+-- A stored file got another name or folder, and a run read it there. Its former path leaves the versions that follow, and its row of the
+-- current set moves along, so that it stays the same file (contract 60, section 5).
+create or replace function private.has_moved(p_run_id uuid, p_upload_id uuid, p_path text) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_path constant text := (select f.path from public.project_files f where f.id = p_upload_id);
+begin
+  return p_path <> v_path and not starts_with(p_path, v_path || '/')
+    and exists (select from private.run_manifests m where m.run_id = p_run_id and (m.path = v_path or starts_with(m.path, v_path || '/')));
+end
+$$;
+comment on function private.has_moved is
+  'Did a run read the stored file of this path, or what is in it, under another path? Judges: callable by definer functions of ours only.';
+
+create or replace function private.follow_moves(e public.context_ingestions) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update public.context_files c set path = a.path
+  from public.context_file_ops g
+  join public.context_files f on f.project_id = g.project_id and f.path = g.path
+  join public.project_files s on s.id = f.upload_id
+  join public.context_file_ops a on a.ingestion_id = g.ingestion_id and a.operation = 'added' and a.path = s.path
+  where g.ingestion_id = e.id and g.operation = 'removed' and g.origin in ('file', 'text') and c.project_id = f.project_id and c.id = f.id
+    and c.id = s.id;
+end
+$$;
+comment on function private.follow_moves is
+  'Before an entry is applied: files whose stored file moved get the path that the entry adds. Judges: callable by definer functions of ours only.';
+
+-- A selection is its person's own, as long as they read the context. Only functions write.
+grant select on public.context_source_selection to authenticated;
+create policy select_own on public.context_source_selection for select to authenticated
+  using (user_id = (select private.user_id()) and exists (select from public.project_settings s where s.project_id = context_source_selection.project_id));
+
+-- Search in a context (contract 60, section 12): people, activity, changelog and files that contain a text, whatever the case. The text is
+-- compared by strpos, so no sign of it is a pattern. Each list is read from newest to oldest, or by path, and not beyond a bound, so a search
+-- costs at most what a fixed number of rows costs. The functions ask for the caller's role once and not for each row, as policies would.
+
+create or replace function private.search_bound() returns integer
+language sql immutable parallel safe
+return 100000;
+comment on function private.search_bound is 'How many rows of each list a search reads, newest first.';
+
+create or replace function private.counted(p_count bigint, p_unit text) returns text
+language sql immutable parallel safe
+return p_count || ' ' || p_unit || case when p_count = 1 then '' else 's' end || ' ago';
+comment on function private.counted is 'A number of units ago.';
+
+-- How long ago, as people say it. The largest unit that fits.
+create or replace function private.relative_time(p_at timestamptz, p_now timestamptz default now()) returns text
+language sql stable parallel safe
+return (
+  select case
+    when s.seconds < 60 then 'just now'
+    when s.seconds < 3600 then private.counted(s.seconds / 60, 'minute')
+    when s.seconds < 86400 then private.counted(s.seconds / 3600, 'hour')
+    when s.seconds < 604800 then private.counted(s.seconds / 86400, 'day')
+    when s.seconds < 2592000 then private.counted(s.seconds / 604800, 'week')
+    when s.seconds < 31536000 then private.counted(s.seconds / 2592000, 'month')
+    else private.counted(s.seconds / 31536000, 'year') end
+  from (select greatest(floor(extract(epoch from p_now - p_at)), 0)::bigint as seconds) s
+);
+comment on function private.relative_time is 'just now, 5 minutes ago, 1 hour ago, 3 days ago.';
+
+create or replace function private.search_result(p_id uuid, p_type text, p_title text, p_subtitle text, p_metadata jsonb) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', p_id, 'type', p_type, 'title', p_title, 'subtitle', p_subtitle,
+  'tab', case when p_type in ('user', 'activity') then 'overview' else 'knowledgebase' end, 'metadata', jsonb_strip_nulls(p_metadata));
+comment on function private.search_result is 'SearchResult of the contract.';
+
+create or replace function private.search_people(p_project_id uuid, p_text text, p_limit integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_owner constant uuid := private.project_owner(p_project_id);
+begin
+  return (
+    select coalesce(jsonb_agg(private.search_result(t.id, 'user', t.name, t.email || ' - ' || initcap(t.role),
+      jsonb_build_object('email', t.email, 'role', t.role)) order by t.place, t.active_at desc, t.id), '[]')
+    from (
+      select m.id, n.name, m.email, private.shown_role(m.role, coalesce(m.user_id = v_owner, false)) as role,
+        coalesce(m.last_active_at, m.accepted_at, m.invited_at) as active_at,
+        case when strpos(lower(n.name), p_text) = 1 or strpos(lower(m.email), p_text) = 1 then 0 else 1 end as place
+      from public.project_members m, lateral (select private.project_member_name(m) as name) n
+      where m.project_id = p_project_id and (strpos(lower(n.name), p_text) > 0 or strpos(lower(m.email), p_text) > 0)
+      order by place, active_at desc, m.id limit p_limit
+    ) t
+  );
+end
+$$;
+comment on function private.search_people is 'Members whose name or address contains a text. Judges: callable by definer functions that have judged the caller.';
+
+create or replace function private.search_activity(p_project_id uuid, p_text text, p_limit integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_all constant boolean := private.reads_all_activity(p_project_id);
+  v_user constant uuid := private.user_id();
+  v_org constant uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+begin
+  return (
+    with entry as (
+      (select a.id, a.type, a.description, a.user_name, a.user_id, a.created_at from public.project_activity a
+        where v_all and a.organization_id = v_org and a.project_id = p_project_id
+        order by a.created_at desc, a.id desc limit private.search_bound())
+      union all
+      (select a.id, a.type, a.description, a.user_name, a.user_id, a.created_at from public.project_activity a
+        where not v_all and a.user_id = v_user and a.project_id = p_project_id
+        order by a.created_at desc limit private.search_bound())
+    ), fitting as (
+      select e.*, case when strpos(lower(e.description), p_text) = 1 or strpos(lower(coalesce(m.name, e.user_name)), p_text) = 1 then 0 else 1 end as place,
+        coalesce(m.name, e.user_name) as name
+      from entry e left join public.project_members m on m.project_id = p_project_id and m.user_id = e.user_id
+      where strpos(lower(e.description), p_text) > 0 or strpos(lower(coalesce(m.name, e.user_name)), p_text) > 0
+    )
+    select coalesce(jsonb_agg(private.search_result(f.id, 'activity', f.description, f.name || ' - ' || private.relative_time(f.created_at),
+      jsonb_build_object('activityType', f.type, 'user', f.name)) order by f.place, f.created_at desc, f.id), '[]')
+    from (select * from fitting order by place, created_at desc, id limit p_limit) f
+  );
+end
+$$;
+comment on function private.search_activity is
+  'Entries of the activity log that the caller reads and that contain a text. Judges: the log as private.reads_all_activity lets the caller read it; callable by definer functions that have judged the caller.';
+
+create or replace function private.search_changelog(p_project_id uuid, p_text text, p_limit integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+begin
+  return (
+    with entry as (
+      select c.id, c.type, c.number, c.description, c.created_at from public.context_changelog c
+      where c.organization_id = v_org and c.project_id = p_project_id
+      order by c.created_at desc, c.id limit private.search_bound()
+    ), titled as (
+      select e.*, i.display_name,
+        coalesce(e.description, 'Ingestion #' || e.number || coalesce(' - ' || i.display_name, '')) as title
+      from entry e left join public.context_ingestions i on i.project_id = p_project_id and i.number = e.number
+    ), fitting as (
+      select t.*, case when strpos(lower(t.description), p_text) = 1 or strpos(lower(t.display_name), p_text) = 1 then 0 else 1 end as place
+      from titled t where strpos(lower(t.description), p_text) > 0 or strpos(lower(t.display_name), p_text) > 0
+    )
+    select coalesce(jsonb_agg(private.search_result(f.id, 'changelog', f.title, coalesce('#' || f.number, f.type),
+      jsonb_build_object('entryType', f.type, 'number', f.number)) order by f.place, f.created_at desc, f.id), '[]')
+    from (select * from fitting order by place, created_at desc, id limit p_limit) f
+  );
+end
+$$;
+comment on function private.search_changelog is 'Entries of the changelog that contain a text. Judges: callable by definer functions that have judged the caller.';
+
+create or replace function private.search_files(p_project_id uuid, p_text text, p_limit integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    with fitting as (
+      select c.id, c.path, c.updated_at,
+        case when strpos(lower(c.path), p_text) = 1 then 0
+          when strpos(lower(c.path), '/' || p_text) > 0 and strpos(lower(regexp_replace(c.path, '^.*/', '')), p_text) = 1 then 0 else 1 end as place
+      from public.context_files c
+      where c.project_id = p_project_id and not c.is_hidden and strpos(lower(c.path), p_text) > 0
+    )
+    select coalesce(jsonb_agg(private.search_result(f.id, 'file', regexp_replace(f.path, '^.*/', ''), f.path, jsonb_build_object('path', f.path, 'fileId', f.id))
+      order by f.place, f.updated_at desc, f.path collate "C"), '[]')
+    from (select * from fitting order by place, updated_at desc, path collate "C" limit p_limit) f
+  );
+end
+$$;
+comment on function private.search_files is 'Files of the current set whose path contains a text. Judges: callable by definer functions that have judged the caller.';
+
+create or replace function api.search_context(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_types constant text[] := array['user', 'activity', 'changelog', 'file'];
+  v_id constant uuid := private.path_context(p);
+  v_text constant text := lower(private.trimmed(coalesce(p ->> 'q', '')));
+  v_limit constant integer := coalesce(private.as_int(p -> 'limit', 'limit'), 20);
+  v_types text[] := c_types;
+  v_result jsonb := '[]';
+begin
+  if p -> 'types' <> 'null' then
+    v_types := array(select private.trimmed(t) from jsonb_array_elements_text(case jsonb_typeof(p -> 'types') when 'array' then p -> 'types'
+      else jsonb_build_array(p -> 'types') end) l, unnest(string_to_array(l, ',')) t);
+  end if;
+  if char_length(v_text) > 200 then
+    perform private.refuse_field('q', 'q has at most 200 characters.');
+  elsif v_limit not between 1 and 100 then
+    perform private.refuse_field('limit', 'limit must be from 1 to 100.');
+  elsif not v_types <@ c_types then
+    perform private.refuse_field('types', 'Types are user, activity, changelog and file.');
+  elsif v_text = '' then
+    return '[]';
+  end if;
+  if 'user' = any (v_types) then
+    v_result := private.search_people(v_id, v_text, v_limit);
+  end if;
+  if 'activity' = any (v_types) then
+    v_result := v_result || private.search_activity(v_id, v_text, v_limit);
+  end if;
+  if 'changelog' = any (v_types) then
+    v_result := v_result || private.search_changelog(v_id, v_text, v_limit);
+  end if;
+  -- Auditors see no files.
+  if 'file' = any (v_types) and private.has_project_role(v_id, 'viewer') then
+    v_result := v_result || private.search_files(v_id, v_text, v_limit);
+  end if;
+  return v_result;
+end
+$$;
+comment on function api.search_context is
+  'GET /contexts/{contextId}/search: SearchResult[]. Judges: any role in the context; activity and files as the role reads them. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.search_context to authenticated;
+
+-- Full-text search over the chunks of a context's index. The words of chunks and of queries are made by one tokenizer, which is not in SQL
+-- (worker/ingestion/terms.go: identifiers and their parts, pairs of letters of scripts without blanks). So a query comes here as a tsquery.
+
+-- Its words, as they stand in the index.
+create or replace function private.query_words(p_query tsquery) returns text[]
+language sql immutable parallel safe
+return array(select distinct replace(replace(m[1], '''''', ''''), '\\', '\') from regexp_matches(p_query::text, '''((?:[^'']|'''')+)''', 'g') m);
+comment on function private.query_words is 'The words of a query.';
+
+-- Lines of a text that contain words: those with most different words, at most p_limit, in their order. Each has the places of its words, in
+-- characters from 0.
+create or replace function private.marked_lines(p_content text, p_first_line integer, p_words text[], p_limit integer) returns jsonb
+language sql stable parallel safe
+return (
+  select coalesce(jsonb_agg(jsonb_build_object('number', b.number, 'text', b.text, 'matches', b.matches) order by b.number), '[]')
+  from (
+    select p_first_line + l.n::integer - 1 as number, left(l.text, 300) as text, w.matches
+    from regexp_split_to_table(p_content, E'\r?\n') with ordinality l (text, n),
+      lateral (
+        select jsonb_agg(jsonb_build_object('start', f.at - 1, 'end', f.at - 1 + char_length(f.word)) order by f.at, f.word) as matches,
+          count(*) as words
+        from (select u.word, strpos(lower(left(l.text, 300)), u.word) as at from unnest(p_words) u (word)) f
+        where f.at > 0
+      ) w
+    where w.words > 0
+    order by w.words desc, l.n limit p_limit
+  ) b
+);
+comment on function private.marked_lines is 'Lines of a chunk that contain words of a query, with their places.';
+
+-- A common word is in each of a hundred thousand chunks, and ranking reads the words of each. So the rank is among a bounded number of fits;
+-- a query with a rare word has fewer than that.
+create or replace function private.search_chunks(p_project_id uuid, p_query tsquery, p_limit integer default 20) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_ranked constant integer := 5000;
+  v_words constant text[] := private.query_words(p_query);
+  v_run uuid;
+  v_org uuid;
+begin
+  if not private.has_project_role(p_project_id, 'viewer') then
+    return '[]';
+  end if;
+  select i.run_id, i.organization_id into v_run, v_org from public.project_indexes i where i.project_id = p_project_id;
+  return (
+    with fit as materialized (
+      select t.chunk_id, t.terms from public.chunk_terms t where t.run_id = v_run and t.terms @@ p_query limit c_ranked
+    ), best as (
+      -- Long chunks contain more words; the logarithm of the length takes that back.
+      select f.chunk_id, pg_catalog.ts_rank('{0.1, 0.2, 0.6, 1.0}', f.terms, p_query, 1) as score from fit f
+      order by score desc, f.chunk_id limit least(greatest(p_limit, 1), 100) * 2
+    ), shown as (
+      select b.score, c.id, c.start_line, c.end_line, c.content, c.type, r.path, r.language, f.id as file_id
+      from best b
+      join public.chunks c on c.organization_id = v_org and c.run_id = v_run and c.id = b.chunk_id
+      join public.run_files r on r.organization_id = v_org and r.run_id = v_run and r.id = c.file_id
+      left join public.context_files f on f.project_id = p_project_id and f.path collate "C" = r.path
+      where f.is_hidden is not true
+      order by b.score desc, r.path collate "C", c.start_line, c.id limit least(greatest(p_limit, 1), 100)
+    )
+    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', s.id, 'fileId', s.file_id, 'path', s.path, 'language', s.language,
+        'type', s.type, 'startLine', s.start_line, 'endLine', s.end_line, 'score', round(s.score::numeric, 4),
+        'lines', private.marked_lines(s.content, s.start_line, v_words, 5)))
+      order by s.score desc, s.path collate "C", s.start_line, s.id), '[]')
+    from shown s
+  );
+end
+$$;
+comment on function private.search_chunks is
+  'Chunks of a context that fit a query, best first, with lines that contain its words. Judges: viewer in the context; others get an empty list.';
+grant execute on function private.query_words, private.marked_lines, private.search_chunks to authenticated;
+
+create or replace function api.search_chunks(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id constant uuid := private.path_context(p, 'viewer', 'viewFiles');
+  v_limit constant integer := coalesce(private.as_int(p -> 'limit', 'limit'), 20);
+  v_query tsquery;
+begin
+  if v_limit not between 1 and 100 then
+    perform private.refuse_field('limit', 'limit must be from 1 to 100.');
+  elsif char_length(coalesce(p ->> 'query', '')) > 20000 then
+    perform private.refuse_field('query', 'The query is too long.');
+  end if;
+  begin
+    v_query := coalesce(p ->> 'query', '')::tsquery;
+  exception when syntax_error or program_limit_exceeded then
+    perform private.refuse_field('query', 'The query must be a tsquery.');
+  end;
+  return case when numnode(v_query) = 0 then '[]' else private.search_chunks(v_id, v_query, v_limit) end;
+end
+$$;
+comment on function api.search_chunks is
+  'Part of GET /contexts/{contextId}/chunks/search: ChunkResult[] for a tsquery made by the server. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.search_chunks to authenticated;
+
+-- Files to download (contract 60, section 13). A file is written from pages, so no process holds the whole of it. The first call judges the
+-- request and says name and type of the file; each further call gives the next part of it, and judges its caller again.
+
+create or replace function private.slug(p_name text) returns text
+language sql immutable parallel safe
+return lower(regexp_replace(p_name, '[^a-zA-Z0-9]', '-', 'g') collate "C");
+comment on function private.slug is 'A name for file names: signs outside a-z, A-Z, 0-9 are -, in lower case.';
+
+create or replace function private.assert_export_format(p_format text) returns void
+language plpgsql stable
+as $$
+begin
+  if p_format not in ('csv', 'json') then
+    perform private.refuse_field('format', 'The format must be csv or json.');
+  end if;
+end
+$$;
+comment on function private.assert_export_format is 'Errors: 400 VALIDATION_ERROR about field format.';
+
+create or replace function private.export_file(p_name text, p_format text, p_begun jsonb) returns jsonb
+language sql stable parallel safe
+return p_begun || jsonb_build_object('format', p_format, 'fileName', p_name || '.' || p_format, 'contentType',
+  case p_format when 'csv' then 'text/csv; charset=utf-8' when 'zip' then 'application/zip' when 'txt' then 'application/octet-stream'
+    else 'application/json' end);
+comment on function private.export_file is 'The answer of a call that begins a file.';
+
+-- Where the entries of a page stand in a JSON file: {"<name>": [...], "exportedAt": ..., "totalCount": n}. Here the number is
+-- counted along, so it is that of the entries in the file.
+create or replace function private.export_part(
+  p_format text, p_name text, p_header text, p_lines text, p_entries integer, p_counted bigint, p_is_last boolean, p_after jsonb
+) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object(
+  'content', case p_format
+    when 'csv' then case when p_counted = 0 then p_header else '' end || coalesce(p_lines, '')
+    else case when p_counted = 0 then '{"' || p_name || '":[' else '' end || case when p_counted > 0 and p_entries > 0 then ',' else '' end
+      || coalesce(p_lines, '') || case when p_is_last then '],"exportedAt":"' || private.iso(now()) || '","totalCount":' || p_counted + p_entries || '}'
+        else '' end end,
+  'after', case when not p_is_last then p_after || jsonb_build_object('counted', p_counted + p_entries) end));
+comment on function private.export_part is 'One part of an export, and where the next one begins unless it is the last.';
+
+grant execute on function private.slug, private.assert_export_format, private.export_file, private.export_part to authenticated;
+
+-- The activity log and the changelog of a context as files. Entries that are written during a download are not in it.
+
+create or replace function api.export_context_activity(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id constant uuid := private.path_context(p);
+  v_format constant text := coalesce(p ->> 'format', 'json');
+  v_type constant text := coalesce(p ->> 'type', 'all');
+  v_since constant timestamptz := private.activity_since(p ->> 'range', 'all');
+  -- Refuses an unknown type.
+  v_where constant text := private.activity_conditions(v_id, v_type, v_since);
+begin
+  perform private.assert_export_format(v_format);
+  return private.export_file('activity-log-' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD'), v_format,
+    jsonb_build_object('contextId', v_id, 'type', v_type, 'since', v_since, 'until', now()));
+end
+$$;
+comment on function api.export_context_activity is
+  'GET /contexts/{contextId}/activity/export: judges it and says how it is read (private.activity_export_page). Errors: 400, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.export_context_activity to authenticated;
+
+-- p: the answer of api.export_context_activity, and after. Row-level security checks each entry.
+create or replace function private.activity_export_page(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+-- Conditions are constants of ours and name input by parameters, which a checker cannot see:
+-- @plpgsql_check_options: security_warnings = off
+declare
+  c_page constant integer := 1000;
+  v_id constant uuid := private.path_context(p);
+  v_format constant text := coalesce(p ->> 'format', 'json');
+  v_type constant text := coalesce(p ->> 'type', 'all');
+  v_since constant timestamptz := private.as_instant(p ->> 'since');
+  v_until constant timestamptz := coalesce(private.as_instant(p ->> 'until'), now());
+  v_after constant jsonb := nullif(p -> 'after', 'null');
+  v_where constant text := private.activity_conditions(v_id, v_type, v_since);
+  v_org uuid;
+  v_owner uuid;
+  v_entries public.project_activity[];
+  v_count integer;
+  v_lines text;
+begin
+  perform private.assert_export_format(v_format);
+  select x.organization_id, x.user_id into v_org, v_owner from public.projects x where x.id = v_id;
+  execute 'select array_agg(x.a) from (select a from public.project_activity a where ' || v_where || ' and a.created_at <= $6'
+    || case when v_after is null then '' else ' and (a.created_at, a.id) < ($7, $8)' end || ' order by a.created_at desc, a.id desc limit $9) x'
+  into v_entries
+  using v_org, v_id, v_type, v_since, private.user_id(), v_until, private.as_instant(v_after ->> 'at'), private.as_uuid(v_after ->> 'id'), c_page;
+  v_count := coalesce(cardinality(v_entries), 0);
+  select string_agg(case v_format when 'csv' then private.csv_bare_line(e.id::text, e.type, coalesce(m.name, e.user_name), coalesce(m.email, e.user_email),
+      e.description, private.iso(e.created_at)) else private.activity_json(e, m, v_owner)::text end,
+    case v_format when 'csv' then '' else ',' end order by e.created_at desc, e.id desc)
+  into v_lines
+  from unnest(v_entries) e left join public.project_members m on m.project_id = v_id and m.user_id = e.user_id;
+  return private.export_part(v_format, 'events', E'id,type,user,email,description,timestamp\n', v_lines, v_count,
+    coalesce(private.as_bigint(v_after -> 'counted', 'after'), 0), v_count < c_page,
+    case when v_count > 0 then jsonb_build_object('at', v_entries[v_count].created_at, 'id', v_entries[v_count].id) end);
+end
+$$;
+comment on function private.activity_export_page is 'The next entries of an exported activity log. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+grant execute on function private.activity_export_page to authenticated;
+
+-- ---------------------------------------------------------------------------------------------------------------------- the changelog
+
+create or replace function private.judge_changelog_filter(p jsonb) returns void
+language plpgsql stable
+as $$
+begin
+  if coalesce(p ->> 'type', 'all') not in ('all', 'ingestion', 'enrichment', 'config', 'access') then
+    perform private.refuse_field('type', 'The type must be one of all, ingestion, enrichment, config, access.');
+  elsif coalesce(p ->> 'time', '30d') not in ('7d', '30d', '90d', 'all') then
+    perform private.refuse_field('time', 'The time must be one of 7d, 30d, 90d, all.');
+  end if;
+end
+$$;
+comment on function private.judge_changelog_filter is 'Errors: 400 VALIDATION_ERROR about type or time.';
+grant execute on function private.judge_changelog_filter to authenticated;
+
+create or replace function api.export_context_changelog(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id constant uuid := private.path_context(p);
+  v_format constant text := coalesce(p ->> 'format', 'json');
+begin
+  perform private.assert_export_format(v_format), private.judge_changelog_filter(p);
+  return private.export_file('changelog-' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD'), v_format,
+    jsonb_build_object('contextId', v_id, 'type', coalesce(p ->> 'type', 'all'), 'until', now(),
+      'since', private.changelog_since(coalesce(p ->> 'time', 'all'))));
+end
+$$;
+comment on function api.export_context_changelog is
+  'GET /contexts/{contextId}/changelog/export: judges it and says how it is read (private.changelog_export_page). Errors: 400, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.export_context_changelog to authenticated;
+
+-- p: the answer of api.export_context_changelog, and after. Counts are those of the entries; lists of paths are cut as the changelog cuts them,
+-- and an auditor gets none.
+create or replace function private.changelog_export_page(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_page constant integer := 200;
+  v_id constant uuid := private.path_context(p);
+  v_lists constant integer := case when private.has_project_role(v_id, 'viewer') then 500 else 0 end;
+  v_format constant text := coalesce(p ->> 'format', 'json');
+  v_type constant text := coalesce(p ->> 'type', 'all');
+  v_since constant timestamptz := private.as_instant(p ->> 'since');
+  v_until constant timestamptz := coalesce(private.as_instant(p ->> 'until'), now());
+  v_after constant jsonb := nullif(p -> 'after', 'null');
+  v_at constant timestamptz := private.as_instant(v_after ->> 'at');
+  v_after_id constant uuid := private.as_uuid(v_after ->> 'id');
+  v_entries public.context_changelog[];
+  v_count integer;
+  v_lines text;
+begin
+  perform private.assert_export_format(v_format), private.judge_changelog_filter(p);
+  -- The changelog's order: time descending, then id.
+  v_entries := array(
+    select l from public.context_changelog l
+    where l.project_id = v_id and (v_type = 'all' or l.type = v_type) and (v_since is null or l.created_at >= private.shown(v_since))
+      and l.created_at <= v_until and (v_at is null or l.created_at < v_at or l.created_at = v_at and l.id > v_after_id)
+    order by l.created_at desc, l.id limit c_page);
+  v_count := cardinality(v_entries);
+  select string_agg(case v_format when 'csv' then private.csv_bare_line(e.id::text, e.type, e.number::text, private.iso(e.created_at), e.user_name,
+      coalesce(e.files_added, 0)::text, coalesce(e.files_removed, 0)::text, coalesce(e.files_modified, 0)::text, e.description)
+    else private.changelog_json(e, v_lists)::text end, case v_format when 'csv' then '' else ',' end order by e.created_at desc, e.id)
+  into v_lines from unnest(v_entries) e;
+  return private.export_part(v_format, 'entries', E'id,type,number,timestamp,author,filesAdded,filesRemoved,filesModified,description\n', v_lines, v_count,
+    coalesce(private.as_bigint(v_after -> 'counted', 'after'), 0), v_count < c_page,
+    case when v_count > 0 then jsonb_build_object('at', v_entries[v_count].created_at, 'id', v_entries[v_count].id) end);
+end
+$$;
+comment on function private.changelog_export_page is
+  'The next entries of an exported changelog. Judges: any role in the context; an auditor gets no path. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+grant execute on function private.changelog_export_page to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------------------- info
+
+create or replace function api.export_context(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_id constant uuid := private.path_context(p, 'viewer', 'exportContext');
+  v_project public.projects;
+  v_item jsonb;
+begin
+  select * into v_project from public.projects x where x.id = v_id;
+  v_item := private.context_item(v_project, 'inspector');
+  perform private.set_headers(jsonb_build_object('Content-Disposition', format('attachment; filename="%s-info.json"', private.slug(v_project.name))));
+  return jsonb_build_object('context', v_item, 'exportedAt', private.iso(now()), 'version', '1.0', 'summary', v_item - array['id', 'status']
+    || jsonb_build_object('compressionRatio', private.context_metrics(v_id) -> 'ratio'));
+end
+$$;
+comment on function api.export_context is
+  'GET /contexts/{contextId}/export: {context, summary, exportedAt, version}. Judges: viewer in the context. Errors: 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.export_context to authenticated;
+
+-- The files of a version as they were ingested (contract 60, section 13): the fold of the operations up to it, by path. Content comes in parts
+-- of at most a megabyte, many small files or a piece of a large one, so a download takes the same memory however large the context is.
+
+create or replace function private.version_of_path(p_project_id uuid, p_version jsonb) returns integer
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_current constant integer := private.current_version(p_project_id);
+  v_version constant integer := private.as_int(p_version, 'version');
+begin
+  if v_version < 0 then
+    perform private.refuse_field('version', 'version must be at least 0.');
+  elsif v_version > v_current then
+    perform private.refuse_version(v_version, v_current);
+  end if;
+  return coalesce(v_version, v_current);
+end
+$$;
+comment on function private.version_of_path is
+  'A version of a context, the current one by default. Errors: 400, 404 VERSION_NOT_FOUND. Judges: callable by definer functions that have judged the caller.';
+
+-- Inlined into the queries of definer functions, so that a page reads no more than its own files.
+create or replace function private.version_files(p_project_id uuid, p_version integer, p_after text)
+returns table (path text, hash bytea, number integer)
+language sql stable parallel safe rows 1000
+as $$
+  select s.path, s.hash, s.number
+  from (
+    select distinct on (o.path collate "C") o.path, o.operation, o.hash, o.number from public.context_file_ops o
+    where o.project_id = p_project_id and o.path collate "C" > p_after and o.number <= p_version
+    order by o.path collate "C", o.number desc
+  ) s
+  where s.operation <> 'removed'
+$$;
+comment on function private.version_files is 'The files of a version behind a path.';
+grant execute on function private.version_files to authenticated;
+
+create or replace function api.download_originals(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_most constant bigint := 500000000;
+  v_id constant uuid := private.path_context(p, 'viewer', 'downloadOriginals');
+  v_format constant text := coalesce(p ->> 'format', 'zip');
+  v_version constant integer := private.version_of_path(v_id, p -> 'version');
+  v_name constant text := (select x.name from public.projects x where x.id = v_id);
+  v_files bigint;
+  v_bytes bigint;
+begin
+  if v_format not in ('zip', 'txt') then
+    perform private.refuse_field('format', 'The format must be zip or txt.');
+  end if;
+  select count(*), coalesce(sum(octet_length(b.content)), 0) into v_files, v_bytes
+  from private.version_files(v_id, v_version, '') f
+  join public.content_blobs b on b.project_id = v_id and b.hash = f.hash
+  where v_format = 'zip' or not b.is_binary;
+  if v_files = 0 then
+    perform private.refuse(404, 'CONTEXT_EMPTY', 'There are no files to download.');
+  elsif v_bytes > c_most then
+    perform private.refuse(413, 'PAYLOAD_TOO_LARGE', 'The files have more than 500 MB together. Download single files, or exclude some.', null,
+      jsonb_build_object('bytes', v_bytes, 'maxBytes', c_most));
+  end if;
+  return private.export_file(private.slug(v_name) || '-original', v_format, jsonb_build_object('contextId', v_id, 'version', v_version));
+end
+$$;
+comment on function api.download_originals is
+  'GET /contexts/{contextId}/original: judges it and says how it is read (private.originals_page). Judges: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, CONTEXT_EMPTY, VERSION_NOT_FOUND, 413 PAYLOAD_TOO_LARGE.';
+grant execute on function api.download_originals to authenticated;
+
+-- p: the answer of api.download_originals, and after: {path, offset}, the end of the last part; offset is absent when the file of the path is
+-- complete. parts: [{path?, at?, content}]; one without a path continues the last file.
+create or replace function private.originals_page(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_page constant integer := 1000000;
+  c_files constant integer := 1000;
+  v_id constant uuid := private.path_context(p, 'viewer', 'downloadOriginals');
+  v_version constant integer := private.version_of_path(v_id, p -> 'version');
+  v_after constant jsonb := nullif(p -> 'after', 'null');
+  v_path constant text := coalesce(v_after ->> 'path', '');
+  v_offset constant integer := private.as_int(v_after -> 'offset', 'after');
+  v_left integer := c_page;
+  v_last text := v_path;
+  v_seen integer := 0;
+  v_is_full boolean := false;
+  v_parts jsonb[] := '{}';
+  v_bytes bytea;
+  v_size integer;
+  v record;
+begin
+  if v_offset is not null then
+    -- The rest of a large file first.
+    select substring(b.content from v_offset + 1 for c_page), octet_length(b.content) into v_bytes, v_size
+    from (
+      select o.hash from public.context_file_ops o
+      where o.project_id = v_id and o.path collate "C" = v_path and o.number <= v_version order by o.number desc limit 1
+    ) h join public.content_blobs b on b.project_id = v_id and b.hash = h.hash;
+    if v_bytes is null then
+      perform private.refuse(404, 'FILE_NOT_FOUND', format('"%s" was deleted during the download.', v_path));
+    end if;
+    v_parts := v_parts || jsonb_build_object('content', encode(v_bytes, 'base64'));
+    if v_size > v_offset + c_page then
+      return jsonb_build_object('parts', to_jsonb(v_parts), 'after', jsonb_build_object('path', v_path, 'offset', v_offset + c_page));
+    end if;
+    v_left := c_page - octet_length(v_bytes);
+  end if;
+  for v in
+    select f.path, octet_length(b.content) as size, f.hash, b.is_binary, i.created_at
+    from private.version_files(v_id, v_version, v_path) f
+    left join public.content_blobs b on b.project_id = v_id and b.hash = f.hash
+    left join public.context_ingestions i on i.project_id = v_id and i.number = f.number
+    order by f.path collate "C" limit c_files
+  loop
+    v_is_full := v.size > v_left and cardinality(v_parts) > 0;
+    exit when v_is_full;
+    v_seen := v_seen + 1;
+    v_last := v.path;
+    if v.size is null then
+      perform private.refuse(404, 'FILE_NOT_FOUND', format('"%s" was deleted during the download.', v.path));
+    elsif not v.is_binary or p ->> 'format' = 'zip' then
+      v_parts := v_parts || jsonb_build_object('path', v.path, 'at', extract(epoch from v.created_at)::bigint, 'content',
+        encode((select substring(b.content for c_page) from public.content_blobs b where b.project_id = v_id and b.hash = v.hash), 'base64'));
+      if v.size > c_page then
+        return jsonb_build_object('parts', to_jsonb(v_parts), 'after', jsonb_build_object('path', v.path, 'offset', c_page));
+      end if;
+      v_left := v_left - v.size;
+    end if;
+  end loop;
+  return jsonb_strip_nulls(jsonb_build_object('parts', to_jsonb(v_parts),
+    'after', case when v_is_full or v_seen = c_files then jsonb_build_object('path', v_last) end));
+end
+$$;
+comment on function private.originals_page is
+  'The next part of a download of originals. Judges: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND.';
+grant execute on function private.originals_page to authenticated;
+
+-- One file of the current set, or as a version has it under its path.
+create or replace function api.read_context_file(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_page constant integer := 1000000;
+  v_id constant uuid := private.path_context(p, 'viewer', 'viewFiles');
+  f constant public.context_files := private.find_source(v_id, p ->> 'fileId');
+  v_offset constant integer := coalesce(private.as_int(p -> 'offset', 'offset'), 0);
+  v_hash bytea := f.hash;
+  v_text text;
+  b record;
+begin
+  if v_offset < 0 then
+    perform private.refuse_field('offset', 'offset must be at least 0.');
+  elsif coalesce(p -> 'version', 'null') <> 'null' then
+    select o.hash into v_hash from public.context_file_ops o
+    where o.project_id = v_id and o.path collate "C" = f.path and o.number <= private.version_of_path(v_id, p -> 'version')
+    order by o.number desc limit 1;
+  end if;
+  -- Compressed text is made of the current version only; what has none is served as it is.
+  if coalesce(private.as_bool(p -> 'compressed', 'compressed'), false) and v_hash = f.hash then
+    v_text := private.compressed_text(v_id, f.id);
+    if v_text is not null then
+      return jsonb_build_object('path', f.path, 'binary', false, 'size', octet_length(v_text),
+        'content', encode(substring(convert_to(v_text, 'UTF8') from v_offset + 1 for c_page), 'base64'));
+    end if;
+  end if;
+  select c.is_binary, octet_length(c.content) as size, substring(c.content from v_offset + 1 for c_page) as content into b
+  from public.content_blobs c where c.project_id = v_id and c.hash = v_hash;
+  if not found then
+    perform private.refuse(404, 'FILE_NOT_FOUND', 'This version of the context does not have the file.');
+  end if;
+  return jsonb_build_object('path', f.path, 'binary', b.is_binary, 'content', encode(b.content, 'base64'), 'size', b.size);
+end
+$$;
+comment on function api.read_context_file is
+  'GET /contexts/{contextId}/files/{fileId}/content: a part of the text. Judges: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND, VERSION_NOT_FOUND.';
+grant execute on function api.read_context_file to authenticated;
 
 -- Habits (contract 20, section 7): a skill on a schedule. A habit belongs to a person; the organization in which it was made pays for its
 -- runs. This file holds how habits are shown, found, switched on, and run.
@@ -22406,6 +30036,29 @@ $$;
 comment on function private.changed_files is
   'What differs between the files of two runs, by path. Judges: callable by triggers of ours only.';
 
+-- An index that a run changes in place has no predecessor to compare with. The operations of the run's ingestion say what it changed.
+create or replace function private.ingested_files(p_project_id uuid, p_run_id uuid, p_limit integer) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('event', c.event, 'path', c.path, 'size', c.bytes) order by c.path, c.event), '[]')
+    from (
+      select o.path, case o.operation when 'added' then 'create' when 'removed' then 'delete' else 'modify' end as event,
+        -- Of a file that is gone, the content that it had.
+        (select octet_length(b.content) from public.content_blobs b where b.project_id = p_project_id and b.hash = coalesce(o.hash,
+          (select w.hash from public.context_file_ops w where w.project_id = p_project_id and w.path = o.path collate "C"
+            and w.number < o.number and w.hash is not null order by w.number desc limit 1))) as bytes
+      from public.context_file_ops o
+      where o.project_id = p_project_id
+        and o.ingestion_id = (select i.id from public.context_ingestions i where i.project_id = p_project_id and i.run_id = p_run_id)
+      order by o.path, 2
+      limit p_limit) c
+  );
+end
+$$;
+comment on function private.ingested_files is 'What a run added, changed and removed, by path. Judges: callable by triggers of ours only.';
+
 create or replace function private.tg_project_indexes__match() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -22413,25 +30066,31 @@ declare
   -- Only the exchange of a whole tree changes more files than this, and no reflex is meant for that; the first by path are looked at.
   c_changes constant integer := 10000;
   v_owner uuid := (select p.user_id from public.projects p where p.id = new.project_id);
+  v_run constant uuid := coalesce(new.last_run_id, new.run_id);
   v_changes jsonb;
   v_void text;
 begin
-  if not exists (select from public.reflexes r where r.user_id = v_owner and r.trigger_type = 'file_change' and r.is_active)
-    -- An external worker keeps no files here; that does not mean that all of them were deleted.
-    or not exists (select from public.run_files f where f.organization_id = new.organization_id and f.run_id = new.run_id) then
+  if not exists (select from public.reflexes r where r.user_id = v_owner and r.trigger_type = 'file_change' and r.is_active) then
     return null;
+  elsif old.run_id = new.run_id then
+    v_changes := private.ingested_files(new.project_id, v_run, c_changes);
+  -- An external worker keeps no files here; that does not mean that all of them were deleted.
+  elsif not exists (select from public.run_files f where f.organization_id = new.organization_id and f.run_id = new.run_id) then
+    return null;
+  else
+    v_changes := private.changed_files(new.organization_id, old.run_id, new.run_id, c_changes);
   end if;
-  v_changes := private.changed_files(new.organization_id, old.run_id, new.run_id, c_changes);
   if v_changes <> '[]' then
-    v_void := private.enqueue('reflexes.match', jsonb_build_object('userId', v_owner, 'projectId', new.project_id, 'runId', new.run_id,
-      'timestamp', private.iso(now()), 'changes', v_changes), now(), 'reflexes.match:' || new.run_id);
+    v_void := private.enqueue('reflexes.match', jsonb_build_object('userId', v_owner, 'projectId', new.project_id, 'runId', v_run,
+      'timestamp', private.iso(now()), 'changes', v_changes), now(), 'reflexes.match:' || v_run);
   end if;
   return null;
 end
 $$;
 comment on function private.tg_project_indexes__match is 'Trigger: what a new index changes is given to the owner''s file_change reflexes.';
-create or replace trigger _900_match after update of run_id on public.project_indexes
-  for each row when (old.run_id is not null and new.run_id is not null and old.run_id <> new.run_id)
+create or replace trigger _900_match after update of run_id, last_run_id on public.project_indexes
+  for each row when (old.run_id is not null and new.run_id is not null
+    and (old.run_id <> new.run_id or old.last_run_id is distinct from new.last_run_id))
   execute function private.tg_project_indexes__match();
 
 -- p_firings: [{reflexIds, payload}]. All in one transaction and once a batch: a repeated job finds that its reflexes have fired.
@@ -23574,6 +31233,357 @@ comment on function api.end_directory_sync is 'DELETE /projects/{projectId}/dire
 grant execute on function api.list_connections, api.begin_connection, api.finish_connection, api.disconnect_provider, api.prepare_check,
   api.list_recent_repositories, api.get_directory_sync, api.begin_directory_sync, api.end_directory_sync to authenticated;
 
+-- A push to a repository starts a run of that repository (contract 10, section 9.6). Pushes during a run are remembered in the hook's row, and
+-- the end of the run starts one run for all of them. A function that changes a hook's row to start a run holds the project's row, as the end of a run
+-- does: otherwise a push could be remembered just after the end of the run has looked for pushes.
+
+create or replace function private.hook_address(h private.push_hooks) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return nullif(private.api_url(), '') || '/api/v1/webhooks/git/' || h.provider || '/' || h.repository_id;
+end
+$$;
+comment on function private.hook_address is 'Where the provider sends pushes, or null where the installation does not know its address. Judges: callable by functions of ours only.';
+
+create or replace function private.add_hooks(p_project_id uuid, p_repository_id uuid default null) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.push_hooks (repository_id, organization_id, project_id, provider, repository_url, repository_name, user_id)
+  select r.id, r.organization_id, r.project_id, r.provider, r.repository_url, r.repository_name, private.user_id()
+  from public.project_repositories r join public.project_settings s on s.project_id = r.project_id
+  where r.project_id = p_project_id and (p_repository_id is null or r.id = p_repository_id)
+    and coalesce((s.processing_options ->> 'realTimeIncremental')::boolean, false)
+  on conflict (repository_id) do nothing;
+end
+$$;
+comment on function private.add_hooks is 'Watches the repositories of a project whose settings say so, by the caller''s connection. Judges: callable by triggers of ours only.';
+
+create or replace function private.tg_project_settings__watch() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform from public.projects p where p.id = new.project_id for no key update;
+  if (new.processing_options ->> 'realTimeIncremental')::boolean then
+    perform private.add_hooks(new.project_id);
+  else
+    delete from private.push_hooks where project_id = new.project_id;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_project_settings__watch is 'Trigger: the setting realTimeIncremental begins and ends the watching of repositories.';
+create or replace trigger _500_watch after update on public.project_settings
+  for each row when ((old.processing_options -> 'realTimeIncremental') is distinct from (new.processing_options -> 'realTimeIncremental'))
+  execute function private.tg_project_settings__watch();
+
+create or replace function private.tg_project_repositories__watch() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.add_hooks(new.project_id, new.id);
+  return null;
+end
+$$;
+comment on function private.tg_project_repositories__watch is 'Trigger: a new repository is watched where the settings say so.';
+create or replace trigger _500_watch after insert on public.project_repositories
+  for each row execute function private.tg_project_repositories__watch();
+
+create or replace function private.tg_project_repositories__unwatch() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if exists (select from private.push_hooks h where h.repository_id = old.id) then
+    perform from public.projects p where p.id = old.project_id for no key update;
+  end if;
+  return old;
+end
+$$;
+comment on function private.tg_project_repositories__unwatch is 'Trigger: the project is locked before the hook that goes with a repository, as a push does it.';
+create or replace trigger _500_unwatch before delete on public.project_repositories
+  for each row execute function private.tg_project_repositories__unwatch();
+
+create or replace function private.tg_push_hooks__work() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if tg_op = 'DELETE' then
+    if old.sealed_secret is not null and private.hook_address(old) is not null then
+      perform private.enqueue('pushes.remove', jsonb_build_object('userId', old.user_id, 'provider', old.provider, 'url', old.repository_url,
+        'path', old.repository_name, 'address', private.hook_address(old)), now(), 'pushes.remove:' || old.repository_id, 'pushes');
+    end if;
+  else
+    perform private.enqueue('pushes.install', jsonb_build_object('repositoryId', new.repository_id), now(), 'pushes.install:' || new.repository_id,
+      'pushes');
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_push_hooks__work is 'Trigger: a job installs the hook of a watched repository, and removes that of one that is not watched any more.';
+create or replace trigger _500_install after insert on private.push_hooks for each row execute function private.tg_push_hooks__work();
+create or replace trigger _500_install_again after update on private.push_hooks
+  for each row when (old.state <> 'pending' and new.state = 'pending') execute function private.tg_push_hooks__work();
+create or replace trigger _500_remove after delete on private.push_hooks for each row execute function private.tg_push_hooks__work();
+create or replace trigger _100_touch before update on private.push_hooks
+  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+
+create or replace function private.tg_git_connections__install() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.push_hooks h set state = 'pending', poll_at = null, failures = 0
+  where h.user_id = new.user_id and h.provider = new.provider and h.state = 'polling';
+  return null;
+end
+$$;
+comment on function private.tg_git_connections__install is 'Trigger: with a new connection hooks may be installed that could not be before.';
+create or replace trigger _500_install after insert or update of token_id on private.git_connections
+  for each row execute function private.tg_git_connections__install();
+
+create or replace function private.tg_git_connections__leave_hooks() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.push_hooks h
+  set state = 'polling', sealed_secret = null, left_token_id = old.token_id, poll_at = now() + random() * interval '15 minutes', failures = 0
+  where h.user_id = old.user_id and h.provider = old.provider and h.state = 'installed';
+  return null;
+end
+$$;
+comment on function private.tg_git_connections__leave_hooks is 'Trigger: the hooks of a connection that ends are left to the job that gives its token back.';
+-- Before the trigger that queues that job.
+create or replace trigger _400_leave_hooks after delete on private.git_connections
+  for each row execute function private.tg_git_connections__leave_hooks();
+
+create or replace function private.take_left_hooks(p_token_id uuid) returns table (path text, address text)
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return query
+    with taken as (
+      update private.push_hooks h set left_token_id = null where h.left_token_id = p_token_id returning h.*
+    )
+    select t.repository_name, private.hook_address(h) from taken t join private.push_hooks h on h.repository_id = t.repository_id
+    where private.hook_address(h) is not null;
+end
+$$;
+comment on function private.take_left_hooks is 'The hooks made with a token that is about to be given back, once. Judges: callable by the worker only.';
+grant execute on function private.take_left_hooks to kijko_worker;
+
+-- --------------------------------------------------------------------------------------------------------------------- from push to run
+
+create or replace function private.start_pushes(p_project_id uuid) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project public.projects;
+  v_repositories uuid[];
+  v_user uuid;
+  e public.context_ingestions;
+begin
+  select * into v_project from public.projects where id = p_project_id for no key update;
+  if not found or not exists (select from private.push_hooks h where h.project_id = p_project_id and h.wanted_at is not null)
+    or exists (select from public.ingestion_runs r where r.project_id = p_project_id and r.outcome = 'open') then
+    return null;
+  end if;
+  with started as (
+    update private.push_hooks h set wanted_at = null where h.project_id = p_project_id and h.wanted_at is not null
+    returning h.repository_id, h.user_id, h.created_at
+  )
+  select array_agg(s.repository_id order by s.created_at, s.repository_id), (array_agg(s.user_id order by s.created_at, s.repository_id))[1]
+  into v_repositories, v_user from started s;
+  -- A draft was never ingested, or its run was canceled: the next start brings everything.
+  if v_project.status = 'draft' then
+    return null;
+  end if;
+  begin
+    e := private.add_ingestion(p_project_id, jsonb_build_object('sourceType', 'repo', 'sources', jsonb_build_object('repositoryIds', to_jsonb(v_repositories))), v_user);
+  exception when sqlstate 'PT429' then
+    -- Over quota no run starts; the repository catches up with its next push or start.
+    return null;
+  end;
+  return e.number;
+end
+$$;
+comment on function private.start_pushes is
+  'Starts one run for all remembered pushes of a project, unless a run is open; gives the number of its entry. Judges: callable by functions and triggers of ours only.';
+
+create or replace function private.tg_ingestion_runs__start_pushes() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if new.outcome = 'completed' then
+    -- What the run has fetched is not behind its repository any more, unless a push came meanwhile.
+    update public.project_repositories r set known_commit_hash = null
+    where r.project_id = new.project_id and r.known_commit_hash is not null and new.checkpoint -> 'repositories' ? r.id::text
+      and not exists (select from private.push_hooks h where h.repository_id = r.id and h.wanted_at is not null);
+  end if;
+  perform private.start_pushes(new.project_id);
+  return null;
+end
+$$;
+comment on function private.tg_ingestion_runs__start_pushes is 'Trigger: the end of a run starts one for the pushes that came meanwhile.';
+-- After the entries that wait have had their turn.
+create or replace trigger _650_start_pushes after update on public.ingestion_runs
+  for each row when (old.outcome = 'open' and new.outcome <> 'open') execute function private.tg_ingestion_runs__start_pushes();
+
+create or replace function private.want_push(p_repository_id uuid, p_commit text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_project uuid := (select h.project_id from private.push_hooks h where h.repository_id = p_repository_id);
+begin
+  perform from public.projects p where p.id = v_project for no key update;
+  update private.push_hooks h set wanted_at = coalesce(h.wanted_at, now()) where h.repository_id = p_repository_id;
+  -- Until a run has fetched it, also one over quota, the context is behind its repository.
+  update public.project_repositories r set known_commit_hash = p_commit where r.id = p_repository_id and p_commit ~ '^[0-9a-f]{1,64}$';
+  perform private.start_pushes(v_project);
+end
+$$;
+comment on function private.want_push is 'Remembers a push, and starts a run unless one is open. Judges: callable by functions of ours only.';
+
+create or replace function private.push_secret(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select jsonb_build_object('sealed', h.sealed_secret) from private.push_hooks h
+    where h.repository_id = private.as_uuid(p ->> 'repositoryId') and h.provider = p ->> 'provider' and h.sealed_secret is not null);
+end
+$$;
+comment on function private.push_secret is 'The sealed secret of a repository''s hook, or null. Judges: callable by the server only, which verifies the signature.';
+
+-- {repositoryId, delivery?, pushes: [{branch, commit?}]}; without a commit the branch was deleted.
+create or replace function private.receive_push(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid := private.as_uuid(p ->> 'repositoryId');
+  v_delivery text := left(p ->> 'delivery', 64);
+  v_commit text;
+  h private.push_hooks;
+  r public.project_repositories;
+begin
+  select * into r from public.project_repositories where id = v_id;
+  if found then
+    perform from public.projects q where q.id = r.project_id for no key update;
+    select * into h from private.push_hooks k where k.repository_id = v_id for no key update;
+    select * into r from public.project_repositories where id = v_id;
+  end if;
+  if h.repository_id is null or v_delivery = any (h.deliveries) then
+    return null;
+  end if;
+  if v_delivery is not null then
+    update private.push_hooks k set deliveries = (v_delivery || k.deliveries)[:100] where k.repository_id = v_id;
+  end if;
+  select e ->> 'commit' into v_commit from jsonb_array_elements(private.as_array(p -> 'pushes', 'pushes')) e
+  where e ->> 'branch' = r.branch and e ->> 'commit' is not null
+    -- The commit may be in the index already, unless a run is about to change the index.
+    and (e ->> 'commit' is distinct from r.last_commit_hash or r.status <> 'connected')
+  limit 1;
+  if found then
+    perform private.want_push(v_id, v_commit);
+  end if;
+  return null;
+end
+$$;
+comment on function private.receive_push is 'A delivery whose signature is right: a push to the branch of the repository queues a run, the same delivery again nothing. Judges: callable by the server only, which verifies the signature.';
+grant execute on function private.push_secret, private.receive_push to kijko_server;
+
+-- -------------------------------------------------------------------------------------------------------------------------- the worker
+
+create or replace function private.hook_to_install(p_repository_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select jsonb_build_object('userId', h.user_id, 'provider', h.provider, 'url', h.repository_url, 'path', h.repository_name, 'address', private.hook_address(h))
+    from private.push_hooks h where h.repository_id = p_repository_id and h.state = 'pending');
+end
+$$;
+comment on function private.hook_to_install is 'What the installation of a pending hook needs: {userId, provider, url, path, address}; null where none is pending. Judges: callable by the worker only.';
+
+create or replace function private.keep_push_secret(p_repository_id uuid, p_sealed text) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.push_hooks set sealed_secret = p_sealed where repository_id = p_repository_id and state = 'pending';
+  return found;
+end
+$$;
+comment on function private.keep_push_secret is
+  'Stores the secret before the provider gets it: a hook never has one that is unknown here. False where none is pending. Judges: callable by the worker only.';
+
+create or replace function private.settle_hook(p_repository_id uuid, p_installed boolean) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  -- The first look is due at a time of its own, so that many repositories of one minute do not come together for ever.
+  update private.push_hooks h
+  set state = case when p_installed then 'installed' else 'polling' end, sealed_secret = case when p_installed then h.sealed_secret end,
+    poll_at = case when not p_installed then now() + random() * interval '15 minutes' end, failures = 0
+  where h.repository_id = p_repository_id and h.state = 'pending';
+  return found;
+end
+$$;
+comment on function private.settle_hook is
+  'The hook is installed, or the head of the branch is polled in its place; false where none is pending any more. Judges: callable by the worker only.';
+
+create or replace function private.head_to_poll(p_repository_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select jsonb_build_object('userId', h.user_id, 'provider', h.provider, 'url', h.repository_url, 'branch', r.branch)
+    from private.push_hooks h join public.project_repositories r on r.id = h.repository_id
+    where h.repository_id = p_repository_id and h.state = 'polling');
+end
+$$;
+comment on function private.head_to_poll is 'What the look at a branch needs: {userId, provider, url, branch}; null where it is not polled any more. Judges: callable by the worker only.';
+
+-- p_commit null: the look failed, and the next one comes later each time.
+create or replace function private.keep_head(p_repository_id uuid, p_commit text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  h private.push_hooks;
+  v_known text;
+begin
+  if p_commit is null then
+    update private.push_hooks k
+    set failures = k.failures + 1, poll_at = now() + interval '15 minutes' * power(2, least(k.failures, 6)) * (0.9 + 0.2 * random())
+    where k.repository_id = p_repository_id and k.state = 'polling';
+    return;
+  end if;
+  perform from public.projects p where p.id = (select k.project_id from private.push_hooks k where k.repository_id = p_repository_id) for no key update;
+  select coalesce(k.last_head, r.last_commit_hash) into v_known from private.push_hooks k join public.project_repositories r on r.id = k.repository_id
+  where k.repository_id = p_repository_id;
+  update private.push_hooks k set last_head = p_commit, failures = 0 where k.repository_id = p_repository_id and k.state = 'polling' returning * into h;
+  if found and p_commit is distinct from v_known then
+    perform private.want_push(p_repository_id, p_commit);
+  end if;
+end
+$$;
+comment on function private.keep_head is 'The head of a polled branch; one that has moved counts as a push. Judges: callable by the worker only.';
+
+create or replace function private.queue_polls(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  -- Moved on before the job runs: a job that is lost costs one look.
+  with due as (
+    update private.push_hooks h set poll_at = p_at + interval '15 minutes'
+    where h.repository_id in (select d.repository_id from private.push_hooks d where d.poll_at <= p_at order by d.poll_at limit 500 for no key update skip locked)
+    returning h.repository_id
+  )
+  select count(private.enqueue('pushes.poll', jsonb_build_object('repositoryId', d.repository_id), p_at, 'pushes.poll:' || d.repository_id, 'pushes'))::integer
+  into v_count from due d;
+  return v_count;
+end
+$$;
+comment on function private.queue_polls is 'Has the heads of due branches looked at, at most 500 a minute; gives how many. Judges: callable by schedules only.';
+grant execute on function private.hook_to_install, private.keep_push_secret, private.settle_hook, private.head_to_poll, private.keep_head to kijko_worker;
+
 -- The connections of an organization (contract 40, section 8): shapes, rules, logs and numbers.
 
 create or replace function private.integration_app_json(a public.integration_apps) returns jsonb
@@ -24166,6 +32176,13 @@ return char_length(p_url) <= 2048 and p_url ~ ('^(' || p_schemes || ')://[^/?#@\
 comment on function private.is_web_address is 'Is it an address of one of the schemes ("http|https"), without credentials, of at most 2048 characters?';
 grant execute on function private.is_web_address to authenticated;
 
+-- Addresses that our servers do not contact when they are saved: browsers load the icon, and a later caller would resolve the name again.
+create or replace function private.is_outside_address(p_url text) returns boolean
+language sql immutable parallel safe
+return coalesce(private.is_web_address(p_url, 'https') and private.is_public_address(p_url), false);
+comment on function private.is_outside_address is 'Is it an https address of a public host, without credentials, of at most 2048 characters?';
+grant execute on function private.is_outside_address to authenticated;
+
 create or replace function private.connector_config(p_old jsonb, p_value jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -24201,8 +32218,8 @@ begin
     perform private.refuse_field('config.customHeaders', 'There are at most 20 headers.');
   elsif exists (select from jsonb_each(c -> 'customHeaders') h where h.value <> '"••••"' or char_length(h.key) not between 1 and 100) then
     perform private.refuse_field('config.customHeaders', 'Values of headers are sealed by the server; set them through the API.');
-  elsif coalesce(c -> 'webhookUrl', 'null') <> 'null' and not coalesce(private.is_web_address(c ->> 'webhookUrl', 'https'), false) then
-    perform private.refuse_field('config.webhookUrl', 'The webhook has an https address of at most 2048 characters.');
+  elsif coalesce(c -> 'webhookUrl', 'null') <> 'null' and not private.is_outside_address(c ->> 'webhookUrl') then
+    perform private.refuse_field('config.webhookUrl', 'The webhook has an https address of a public host, of at most 2048 characters.');
   end if;
   return nullif(v, '{}');
 end
@@ -24230,8 +32247,8 @@ begin
   end if;
   if b ? 'iconUrl' and b ->> 'iconUrl' is distinct from c.icon_url then
     c.icon_url := nullif(b ->> 'iconUrl', '');
-    if c.icon_url is not null and not private.is_web_address(c.icon_url, 'https') then
-      perform private.refuse_field('iconUrl', 'The icon has an https address of at most 2048 characters.');
+    if c.icon_url is not null and not private.is_outside_address(c.icon_url) then
+      perform private.refuse_field('iconUrl', 'The icon has an https address of a public host, of at most 2048 characters.');
     end if;
   end if;
   if b ? 'remoteMcpServerUrl' or c.id is null then
@@ -25239,21 +33256,30 @@ create or replace trigger _900_tell after insert or update or delete on public.c
 create or replace trigger _900_tell after insert or update or delete on public.webhooks
   for each row execute function private.tg__tell_integration('webhook');
 
--- Before the row is deleted, because its tokens are deleted with it.
-create or replace function private.tg_integrations__revoke() returns trigger
+create or replace function private.revoke_integration(p_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_id uuid;
 begin
   insert into private.integration_revocations (organization_id, provider, sealed)
-  select old.organization_id, old.provider, s.sealed
-  from private.integration_secrets s join public.integration_apps a on a.id = old.provider
-  where s.integration_id = old.id and a.auth = 'oauth'
+  select i.organization_id, i.provider, s.sealed
+  from public.integrations i join private.integration_secrets s on s.integration_id = i.id join public.integration_apps a on a.id = i.provider
+  where i.id = p_id and a.auth = 'oauth'
   returning id into v_id;
   if found then
     perform private.enqueue('integrations.run', jsonb_build_object('revocationId', v_id), p_queue => 'integrations');
   end if;
+end
+$$;
+comment on function private.revoke_integration is 'Has a provider told that its tokens are void. Judges: callable by definer functions and triggers of ours only.';
+
+-- Before the row is deleted, because its tokens are deleted with it.
+create or replace function private.tg_integrations__revoke() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.revoke_integration(old.id);
   return old;
 end
 $$;
@@ -25515,7 +33541,7 @@ begin
   end if;
   perform private.issue_account_link(u.id, 'verify_email', v_email);
   perform private.tell_security(u.id, 'Your e-mail address is about to change',
-    format('Somebody who is signed in to your account wants to use %s from now on. It changes when that address is confirmed. If it was not you, change your password now.', v_email),
+    format('A person who is signed in to your account wants to use %s from now on. It changes when that address is confirmed. If it was not you, change your password now.', v_email),
     true, 'email_change:' || pg_current_xact_id());
   perform private.audit('user.profile_updated', 'Another e-mail address was asked for.', null,
     jsonb_build_array(jsonb_build_object('field', 'pendingEmail', 'oldValue', null, 'newValue', v_email)));
@@ -25615,6 +33641,8 @@ as $$
 declare
   v_user constant uuid := private.enter_caller(p);
 begin
+  -- The account before its password, as a claim and a reset do.
+  perform from public.users u where u.id = v_user for no key update;
   update private.credentials c
   set password_hash = p ->> 'new_hash', meets_policy = (p ->> 'meets_policy')::boolean, changed_at = greatest(now(), c.changed_at + interval '1 microsecond')
   where c.user_id = v_user and c.password_hash = p ->> 'checked_hash';

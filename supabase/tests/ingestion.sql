@@ -80,7 +80,8 @@ select is(private.sweep_runs(), 1, 'an expired lease gets a job');
 select is(private.sweep_runs(), 0, 'one');
 select is(private.claim_run(pg_temp.rid(), '00000000-0000-4000-8000-00000000000c', 15) ->> 'restarts', '1', 'and the run goes on elsewhere');
 select lives_ok($$ select private.store_files(pg_temp.rid(), '00000000-0000-4000-8000-00000000000c', array['00000000-0000-4000-8000-0000000000f1']::uuid[], array[0], array['manual'],
-  array[null]::uuid[], array['manual-content.md'], array['markdown'], array['documentation'], array[20], array[4], array[4], array[decode(repeat('ab', 32), 'hex')], array['{}']::jsonb[]) $$, 'it stores a file');
+  array[null]::uuid[], array['manual-content.md'], array['markdown'], array['documentation'], array[20], array[4], array[4], array[decode(repeat('ab', 32), 'hex')], array['{}']::jsonb[],
+  array['{"removed": [0, 0, 0, 0], "lost": 0, "kept": 1}']::jsonb[], array['\xaa'::bytea]) $$, 'it stores a file');
 select lives_ok($$ select private.store_chunks(pg_temp.rid(), '00000000-0000-4000-8000-00000000000c', array['00000000-0000-4000-8000-0000000000c1']::uuid[], array['00000000-0000-4000-8000-0000000000f1']::uuid[],
   array[0], array[1], array[1], array['documentation'], array[4], array['ten letters at least'], array['\xab'::bytea], array[null]::uuid[], array[null]::uuid[], array['{}']::jsonb[]) $$, 'and a chunk');
 select throws_ok($$ select private.survey_tables(pg_temp.rid(), '00000000-0000-4000-8000-00000000000b') $$, 'PT409', 'This ingestion has ended or is in other hands.', 'who holds no lease surveys nothing');
@@ -89,6 +90,9 @@ select cmp_ok((select min(reltuples) from pg_class where oid in ('public.run_fil
 select tests.act_as('anna');
 select is_empty($$ select from public.chunks $$, 'which nobody sees before the end');
 select tests.reset();
+select private.store_blobs(pg_temp.rid(), '00000000-0000-4000-8000-00000000000c', array[decode(repeat('ab', 32), 'hex')], array['ten letters at least'::bytea], array[false], array[4], array[1]);
+select private.store_manifest(pg_temp.rid(), '00000000-0000-4000-8000-00000000000c', true, array['manual-content.md'], array[decode(repeat('ab', 32), 'hex')], array['manual'],
+  array[null]::uuid[], array['markdown'], array[false], array[20], array[4]);
 select is(private.finish_run(pg_temp.rid(), '00000000-0000-4000-8000-00000000000c', '{"metrics": {"filesProcessed": 9}}'), true, 'the run ends');
 select is((select (status, total_files, optimized_tokens)::text from public.projects where id = pg_temp.pid()), '(active,9,4)', 'the project has its numbers; tokens counted from what is stored');
 select throws_ok($$ update public.ingestion_runs set message = 'late' where id = pg_temp.rid() $$, 'PT409', 'This ingestion has ended; a late write changes nothing.', 'an ended run is final');

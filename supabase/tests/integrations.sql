@@ -162,5 +162,11 @@ select is(pg_temp.refused(q), '403 FORBIDDEN', 'and write nothing that the serve
 select is(api.disconnect_integration('{"provider": "mixpanel"}'), null, 'but disconnect');
 reset session authorization;
 
+-- Addresses that are stored and not contacted.
+select is(private.is_outside_address(v.url), v.ok, format('address %s', left(v.url, 60)))
+from (values ('https://icons.example.nl/i.png', true), ('https://93.184.216.34/', true), ('http://icons.example.nl/', false), ('https://localhost/', false),
+  ('https://10.1.2.3/', false), ('https://169.254.169.254/latest', false), ('https://[::1]/', false), ('https://0x7f000001/', false), ('https://icons', false),
+  ('https://a:b@icons.example.nl/', false), ('https://icons.example.nl/' || repeat('x', 2100), false), (null, false)) v (url, ok);
+
 select * from finish();
 rollback;

@@ -86,33 +86,65 @@ with f as (
   insert into public.chunks (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash)
   select organization_id, run_id, gen_random_uuid(), id, 0, 1, 2, 'module_boundaries', 5, 'package main', sha256('x') from f returning *
 ), t as (
-  insert into public.chunk_terms select organization_id, run_id, id, to_tsvector('simple', content) from c
-), n as (
-  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name)
-  select organization_id, run_id, gen_random_uuid(), id, k, k, 'main.go#' || k from f, unnest(array['file', 'function']) k returning *
+  insert into public.chunk_terms select organization_id, run_id, id, to_tsvector('simple', content) from c returning *
 )
-insert into public.graph_links (organization_id, run_id, from_id, to_id, kind)
-select a.organization_id, a.run_id, a.id, b.id, 'contains' from n a, n b where a.kind = 'file' and b.kind = 'function';
+select from t;
 select private.write_completion(pg_temp.id('runId'), '{}');
 select private.start_run(pg_temp.id('projectId'), true);
 -- contexts.seed.sql
 -- A version with one file, its changelog entry and an operation that waits.
-insert into private.context_counters (project_id, organization_id, last_number, current_number) values (pg_temp.id('projectId'), pg_temp.org(), 1, 1);
+insert into private.context_counters as c (project_id, organization_id, last_number, current_number) values (pg_temp.id('projectId'), pg_temp.org(), 7, 7)
+on conflict (project_id) do update set last_number = 7, current_number = 7;
 with i as (
   insert into public.context_ingestions (organization_id, project_id, number, status, source_type, files_added, tokens)
-  values (pg_temp.org(), pg_temp.id('projectId'), 1, 'ready', 'repo', 1, 5) returning *
+  values (pg_temp.org(), pg_temp.id('projectId'), 7, 'ready', 'repo', 1, 5) returning *
 ), b as (
   insert into public.content_blobs (organization_id, project_id, hash, content, tokens, lines)
   select organization_id, project_id, sha256('x'), 'x', 5, 1 from i returning *
 ), o as (
   insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, hash, origin)
-  select i.organization_id, i.project_id, i.id, 1, 'main.go', 'added', b.hash, 'file' from i, b returning *
+  select i.organization_id, i.project_id, i.id, 7, 'main.go', 'added', b.hash, 'file' from i, b returning *
 )
 insert into public.context_files (organization_id, project_id, path, number, hash, origin, language, bytes, tokens)
 select organization_id, project_id, path, number, hash, origin, 'go', 1, 5 from o;
 insert into public.context_changelog (organization_id, project_id, type, number, user_name, user_email, files_added, files_removed, files_modified)
-values (pg_temp.org(), pg_temp.id('projectId'), 'ingestion', 1, 'System', 'system@kijko.ai', 1, 0, 0);
-insert into public.context_operations (organization_id, project_id, kind) values (pg_temp.org(), pg_temp.id('projectId'), 'compression');
+values (pg_temp.org(), pg_temp.id('projectId'), 'ingestion', 7, 'System', 'system@kijko.ai', 1, 0, 0);
+with o as (
+  insert into public.context_operations (organization_id, project_id, kind) values (pg_temp.org(), pg_temp.id('projectId'), 'compression') returning id
+) select pg_temp.keep('operationId', id) from o;
+-- graph.seed.sql
+-- A graph of a file with two functions of which one calls the other, and a mirror of it. The id of main is the one that x-probe names.
+insert into public.kg_generations (organization_id, project_id, number, nodes, links, clusters, parsed_files, text_files)
+values (pg_temp.org(), pg_temp.id('projectId'), 1, 3, 1, 1, 1, 1);
+insert into public.kg_files (organization_id, project_id, part, path, digest, cluster) values (pg_temp.org(), pg_temp.id('projectId'), 0, 'main.go', '', 1);
+with n as (
+  insert into public.kg_nodes (organization_id, project_id, id, part, type, name, path, reference_count)
+  select pg_temp.org(), pg_temp.id('projectId'), case t.name when 'main' then '00000000-0000-4000-8000-000000000001' else gen_random_uuid() end, 0, t.type, t.name, 'main.go', t.count
+  from (values ('file', 'main.go', 0), ('function', 'main', 0), ('function', 'run', 1)) t (type, name, count) returning *
+), e as (
+  insert into public.kg_edges (organization_id, project_id, source_id, target_id, type)
+  select a.organization_id, a.project_id, a.id, b.id, case a.type when 'file' then 'contains' else 'calls' end
+  from n a, n b where a.type = 'file' and b.type = 'function' or a.name = 'main' and b.name = 'run'
+)
+select pg_temp.keep('nodeId', id) from n where name = 'run';
+insert into private.kg_mirrors (project_id, backend, organization_id, generation) values (pg_temp.id('projectId'), 'falkordb', pg_temp.org(), 1);
+-- compression.seed.sql
+-- Changed settings of compression.
+insert into public.context_settings (organization_id, project_id, kind, settings)
+values (pg_temp.org(), pg_temp.id('projectId'), 'compression',
+  '{"method": "standard", "preserveStructure": true, "preserveTypes": true, "preserveExports": true, "preserveDocs": true, "optimizationLevel": "low"}');
+-- A compressed text of the file that contexts.seed.sql makes.
+insert into public.compressed_files (organization_id, project_id, hash, language, settings_key, content, tokens)
+values (pg_temp.org(), pg_temp.id('projectId'), sha256('x'), 'go', 'standard/1', pg_temp.secret(), 3);
+-- worktrees.seed.sql
+-- The name of the branch is an id, because paths name it.
+with w as (
+  insert into public.worktrees (organization_id, project_id, name, path)
+  values (pg_temp.org(), pg_temp.id('projectId'), pg_temp.secret(), '/' || pg_temp.secret()) returning id
+), b as (
+  insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current, is_manual)
+  select pg_temp.org(), pg_temp.id('projectId'), w.id, gen_random_uuid()::text, true, true, true from w returning worktree_id, name::uuid as name
+) select pg_temp.keep('worktreeId', worktree_id), pg_temp.keep('branch', name) from b;
 -- skills.seed.sql
 select pg_temp.keep('skillId', (api.create_playbook_skill(jsonb_build_object('body', jsonb_build_object('name', 'Skill of ' || pg_temp.tenant(),
   'description', pg_temp.secret(), 'content', 'A prompt: ' || pg_temp.secret()))) ->> 'id')::uuid);
@@ -128,6 +160,32 @@ with s as (
   insert into public.audit_schedules (organization_id, user_id, format, filters, schedule, next_run_at)
   values (pg_temp.org(), pg_temp.person(), 'csv', '{}', 'daily', now() + interval '1 day') returning id
 ) select pg_temp.keep('scheduleId', id) from s;
+-- enrichments.seed.sql
+-- An index of symbols and embeddings of the context's file, and a run that is over.
+insert into public.enrichment_states (organization_id, project_id, kind, is_active, last_run_at, result)
+select pg_temp.org(), pg_temp.id('projectId'), k, true, now(), '{"model": "kijko-hash-256", "dimensions": 2, "embedder": "seed"}'
+from unnest(private.enrichment_kinds()) k
+on conflict (project_id, kind) do update set is_active = excluded.is_active, is_wanted = false, last_run_at = excluded.last_run_at, result = excluded.result;
+update public.enrichment_runs set status = 'cancelled' where project_id = pg_temp.id('projectId') and status = 'queued';
+insert into public.enrichment_runs (organization_id, project_id, kind, status, message)
+values (pg_temp.org(), pg_temp.id('projectId'), 'languageServer', 'queued', pg_temp.secret());
+update public.enrichment_runs set status = 'completed' where project_id = pg_temp.id('projectId') and status = 'queued';
+insert into public.symbol_contents (organization_id, project_id, hash, language, is_parsed, symbols)
+values (pg_temp.org(), pg_temp.id('projectId'), sha256('x'), 'go', true, 1);
+insert into public.symbols (organization_id, project_id, hash, language, position, kind, name, qualified_name, start_line, end_line, exported)
+values (pg_temp.org(), pg_temp.id('projectId'), sha256('x'), 'go', 0, 'function', pg_temp.secret(), pg_temp.secret(), 1, 1, false);
+insert into public.symbol_files (organization_id, project_id, file_id, hash, language)
+select f.organization_id, f.project_id, f.id, f.hash, 'go' from public.context_files f where f.project_id = pg_temp.id('projectId');
+insert into public.file_embeddings (organization_id, project_id, file_id, embedder, chunk_no, hash, start_byte, end_byte, start_line, end_line, tokens,
+  model, dimensions, embedding)
+select f.organization_id, f.project_id, f.id, 'seed', 0, f.hash, 0, 1, 1, 1, 1, 'kijko-hash-256', 2, '{1,0}'
+from public.context_files f where f.project_id = pg_temp.id('projectId');
+-- summary.seed.sql
+-- A summary of the context's version.
+insert into public.context_summaries (organization_id, project_id, version, description, key_components, model)
+values (pg_temp.org(), pg_temp.id('projectId'), 1, pg_temp.secret(), array[pg_temp.secret()], 'kijko-extractive');
+insert into private.summary_jobs (organization_id, project_id, version, is_requested, operation_id, status, finished_at)
+values (pg_temp.org(), pg_temp.id('projectId'), 1, false, gen_random_uuid(), 'completed', now());
 -- notifications.seed.sql
 select pg_temp.keep('notificationId', private.notify(pg_temp.person(), 'system_update', pg_temp.secret(), p_org_id => pg_temp.org(),
   p_project_id => pg_temp.id('projectId')));
@@ -136,6 +194,9 @@ select pg_temp.keep('notificationId', private.notify(pg_temp.person(), 'system_u
 select pg_temp.keep('memberId', (api.add_project_member(jsonb_build_object('projectId', pg_temp.id('projectId'),
   'body', jsonb_build_object('email', lower(pg_temp.tenant()) || '.invites@example.org', 'role', 'viewer'))) ->> 'id')::uuid);
 select pg_temp.keep('projectUserId', pg_temp.id('memberId')), pg_temp.keep('userId', pg_temp.id('memberId')), pg_temp.keep('contextId', pg_temp.id('projectId'));
+-- sources.seed.sql
+insert into public.context_source_selection (organization_id, project_id, user_id, file_id)
+select f.organization_id, f.project_id, pg_temp.person(), f.id from public.context_files f where f.project_id = pg_temp.id('projectId');
 -- habits.seed.sql
 with h as (
   insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
@@ -147,6 +208,10 @@ with r as (
   values (pg_temp.person(), pg_temp.org(), pg_temp.id('skillId'), 'webhook', '{}') returning id
 ) select pg_temp.keep('reflexId', id) from r;
 select private.start_execution(pg_temp.id('skillId'), pg_temp.person(), pg_temp.org(), 'reflex', pg_temp.id('reflexId'), '{}');
+-- pushes.seed.sql
+insert into private.push_hooks (repository_id, organization_id, project_id, provider, repository_url, repository_name, user_id, sealed_secret)
+select r.id, r.organization_id, r.project_id, r.provider, r.repository_url, r.repository_name, pg_temp.person(), 'v1.' || pg_temp.secret()
+from public.project_repositories r where r.id = pg_temp.id('repoId');
 -- integrations.seed.sql
 select pg_temp.keep('integrationId', i.id) from public.integrations i where i.organization_id = pg_temp.org() and i.provider = 'kijko-file-storage';
 with c as (
@@ -228,33 +293,65 @@ with f as (
   insert into public.chunks (organization_id, run_id, id, file_id, position, start_line, end_line, type, tokens, content, hash)
   select organization_id, run_id, gen_random_uuid(), id, 0, 1, 2, 'module_boundaries', 5, 'package main', sha256('x') from f returning *
 ), t as (
-  insert into public.chunk_terms select organization_id, run_id, id, to_tsvector('simple', content) from c
-), n as (
-  insert into public.graph_nodes (organization_id, run_id, id, file_id, kind, name, qualified_name)
-  select organization_id, run_id, gen_random_uuid(), id, k, k, 'main.go#' || k from f, unnest(array['file', 'function']) k returning *
+  insert into public.chunk_terms select organization_id, run_id, id, to_tsvector('simple', content) from c returning *
 )
-insert into public.graph_links (organization_id, run_id, from_id, to_id, kind)
-select a.organization_id, a.run_id, a.id, b.id, 'contains' from n a, n b where a.kind = 'file' and b.kind = 'function';
+select from t;
 select private.write_completion(pg_temp.id('runId'), '{}');
 select private.start_run(pg_temp.id('projectId'), true);
 -- contexts.seed.sql
 -- A version with one file, its changelog entry and an operation that waits.
-insert into private.context_counters (project_id, organization_id, last_number, current_number) values (pg_temp.id('projectId'), pg_temp.org(), 1, 1);
+insert into private.context_counters as c (project_id, organization_id, last_number, current_number) values (pg_temp.id('projectId'), pg_temp.org(), 7, 7)
+on conflict (project_id) do update set last_number = 7, current_number = 7;
 with i as (
   insert into public.context_ingestions (organization_id, project_id, number, status, source_type, files_added, tokens)
-  values (pg_temp.org(), pg_temp.id('projectId'), 1, 'ready', 'repo', 1, 5) returning *
+  values (pg_temp.org(), pg_temp.id('projectId'), 7, 'ready', 'repo', 1, 5) returning *
 ), b as (
   insert into public.content_blobs (organization_id, project_id, hash, content, tokens, lines)
   select organization_id, project_id, sha256('x'), 'x', 5, 1 from i returning *
 ), o as (
   insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, hash, origin)
-  select i.organization_id, i.project_id, i.id, 1, 'main.go', 'added', b.hash, 'file' from i, b returning *
+  select i.organization_id, i.project_id, i.id, 7, 'main.go', 'added', b.hash, 'file' from i, b returning *
 )
 insert into public.context_files (organization_id, project_id, path, number, hash, origin, language, bytes, tokens)
 select organization_id, project_id, path, number, hash, origin, 'go', 1, 5 from o;
 insert into public.context_changelog (organization_id, project_id, type, number, user_name, user_email, files_added, files_removed, files_modified)
-values (pg_temp.org(), pg_temp.id('projectId'), 'ingestion', 1, 'System', 'system@kijko.ai', 1, 0, 0);
-insert into public.context_operations (organization_id, project_id, kind) values (pg_temp.org(), pg_temp.id('projectId'), 'compression');
+values (pg_temp.org(), pg_temp.id('projectId'), 'ingestion', 7, 'System', 'system@kijko.ai', 1, 0, 0);
+with o as (
+  insert into public.context_operations (organization_id, project_id, kind) values (pg_temp.org(), pg_temp.id('projectId'), 'compression') returning id
+) select pg_temp.keep('operationId', id) from o;
+-- graph.seed.sql
+-- A graph of a file with two functions of which one calls the other, and a mirror of it. The id of main is the one that x-probe names.
+insert into public.kg_generations (organization_id, project_id, number, nodes, links, clusters, parsed_files, text_files)
+values (pg_temp.org(), pg_temp.id('projectId'), 1, 3, 1, 1, 1, 1);
+insert into public.kg_files (organization_id, project_id, part, path, digest, cluster) values (pg_temp.org(), pg_temp.id('projectId'), 0, 'main.go', '', 1);
+with n as (
+  insert into public.kg_nodes (organization_id, project_id, id, part, type, name, path, reference_count)
+  select pg_temp.org(), pg_temp.id('projectId'), case t.name when 'main' then '00000000-0000-4000-8000-000000000001' else gen_random_uuid() end, 0, t.type, t.name, 'main.go', t.count
+  from (values ('file', 'main.go', 0), ('function', 'main', 0), ('function', 'run', 1)) t (type, name, count) returning *
+), e as (
+  insert into public.kg_edges (organization_id, project_id, source_id, target_id, type)
+  select a.organization_id, a.project_id, a.id, b.id, case a.type when 'file' then 'contains' else 'calls' end
+  from n a, n b where a.type = 'file' and b.type = 'function' or a.name = 'main' and b.name = 'run'
+)
+select pg_temp.keep('nodeId', id) from n where name = 'run';
+insert into private.kg_mirrors (project_id, backend, organization_id, generation) values (pg_temp.id('projectId'), 'falkordb', pg_temp.org(), 1);
+-- compression.seed.sql
+-- Changed settings of compression.
+insert into public.context_settings (organization_id, project_id, kind, settings)
+values (pg_temp.org(), pg_temp.id('projectId'), 'compression',
+  '{"method": "standard", "preserveStructure": true, "preserveTypes": true, "preserveExports": true, "preserveDocs": true, "optimizationLevel": "low"}');
+-- A compressed text of the file that contexts.seed.sql makes.
+insert into public.compressed_files (organization_id, project_id, hash, language, settings_key, content, tokens)
+values (pg_temp.org(), pg_temp.id('projectId'), sha256('x'), 'go', 'standard/1', pg_temp.secret(), 3);
+-- worktrees.seed.sql
+-- The name of the branch is an id, because paths name it.
+with w as (
+  insert into public.worktrees (organization_id, project_id, name, path)
+  values (pg_temp.org(), pg_temp.id('projectId'), pg_temp.secret(), '/' || pg_temp.secret()) returning id
+), b as (
+  insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current, is_manual)
+  select pg_temp.org(), pg_temp.id('projectId'), w.id, gen_random_uuid()::text, true, true, true from w returning worktree_id, name::uuid as name
+) select pg_temp.keep('worktreeId', worktree_id), pg_temp.keep('branch', name) from b;
 -- skills.seed.sql
 select pg_temp.keep('skillId', (api.create_playbook_skill(jsonb_build_object('body', jsonb_build_object('name', 'Skill of ' || pg_temp.tenant(),
   'description', pg_temp.secret(), 'content', 'A prompt: ' || pg_temp.secret()))) ->> 'id')::uuid);
@@ -270,6 +367,32 @@ with s as (
   insert into public.audit_schedules (organization_id, user_id, format, filters, schedule, next_run_at)
   values (pg_temp.org(), pg_temp.person(), 'csv', '{}', 'daily', now() + interval '1 day') returning id
 ) select pg_temp.keep('scheduleId', id) from s;
+-- enrichments.seed.sql
+-- An index of symbols and embeddings of the context's file, and a run that is over.
+insert into public.enrichment_states (organization_id, project_id, kind, is_active, last_run_at, result)
+select pg_temp.org(), pg_temp.id('projectId'), k, true, now(), '{"model": "kijko-hash-256", "dimensions": 2, "embedder": "seed"}'
+from unnest(private.enrichment_kinds()) k
+on conflict (project_id, kind) do update set is_active = excluded.is_active, is_wanted = false, last_run_at = excluded.last_run_at, result = excluded.result;
+update public.enrichment_runs set status = 'cancelled' where project_id = pg_temp.id('projectId') and status = 'queued';
+insert into public.enrichment_runs (organization_id, project_id, kind, status, message)
+values (pg_temp.org(), pg_temp.id('projectId'), 'languageServer', 'queued', pg_temp.secret());
+update public.enrichment_runs set status = 'completed' where project_id = pg_temp.id('projectId') and status = 'queued';
+insert into public.symbol_contents (organization_id, project_id, hash, language, is_parsed, symbols)
+values (pg_temp.org(), pg_temp.id('projectId'), sha256('x'), 'go', true, 1);
+insert into public.symbols (organization_id, project_id, hash, language, position, kind, name, qualified_name, start_line, end_line, exported)
+values (pg_temp.org(), pg_temp.id('projectId'), sha256('x'), 'go', 0, 'function', pg_temp.secret(), pg_temp.secret(), 1, 1, false);
+insert into public.symbol_files (organization_id, project_id, file_id, hash, language)
+select f.organization_id, f.project_id, f.id, f.hash, 'go' from public.context_files f where f.project_id = pg_temp.id('projectId');
+insert into public.file_embeddings (organization_id, project_id, file_id, embedder, chunk_no, hash, start_byte, end_byte, start_line, end_line, tokens,
+  model, dimensions, embedding)
+select f.organization_id, f.project_id, f.id, 'seed', 0, f.hash, 0, 1, 1, 1, 1, 'kijko-hash-256', 2, '{1,0}'
+from public.context_files f where f.project_id = pg_temp.id('projectId');
+-- summary.seed.sql
+-- A summary of the context's version.
+insert into public.context_summaries (organization_id, project_id, version, description, key_components, model)
+values (pg_temp.org(), pg_temp.id('projectId'), 1, pg_temp.secret(), array[pg_temp.secret()], 'kijko-extractive');
+insert into private.summary_jobs (organization_id, project_id, version, is_requested, operation_id, status, finished_at)
+values (pg_temp.org(), pg_temp.id('projectId'), 1, false, gen_random_uuid(), 'completed', now());
 -- notifications.seed.sql
 select pg_temp.keep('notificationId', private.notify(pg_temp.person(), 'system_update', pg_temp.secret(), p_org_id => pg_temp.org(),
   p_project_id => pg_temp.id('projectId')));
@@ -278,6 +401,9 @@ select pg_temp.keep('notificationId', private.notify(pg_temp.person(), 'system_u
 select pg_temp.keep('memberId', (api.add_project_member(jsonb_build_object('projectId', pg_temp.id('projectId'),
   'body', jsonb_build_object('email', lower(pg_temp.tenant()) || '.invites@example.org', 'role', 'viewer'))) ->> 'id')::uuid);
 select pg_temp.keep('projectUserId', pg_temp.id('memberId')), pg_temp.keep('userId', pg_temp.id('memberId')), pg_temp.keep('contextId', pg_temp.id('projectId'));
+-- sources.seed.sql
+insert into public.context_source_selection (organization_id, project_id, user_id, file_id)
+select f.organization_id, f.project_id, pg_temp.person(), f.id from public.context_files f where f.project_id = pg_temp.id('projectId');
 -- habits.seed.sql
 with h as (
   insert into public.habits (user_id, organization_id, skill_id, schedule_cron, next_run_at)
@@ -289,6 +415,10 @@ with r as (
   values (pg_temp.person(), pg_temp.org(), pg_temp.id('skillId'), 'webhook', '{}') returning id
 ) select pg_temp.keep('reflexId', id) from r;
 select private.start_execution(pg_temp.id('skillId'), pg_temp.person(), pg_temp.org(), 'reflex', pg_temp.id('reflexId'), '{}');
+-- pushes.seed.sql
+insert into private.push_hooks (repository_id, organization_id, project_id, provider, repository_url, repository_name, user_id, sealed_secret)
+select r.id, r.organization_id, r.project_id, r.provider, r.repository_url, r.repository_name, pg_temp.person(), 'v1.' || pg_temp.secret()
+from public.project_repositories r where r.id = pg_temp.id('repoId');
 -- integrations.seed.sql
 select pg_temp.keep('integrationId', i.id) from public.integrations i where i.organization_id = pg_temp.org() and i.provider = 'kijko-file-storage';
 with c as (

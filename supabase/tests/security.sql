@@ -232,5 +232,28 @@ select is((private.begin_second_factor('{"challenge_hash": "00"}')), '{}', 'an u
 select is(private.finish_second_factor('{"challenge_hash": "00"}') -> 'problem' ->> 'code', 'INVALID_TWO_FACTOR_CODE', 'and proves nothing');
 select lives_ok($$ select private.prune_security() $$, 'retention runs');
 
+-- What a request is held to, in one row: the short answer (yes) is given exactly where the long one finds nothing.
+select is((select count(*) from public.organizations o where not exists (select from private.guards g where g.organization_id = o.id)), 0::bigint, 'each organization has its row');
+select is((select count(*) from public.users u left join private.credentials c on c.user_id = u.id where u.password_changed_at is distinct from c.changed_at), 0::bigint,
+  'and each person the age of their password');
+create temp table verdicts as
+select g.ip_mode, r.role, f.has_factor, a.signed_in, a.last_active, i.ip, w.changed,
+  private.meets_guard(g, r.role, f.has_factor, now() - a.signed_in, now() - a.last_active, i.ip, now() - w.changed) as meets,
+  private.judge_guard(g, r.role, f.has_factor, now() - a.signed_in, now() - a.last_active, i.ip, now() - w.changed) as verdict
+from (select row(gen_random_uuid(), l.session_length, l.idle_length, l.password_length, q.roles, m.mode,
+    case when m.mode = 'disabled' then '{owner,admin,member,viewer}' when m.bypass then '{owner,admin}' else '{}' end::text[], m.networks)::private.guards as g
+  from (values (null::interval, null::interval, null::interval), ('8 hours', '31 minutes', '30 days'), (null, '31 minutes', null)) l (session_length, idle_length, password_length)
+  cross join (values ('{}'::text[]), ('{owner,admin}'), ('{owner,admin,member,viewer}')) q (roles)
+  cross join (values ('disabled', true, '{}'::inet[]), ('warn', true, '{}'), ('warn', false, '{10.0.0.0/8}'), ('enforce', true, '{10.0.0.0/8,2001:db8::/32}'), ('enforce', false, '{}')) m (mode, bypass, networks)) x
+cross join lateral (select (x.g).*) g
+cross join (values ('owner'), ('member')) r (role) cross join (values (true), (false)) f (has_factor)
+cross join (values (interval '1 hour', interval '1 minute'), ('8 hours', '1 minute'), ('1 hour', '31 minutes')) a (signed_in, last_active)
+cross join (values ('10.1.2.3'), ('192.0.2.1'), ('2001:db8::1'), (''), (null), ('::ffff:10.1.2.3'), ('no address')) i (ip)
+cross join (values (interval '1 day'), ('30 days'), (null)) w (changed);
+select is((select count(*) from verdicts v where v.meets and v.verdict is not null), 0::bigint, 'what meets all rules breaks none');
+select is((select count(*) from verdicts v where not coalesce(v.meets, false) and v.verdict is null and v.ip is distinct from '::ffff:10.1.2.3'), 0::bigint,
+  'what does not breaks one, but for the other notation of an address, which the long answer reads');
+select set_eq('select distinct verdict from verdicts', array['SESSION_EXPIRED', 'IP_NOT_ALLOWED', 'TWO_FACTOR_SETUP_REQUIRED', 'PASSWORD_EXPIRED', 'warned', null], 'all verdicts are among them');
+
 select * from finish();
 rollback;

@@ -1,6 +1,9 @@
 -- Events of entities whose tables are older than the log, or belong to more than one feature (contract 30, 10.2): members of an
 -- organization, its subscription. Also access that ends because a row changes and not because it is deleted.
 
+-- The entry of a context tells of its run.
+drop function if exists private.tg_ingestion_runs__emit_entry();
+
 create or replace function private.emit_org_change(
   p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[] default null
 ) returns void
