@@ -3290,6 +3290,7 @@ CREATE INDEX ip_allow_list_entries_created_by_idx ON public.ip_allow_list_entrie
 CREATE UNIQUE INDEX ip_allow_list_entries_organization_id_network_key ON public.ip_allow_list_entries USING btree (organization_id, network);
 CREATE INDEX kg_edges_target_id_idx ON public.kg_edges USING btree (organization_id, project_id, target_id);
 CREATE INDEX kg_files_organization_id_project_id_idx ON public.kg_files USING btree (organization_id, project_id);
+CREATE INDEX kg_files_path_idx ON public.kg_files USING btree (project_id, path) WHERE (path IS NOT NULL);
 CREATE UNIQUE INDEX kg_generations_one_current_key ON public.kg_generations USING btree (project_id) WHERE is_current;
 CREATE INDEX kg_generations_organization_id_project_id_idx ON public.kg_generations USING btree (organization_id, project_id);
 CREATE INDEX kg_nodes_order_idx ON public.kg_nodes USING btree (organization_id, project_id, reference_count DESC, rank);
@@ -5752,7 +5753,6 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.path_ingestion(p jsonb, p_minimum text DEFAULT 'auditor'::text, p_permission text DEFAULT NULL::text) returns context_ingestions: plpgsql stable; authenticated
 -- private.path_project(p jsonb, p_minimum text DEFAULT 'auditor'::text) returns uuid: plpgsql stable; authenticated, service_role
 -- private.path_project_user(p jsonb) returns project_members: plpgsql stable; authenticated
--- private.path_references(p_project_id uuid, p_path text) returns bigint: plpgsql stable definer
 -- private.path_repository(p jsonb, p_minimum text) returns project_repositories: plpgsql volatile; authenticated
 -- private.path_skill(p jsonb) returns skills: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.path_value(p_variables jsonb, p_path text) returns jsonb: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role

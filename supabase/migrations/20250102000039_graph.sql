@@ -46,6 +46,7 @@ create table public.kg_files (
 );
 alter table public.kg_files enable row level security;
 alter table public.kg_files force row level security;
+create index kg_files_path_idx on public.kg_files (project_id, path) where path is not null;
 create index kg_files_organization_id_project_id_idx on public.kg_files (organization_id, project_id);
 comment on table public.kg_files is 'Files of a context''s graph with their cluster, and the digests by which a build finds what changed.';
 

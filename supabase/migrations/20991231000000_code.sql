@@ -15408,8 +15408,11 @@ begin
   if e.kind <> 'declared' then
     select o.path, o.hash into v_path, v_hash
     from public.context_file_ops o
+    left join public.kg_files f on f.project_id = o.project_id and f.path = o.path
+    left join public.kg_nodes n on n.organization_id = f.organization_id and n.project_id = f.project_id and n.part = f.part
     where o.project_id = e.project_id and o.ingestion_id = e.id and o.operation <> 'removed' and not o.is_binary
-    order by private.path_references(e.project_id, o.path) desc, o.bytes desc, o.path collate "C" limit 1;
+    group by o.path, o.hash, o.bytes
+    order by sum(n.reference_count) desc nulls last, o.bytes desc, o.path collate "C" limit 1;
     if v_hash is not null then
       -- Whole characters: at most four bytes each.
       select left(array_to_string((string_to_array(left(convert_from(b.content, 'UTF8'), p_characters + 1), E'\n'))[1:200], E'\n'), p_characters) into v_content
@@ -15424,23 +15427,6 @@ end
 $$;
 comment on function private.ingestion_preview is
   'IngestionPreviewData of the contract. Judges: callable by definer functions of ours that have judged the caller.';
-
--- How often the graph of the current index refers to what a file declares.
-create or replace function private.path_references(p_project_id uuid, p_path text) returns bigint
-language plpgsql stable security definer set search_path = ''
-as $$
-begin
-  return (
-    select count(*) from public.project_indexes i
-    join public.run_files f on f.organization_id = i.organization_id and f.run_id = i.run_id and f.path = p_path
-    join public.graph_nodes n on n.organization_id = i.organization_id and n.run_id = i.run_id and n.file_id = f.id
-    join public.graph_links l on l.organization_id = i.organization_id and l.run_id = i.run_id and l.to_id = n.id
-    where i.project_id = p_project_id
-  );
-end
-$$;
-comment on function private.path_references is
-  'References to a file in the graph. Judges: callable by definer functions of ours that have judged the caller.';
 
 create or replace function api.get_ingestion_preview(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -27928,6 +27914,7 @@ declare
   v_answer jsonb;
   v_operation uuid;
 begin
+  perform private.refuse_strangers('Files are added through the API.');
   if jsonb_array_length(v_files) + cardinality(v_rejected) = 0 then
     perform private.refuse_field('files', 'The request carries no files.');
   end if;
@@ -27970,7 +27957,6 @@ create or replace function api.register_sources(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  perform private.refuse_strangers('Files are added through the API.');
   return private.add_sources(p);
 end
 $$;

@@ -21,6 +21,7 @@ insert into public.project_activity (organization_id, project_id, type, user_id,
 select tests.org('anna'), pg_temp.pid(), t, tests.user(n), n, n || '@example.nl', d, now() - i from (values
   ('view', 'ben', 'viewed src/100%_done.ts', interval '90 seconds'), ('ingestion', 'anna', 'started an ingestion', interval '3 hours'),
   ('config', 'mia', 'renamed the context to Ingestion shop', interval '2 days'), ('ingestion', 'mia', 'ingested Billing (#1)', interval '40 days')) v (t, n, d, i);
+insert into private.context_counters (project_id, organization_id, last_number, current_number) values (pg_temp.pid(), tests.org('anna'), 2, 2);
 insert into public.context_ingestions (organization_id, project_id, number, status, display_name)
 values (tests.org('anna'), pg_temp.pid(), 1, 'ready', 'Billing module'), (tests.org('anna'), pg_temp.pid(), 2, 'ready', null);
 insert into public.context_changelog (organization_id, project_id, type, number, user_name, user_email, files_added, files_removed, files_modified, description, created_at)

@@ -248,6 +248,7 @@ declare
   v_answer jsonb;
   v_operation uuid;
 begin
+  perform private.refuse_strangers('Files are added through the API.');
   if jsonb_array_length(v_files) + cardinality(v_rejected) = 0 then
     perform private.refuse_field('files', 'The request carries no files.');
   end if;
@@ -290,7 +291,6 @@ create or replace function api.register_sources(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  perform private.refuse_strangers('Files are added through the API.');
   return private.add_sources(p);
 end
 $$;
