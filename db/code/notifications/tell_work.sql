@@ -19,7 +19,10 @@ end
 $$;
 comment on function private.tg_ingestion_runs__tell_people is 'Trigger: a run that completed, or failed and is not tried again, notifies the project''s people.';
 create or replace trigger _900_tell_people after update on public.ingestion_runs
-  for each row when (old.outcome = 'open' and new.outcome in ('completed', 'failed')) execute function private.tg_ingestion_runs__tell_people();
+  -- A run that only renews the index ingests nothing; of its failure people hear, because searches find what is no more.
+  for each row when (old.outcome = 'open' and (new.outcome = 'failed'
+    or new.outcome = 'completed' and not coalesce(new.options -> 'scope', '{}') ?| array['rollback', 'refresh']))
+  execute function private.tg_ingestion_runs__tell_people();
 
 -- The executions move the counters. This trigger reports the first failure of a streak and the switching off.
 create or replace function private.tg__tell_failures() returns trigger
