@@ -81,7 +81,10 @@ declare
 begin
   insert into public.memberships (organization_id, user_id, role) values (v_org, v_colin, 'admin');
   insert into public.projects (organization_id, user_id, name) values (v_org, v_user, 'Project') returning id into v_project;
-  update public.project_settings set webhook_url = 'https://chunks.example/in' where project_id = v_project;
+  update public.project_settings set webhook_url = 'https://chunks.example/in', processing_options = processing_options || '{"realTimeIncremental": true}'
+  where project_id = v_project;
+  insert into public.project_repositories (organization_id, project_id, provider, repository_url, repository_name, branch)
+  values (v_org, v_project, 'github', 'https://github.com/stan/bait', 'stan/bait', 'main');
   update public.projects set chunking_strategy = 'custom' where id = v_project;
   insert into public.project_members (organization_id, project_id, user_id, email, role, invited_by, accepted_at)
   select v_org, v_project, u.id, u.email, 'manager', v_user, now() from public.users u where u.id = v_gus returning id into v_member;
@@ -142,6 +145,8 @@ const standing = `select concat_ws(' ',
 	'directories', (select count(*) from private.directory_syncs where organization_id = u.o),
 	'consents', (select count(*) from private.connection_states where organization_id = u.o) + (select count(*) from private.integration_states where organization_id = u.o),
 	'chunking', (select chunking_strategy from public.projects where organization_id = u.o and name = 'Project'),
+	'watched', (select count(*) from private.push_hooks where organization_id = u.o),
+		(select count(*) from public.project_settings where organization_id = u.o and (processing_options ->> 'realTimeIncremental')::boolean),
 	'habits', (select count(*) from public.habits where user_id = u.id and is_active), 'reflexes', (select count(*) from public.reflexes where user_id = u.id and is_active),
 	'secrets', (select count(*) from private.reflex_secrets s join public.reflexes r on r.id = s.reflex_id where r.user_id = u.id),
 	'files', (select count(*) from private.audit_files where organization_id = u.o),
@@ -158,11 +163,11 @@ func furnished(t *testing.T, s *stack.Stack, stan *client.Person) {
 	colin, gus := s.SignUp("Colin"), s.SignUp("Gus")
 	s.DB.Exec(strings.NewReplacer("{user}", stan.ID, "{org}", stan.OrgID, "{colin}", colin.ID, "{gus}", gus.ID).Replace(furnish))
 	require.Equal(t, "team 2 guests 1 links 2 invitations 1 webhooks 1 attempts 1 connectors 1 integrations 1 tokens 1 keys 1 git 1 1 directories 1 consents 2 "+
-		"chunking custom habits 1 reflexes 1 secrets 1 files 1 setups 1 0 changes 1 kept 4", testdb.Value[string](s.DB, standing, stan.ID, stan.OrgID))
+		"chunking custom watched 1 1 habits 1 reflexes 1 secrets 1 files 1 setups 1 0 changes 1 kept 4", testdb.Value[string](s.DB, standing, stan.ID, stan.OrgID))
 }
 
 const claimed = "team 1 guests 0 links 0 invitations 0 webhooks 0 attempts 0 connectors 0 integrations 0 tokens 0 keys 0 git 0 0 directories 0 consents 0 " +
-	"chunking semantic habits 0 reflexes 0 secrets 0 files 0 setups 0 0 changes 0 kept 4"
+	"chunking semantic watched 0 0 habits 0 reflexes 0 secrets 0 files 0 setups 0 0 changes 0 kept 4"
 
 // Each way to prove the address pauses or ends it, tells the owner and writes it down.
 func TestWhatWasSetUpBeforeAClaimIsNotInForceAfterIt(t *testing.T) {
@@ -198,7 +203,7 @@ func TestWhatWasSetUpBeforeAClaimIsNotInForceAfterIt(t *testing.T) {
 			for _, line := range []string{"1 member of your team was deactivated", "1 guest of a project is a pending invitation again", "1 invitation to your team was withdrawn",
 				"1 open invitation to a project lost its link", "1 webhook was paused", "1 custom connector was switched off", "1 integration was disconnected",
 				"1 directory was disconnected", "1 Git account was disconnected", "1 key of a model provider was deleted", "1 project chunks without its webhook",
-				"1 habit was switched off", "1 reflex was switched off", "1 secret of an incoming webhook was deleted"} {
+				"1 project follows no pushes any more", "1 habit was switched off", "1 reflex was switched off", "1 secret of an incoming webhook was deleted"} {
 				require.Contains(t, notice, "- "+line)
 			}
 			require.Equal(t, notice, testdb.Value[string](l.DB, "select message from private.notification_mails where user_id = $1 and title = 'Your account was secured' and cadence = 'now'", stan.ID))

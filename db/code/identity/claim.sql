@@ -58,6 +58,12 @@ begin
     v := v || jsonb_build_object('chunkingWebhooks', v_count);
   end loop;
 
+  -- A push to a repository of the registrant would start a run and bring content. The trigger of the setting ends private.push_hooks.
+  update public.project_settings s set processing_options = s.processing_options || '{"realTimeIncremental": false}'
+  where s.organization_id = any (p_orgs) and (s.processing_options ->> 'realTimeIncremental')::boolean;
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('watched', v_count);
+
   -- Links to files of the audit log. Their schedules mail to the address of an active admin only, so they go on.
   delete from private.audit_files f where f.organization_id = any (p_orgs);
   return v;
@@ -129,7 +135,8 @@ return (
     (12, 'habits', 'habit was switched off: switch it on in Habits.', 'habits were switched off: switch them on in Habits.'),
     (13, 'reflexes', 'reflex was switched off: switch it on in Reflexes.', 'reflexes were switched off: switch them on in Reflexes.'),
     (14, 'reflexSecrets', 'secret of an incoming webhook was deleted: make a new one in Reflexes.', 'secrets of incoming webhooks were deleted: make new ones in Reflexes.'),
-    (15, 'apiKeys', 'API key was revoked: create another one.', 'API keys were revoked: create others.')
+    (15, 'watched', 'project follows no pushes any more: check its repositories, then switch incremental runs on in its settings.', 'projects follow no pushes any more: check their repositories, then switch incremental runs on in their settings.'),
+    (16, 'apiKeys', 'API key was revoked: create another one.', 'API keys were revoked: create others.')
   ) t (ord, key, one, many)
   where (p_counts ->> t.key)::integer > 0
 );
