@@ -4,9 +4,9 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/json"
 	"strings"
 
+	"kijko/worker/exactjson"
 	"kijko/worker/seal"
 )
 
@@ -62,7 +62,7 @@ func pushesOf(provider string, header func(string) string, body []byte) []push {
 		}
 		// Gitea sends GitHub's header as well. A deleted branch is a push to zeros at GitHub, and an event of another name at Gitea.
 		name := header("X-GitHub-Event") + header("X-Gitlab-Event")
-		if (name == "push" || name == "Push Hook") && json.Unmarshal(body, &event) == nil {
+		if (name == "push" || name == "Push Hook") && exactjson.Unmarshal(body, &event) == nil {
 			add(event.Ref, event.After)
 		}
 	case "bitbucket":
@@ -76,11 +76,11 @@ func pushesOf(provider string, header func(string) string, body []byte) []push {
 		var event struct {
 			Push struct {
 				Changes []struct {
-					New, Old *side
+					New *side `json:"new"`
 				} `json:"changes"`
 			} `json:"push"`
 		}
-		if header("X-Event-Key") == "repo:push" && json.Unmarshal(body, &event) == nil {
+		if header("X-Event-Key") == "repo:push" && exactjson.Unmarshal(body, &event) == nil {
 			for _, change := range event.Push.Changes {
 				if change.New != nil && change.New.Type == "branch" {
 					add("refs/heads/"+change.New.Name, change.New.Target.Hash)
@@ -97,7 +97,7 @@ func pushesOf(provider string, header func(string) string, body []byte) []push {
 				} `json:"refUpdates"`
 			} `json:"resource"`
 		}
-		if json.Unmarshal(body, &event) == nil && event.EventType == "git.push" {
+		if exactjson.Unmarshal(body, &event) == nil && event.EventType == "git.push" {
 			for _, update := range event.Resource.RefUpdates {
 				add(update.Name, update.NewObjectID)
 			}
@@ -119,6 +119,6 @@ func deliveryOf(provider string, header func(string) string, body []byte) string
 	var event struct {
 		ID string `json:"id"`
 	}
-	_ = json.Unmarshal(body, &event) // without an id the delivery counts by itself
+	_ = exactjson.Unmarshal(body, &event) // without an id the delivery counts by itself
 	return event.ID
 }

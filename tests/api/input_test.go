@@ -133,6 +133,10 @@ func TestBadInput(t *testing.T) {
 			}
 			for _, id := range []string{"%00", "%ff", "%ed%a0%80", "a%2Fb", "%2e%2e", "'", "%F0%9F%92%A9", strings.Repeat("a", 7000)} {
 				r := probe(caller(t, op), op, placeholder.ReplaceAllString(op.Path, id))
+				if !op.IsProbed && r.Status == 401 {
+					r.Problem(401, "INVALID_SIGNATURE") // whether the repository exists is not said either
+					continue
+				}
 				require.Contains(t, []int{400, 404}, r.Status, "%s with %.20q: %s", op.ID, id, r.Body)
 			}
 		}

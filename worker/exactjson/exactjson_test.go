@@ -117,7 +117,6 @@ var own = map[string]string{
 	"server/identity/secondfactor.go":   "refusals of the database",
 	"server/integrations/connect.go":    "a state that this server sealed",
 	"server/integrations/connectors.go": "headers that this server sealed",
-	"server/integrations/webhooks.go":   "answers of the database",
 	"server/keys/create.go":             "answers of the database",
 	"server/keys/keys.go":               "answers of the database",
 	"server/keys/units.go":              "answers of the database",
@@ -126,7 +125,6 @@ var own = map[string]string{
 	"server/openapi/validate.go":        "answers of this program",
 	"server/profile/profile.go":         "answers of the database",
 	"server/projects/content.go":        "answers of the database",
-	"server/projects/secret.go":         "answers of the database",
 	"server/realtime/action.go":         "frames, into a map of their members",
 	"server/realtime/arrive.go":         "answers of the database",
 	"server/realtime/decide.go":         "events of the database",
@@ -141,7 +139,9 @@ var own = map[string]string{
 	"server/socketio/packet.go":         "the list that a packet is, and texts",
 	"server/socketio/place.go":          "frames of this program",
 	"worker/audit/pdf.go":               "answers of the database",
+	"worker/compression/compression.go": "answers of the database",
 	"worker/connections/call.go":        "answers of Git providers",
+	"worker/connections/hook.go":        "answers of Git providers",
 	"worker/connections/keeper.go":      "tokens that this program sealed",
 	"worker/exactjson/exactjson.go":     "the way itself",
 	"worker/gitfetch/fetch.go":          "a file of this program",
@@ -152,10 +152,12 @@ var own = map[string]string{
 	"worker/ingestion/workdir.go":       "a file of this program",
 	"worker/integrations/engine.go":     "answers of the database, and tokens that this program sealed",
 	"worker/integrations/oauth.go":      "answers of providers, into a map",
+	"worker/jobs/pushes.go":             "arguments of jobs",
 	"worker/jobs/reflexes.go":           "answers of the database",
 	"worker/keycloak/keycloak.go":       "users of Keycloak, into a map",
 	"worker/llm/failure.go":             "whether an answer of a provider is whole",
 	"worker/llm/proposal.go":            "the example that a system prompt shows, into a map",
+	"worker/pushes/pushes.go":           "answers of the database, and arguments of jobs",
 }
 
 // isOurs reports the expressions that hold JSON of our own in every package.
