@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -176,4 +177,93 @@ func TestSourcesOfAContext(t *testing.T) {
 		require.Equal(t, "CONTEXT_TOO_LARGE", value[string](l, "select error_code from public.ingestion_runs where id = $1", run))
 		require.Equal(t, before, l.set(project))
 	})
+}
+
+// While a run that reads no source goes on, a person hides one of its files.
+func TestAFileThatIsHiddenDuringARunComesBackNowhere(t *testing.T) {
+	t.Parallel()
+	l := newIngestLab(t)
+	l.git.Create(t, "acme/greet", gittest.On("main", smallRepository))
+	l.work()
+	project := l.project("acme/greet")
+	_, outcome := l.ingest(project, "{}")
+	require.Equal(t, "completed", outcome)
+	shown := `select concat_ws(' ', (select count(*) from public.run_files f join public.project_indexes i on i.run_id = f.run_id where i.project_id = $1 and f.path = 'web/math.ts'),
+		(select count(*) from public.kg_nodes where project_id = $1 and path = 'web/math.ts'))`
+	require.Equal(t, "1 2", value[string](l, shown, project))
+
+	l.exec(`create function public.hide_meanwhile() returns trigger language plpgsql as $$ begin
+		update public.context_files set is_hidden = true where project_id = new.project_id and path = 'web/math.ts'; return null; end $$`)
+	l.exec(`create trigger _990_hide_meanwhile after update on public.ingestion_runs for each row
+		when (old.phase <> new.phase and new.phase = 'indexing') execute function public.hide_meanwhile()`)
+	for _, options := range []string{`{"scope": {"refresh": true}}`, `{"force": true, "scope": {"refresh": true}}`} {
+		l.exec("update public.context_files set is_hidden = false where project_id = $1", project)
+		run := value[uuid.UUID](l, "select (private.insert_run($1, $2, $3)).id", project, options, l.user)
+		require.Equal(t, "completed", l.outcome(run))
+		require.Equal(t, "0 0", value[string](l, shown, project), options)
+		require.NotContains(t, l.set(project), "web/math.ts")
+		require.True(t, value[bool](l, "select exists (select from public.kg_nodes where project_id = $1 and path = 'web/app.ts')", project))
+	}
+}
+
+// The four techniques leave entries alone that were ingested with processingMode none or are marked as never to be compressed. A file
+// belongs to the entry that changed it last.
+func TestTechniquesLeaveVerbatimEntriesAlone(t *testing.T) {
+	t.Parallel()
+	l := newIngestLab(t)
+	l.work()
+	project := l.project()
+	code := func(name string) string {
+		return "package " + name + "   \n\n\n\n\n\nfunc " + name + "() int {   \n\n\n\n\treturn 1   \n}\n"
+	}
+	put := func(path, content, entry string) {
+		l.t.Helper()
+		object, err := l.blobs.Put(context.Background(), strings.NewReader(content), 1<<20)
+		require.NoError(t, err)
+		id := value[uuid.UUID](l, `with former as (
+				update public.project_files set size = $4, checksum = $5, storage_key = $6 where project_id = $2 and path = $3 returning id
+			), new as (
+				insert into public.project_files (organization_id, project_id, origin, name, path, size, checksum, storage_key)
+				select $1, $2, 'upload', $3, $3, $4, $5, $6 where not exists (select from former) returning id
+			) select id from former union all select id from new`, l.org, project, path, object.Size, object.SHA256, object.Key)
+		run := value[uuid.UUID](l, "select (private.add_ingestion($1, $2::jsonb || jsonb_build_object('sources', jsonb_build_object('fileIds', jsonb_build_array($3::uuid))), $4)).run_id",
+			project, entry, id, l.user)
+		require.Equal(t, "completed", l.outcome(run))
+	}
+	// saved are the files whose stored text is shorter than their own.
+	saved := func() []string {
+		l.t.Helper()
+		return value[[]string](l, `select coalesce(array_agg(f.path order by f.path), '{}') from public.project_indexes i
+			join public.run_files f on f.organization_id = i.organization_id and f.run_id = i.run_id where i.project_id = $1 and f.optimized_tokens < f.tokens`, project)
+	}
+	renew := func(options string) {
+		l.t.Helper()
+		run := value[uuid.UUID](l, "select (private.insert_run($1, $2, $3)).id", project, options, l.user)
+		require.Equal(t, "completed", l.outcome(run))
+	}
+	put("kept.go", code("kept"), `{"isVerbatim": true}`)
+	require.Empty(t, saved())
+	put("short.go", code("short"), `{}`)
+	require.Equal(t, []string{"short.go"}, saved(), "what another entry brings is optimized")
+	put("never.go", code("never"), `{"neverCompress": true}`)
+	require.Equal(t, []string{"short.go"}, saved())
+	renew(`{"force": true}`)
+	require.Equal(t, []string{"short.go"}, saved(), "a run of all sources leaves unchanged files with their entries")
+	renew(`{"scope": {"refresh": true}}`)
+	require.Equal(t, []string{"short.go"}, saved())
+	require.Equal(t, value[string](l, "select concat_ws(' ', original_tokens, optimized_tokens) from public.projects where id = $1", project),
+		value[string](l, `select concat_ws(' ', sum(f.tokens), sum(f.optimized_tokens)) from public.project_indexes i
+			join public.run_files f on f.organization_id = i.organization_id and f.run_id = i.run_id where i.project_id = $1`, project), "the sums of the project agree")
+
+	l.exec("update public.context_ingestions set never_compress = true where project_id = $1 and number = 2", project)
+	renew(`{}`)
+	require.Empty(t, saved(), "a mark counts from the next run on")
+	put("kept.go", code("changed"), `{}`)
+	require.Equal(t, []string{"kept.go"}, saved(), "a changed file belongs to the entry that changed it")
+	_, err := l.as("select api.roll_back_context(jsonb_build_object('contextId', $1::text, 'number', '3'))", project)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		return value[bool](l, "select not exists (select from public.ingestion_runs where project_id = $1 and outcome = 'open')", project)
+	}, time.Minute, 20*time.Millisecond)
+	require.Empty(t, saved(), "what a rollback restored belongs to the entry that had brought it")
 }

@@ -25,6 +25,7 @@ import (
 	"kijko/worker/embed"
 	"kijko/worker/exactjson"
 	"kijko/worker/ingestion/parse"
+	"kijko/worker/ingestion/source"
 	"kijko/worker/lease"
 	"kijko/worker/llm"
 )
@@ -99,9 +100,7 @@ type task struct {
 
 // settings are those of LSPConfig and ChromaCodeConfig that a run needs.
 type settings struct {
-	ExcludePatterns []string `json:"excludePatterns"`
-	// MaxFileSize is in KB; 0 means no limit.
-	MaxFileSize    int64  `json:"maxFileSize"`
+	source.Choice
 	EmbeddingModel string `json:"embeddingModel"`
 	ChunkStrategy  string `json:"chunkStrategy"`
 	ChunkSize      int    `json:"chunkSize"`

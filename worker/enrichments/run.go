@@ -5,15 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
-
-	"kijko/worker/ingestion/source"
 )
 
 const (
 	pageFiles = 200
 	// flightBytes bounds the content that is read at once; one larger file is read alone.
 	flightBytes = 4 << 20
-	// maxBytes is the largest file that is read where the settings have no limit: the largest limit that they can have.
+	// maxBytes is the largest file that is parsed: the settings choose no larger one.
 	maxBytes = 10 << 20
 	// reportEvery is the contract's limit of two messages a second.
 	reportEvery = 500 * time.Millisecond
@@ -59,13 +57,9 @@ func (r *run) report(ctx context.Context, done int, verb string) error {
 
 // pages visits the text files that the settings do not leave out, a page at a time.
 func (r *run) pages(ctx context.Context, verb string, visit func(files []file) error) error {
-	excluded, err := source.NewExclusion(r.t.Settings.ExcludePatterns)
+	takes, err := r.t.Settings.Compile()
 	if err != nil {
-		return fmt.Errorf("exclude patterns: %w", err)
-	}
-	limit := int64(maxBytes)
-	if r.t.Settings.MaxFileSize > 0 {
-		limit = r.t.Settings.MaxFileSize << 10
+		return err
 	}
 	var after *string
 	for {
@@ -79,7 +73,7 @@ func (r *run) pages(ctx context.Context, verb string, visit func(files []file) e
 		after = &page[len(page)-1].Path
 		kept := make([]file, 0, len(page))
 		for _, f := range page {
-			if f.Bytes <= limit && !excluded.Match(f.Path) {
+			if takes(f.Path, f.Bytes) {
 				kept = append(kept, f)
 			}
 		}

@@ -10,24 +10,37 @@ import (
 
 // indexGraph makes the graph of the run's files. It becomes visible when the run does.
 func (r *run) indexGraph(ctx context.Context) error {
-	g, err := graph.Build(ctx, r.t.ProjectID, newGraphSource(r))
-	r.graph = g
+	s, err := newGraphSource(r)
+	if err != nil {
+		return err
+	}
+	r.graph, err = graph.Build(ctx, r.t.ProjectID, s)
 	return err
 }
 
-// graphSource is the run's files as the graph takes them: without binary ones.
+// graphSource is the run's files as the graph takes them: without binary ones and those that the context's settings leave out.
 type graphSource struct {
 	r     *run
 	files []int // numbers of files of the run
 	paths []string
 }
 
-func newGraphSource(r *run) *graphSource {
+func newGraphSource(r *run) (*graphSource, error) {
+	takes, err := r.t.Enriched.Compile()
+	if err != nil {
+		return nil, err
+	}
 	s := &graphSource{r: r}
 	for i, f := range r.files {
-		s.files, s.paths = append(s.files, i), append(s.paths, r.name(f))
+		bytes := f.Size
+		if text := r.parse.Texts[i]; text != nil {
+			bytes = text.Bytes
+		}
+		if path := r.name(f); takes(path, bytes) {
+			s.files, s.paths = append(s.files, i), append(s.paths, path)
+		}
 	}
-	return s
+	return s, nil
 }
 
 func (s *graphSource) Paths() []string { return s.paths }

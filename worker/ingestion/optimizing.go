@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 	"golang.org/x/sync/errgroup"
 
@@ -39,6 +40,9 @@ func (r *run) runOptimize(ctx context.Context) error {
 		return err
 	}
 	if err := r.store.clear(ctx, "chunks"); err != nil {
+		return err
+	}
+	if err := r.findExempt(ctx); err != nil {
 		return err
 	}
 	stage := &optimizeStage{files: len(r.files)}
@@ -116,6 +120,9 @@ func (r *run) standings(ctx context.Context, plan *optimize.Plan) ([][]byte, err
 			return err
 		}
 		sum, err := plan.Standing(r.files[i].Name, &f.Facts)
+		if text := r.parse.Texts[i]; text != nil && r.verbatim(r.files[i].Name, text.Hash) {
+			sum[0] ^= 0xff // stored otherwise than the same file with the techniques
+		}
 		all[i] = sum[:]
 		return err
 	})
@@ -129,7 +136,33 @@ func (r *run) load(ctx context.Context, i int) (*optimize.File, *parsedFile, err
 	if err != nil || !ok {
 		return nil, nil, err
 	}
-	return optimizable(r.name(r.files[i]), &p, c.Chunks), &p, nil
+	f := optimizable(r.name(r.files[i]), &p, c.Chunks)
+	f.NeverCompress = r.verbatim(f.Path, p.Hash[:])
+	return f, &p, nil
+}
+
+// findExempt finds which files the techniques treat otherwise than those that the run itself brings.
+func (r *run) findExempt(ctx context.Context) error {
+	return r.store.retry(ctx, "read exempt files", func(ctx context.Context) error {
+		r.exempt = map[string]string{}
+		rows, err := r.store.pool.Query(ctx, "select path, hash from private.exempt_files($1, $2)", r.store.run, r.store.owner)
+		if err != nil {
+			return err
+		}
+		var path string
+		var hash []byte
+		_, err = pgx.ForEachRow(rows, []any{&path, &hash}, func() error {
+			r.exempt[path] = string(hash)
+			return nil
+		})
+		return err
+	})
+}
+
+// verbatim reports whether no technique changes a file. A file with another content than before belongs to the run's entry.
+func (r *run) verbatim(path string, hash []byte) bool {
+	former, ok := r.exempt[path]
+	return r.t.IsVerbatim != (ok && former == string(hash))
 }
 
 // rewritten is a rewritten file that is not yet stored.

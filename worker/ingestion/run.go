@@ -47,7 +47,8 @@ type run struct {
 	chunked    *spill.Reader
 	chunk      chunkOutcome
 	optimized  *optimizeOutcome
-	delta      *delta // what an incremental run changes in the index; nil for a run that makes a new index
+	exempt     map[string]string // contents by path of the files that the techniques treat otherwise than the run's own
+	delta      *delta            // what an incremental run changes in the index; nil for a run that makes a new index
 	graph      *graph.Graph
 }
 

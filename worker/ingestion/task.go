@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"kijko/worker/gitfetch"
+	"kijko/worker/ingestion/source"
 )
 
 // The phases, in order.
@@ -103,7 +104,11 @@ type task struct {
 	Repositories  []repository `json:"repositories"`
 	Files         []storedFile `json:"files"`
 	Manual        string       `json:"manualContent"`
-	Scope         scope        `json:"scope"`
+	// IsVerbatim: no technique changes the files that this run brings.
+	IsVerbatim bool `json:"isVerbatim"`
+	// Enriched chooses the files of the graph.
+	Enriched source.Choice `json:"lsp"`
+	Scope    scope         `json:"scope"`
 	// prefixes are those that repositories of the project have already.
 	prefixes map[string]bool
 	// Phases are the rules of each phase, by its name.

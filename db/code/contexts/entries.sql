@@ -20,7 +20,7 @@ $$;
 comment on function private.lock_context is
   'Locks the project and its counters, in this order; null without a project. Judges: callable by definer functions of ours that have judged the caller.';
 
--- p_entry: kind, sourceType, sources, displayName, description, tags, compress, neverCompress, chromacode, targetNumber, operationId, and of a
+-- p_entry: kind, sourceType, sources, displayName, description, tags, compress, neverCompress, isVerbatim, chromacode, targetNumber, operationId, and of a
 -- declared entry filesAdded, filesRemoved, tokens, compressed.
 create or replace function private.insert_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns public.context_ingestions
 language plpgsql volatile security definer set search_path = ''
@@ -33,13 +33,14 @@ begin
   update private.context_counters set last_number = last_number + 1, current_number = case when v_declared then last_number + 1 else current_number end
   where project_id = p_project_id returning * into c;
   insert into public.context_ingestions (organization_id, project_id, number, kind, status, ready_at, source_type, sources, target_number, display_name,
-    description, tags, wants_compression, never_compress, chromacode, operation_id, files_added, files_removed, tokens, compressed, compressed_tokens,
-    created_by)
+    description, tags, wants_compression, never_compress, is_verbatim, chromacode, operation_id, files_added, files_removed, tokens, compressed,
+    compressed_tokens, created_by)
   values (c.organization_id, p_project_id, c.last_number, coalesce(p_entry ->> 'kind', 'content'), case when v_declared then 'ready' else 'processing' end,
     case when v_declared then clock_timestamp() end, p_entry ->> 'sourceType', coalesce(p_entry -> 'sources', '{}'), (p_entry ->> 'targetNumber')::integer,
     p_entry ->> 'displayName', p_entry ->> 'description', array(select jsonb_array_elements_text(coalesce(p_entry -> 'tags', '[]'))),
-    coalesce((p_entry ->> 'compress')::boolean, false), coalesce((p_entry ->> 'neverCompress')::boolean, false), p_entry -> 'chromacode',
-    (p_entry ->> 'operationId')::uuid, coalesce((p_entry ->> 'filesAdded')::integer, 0), coalesce((p_entry ->> 'filesRemoved')::integer, 0),
+    coalesce((p_entry ->> 'compress')::boolean, false), coalesce((p_entry ->> 'neverCompress')::boolean, false),
+    coalesce((p_entry ->> 'isVerbatim')::boolean, false), p_entry -> 'chromacode', (p_entry ->> 'operationId')::uuid,
+    coalesce((p_entry ->> 'filesAdded')::integer, 0), coalesce((p_entry ->> 'filesRemoved')::integer, 0),
     coalesce((p_entry ->> 'tokens')::bigint, 0), coalesce((p_entry ->> 'compressed')::boolean, false),
     case when (p_entry ->> 'compressed')::boolean then (p_entry ->> 'tokens')::bigint end, p_user_id)
   returning * into e;
@@ -172,7 +173,8 @@ begin
   end if;
   -- A recovery ingests what the run before failed to.
   select jsonb_build_object('sourceType', x.source_type, 'sources', x.sources, 'displayName', x.display_name, 'description', x.description,
-    'tags', to_jsonb(x.tags), 'compress', x.wants_compression, 'neverCompress', x.never_compress, 'chromacode', x.chromacode) into v_parent
+    'tags', to_jsonb(x.tags), 'compress', x.wants_compression, 'neverCompress', x.never_compress, 'isVerbatim', x.is_verbatim,
+    'chromacode', x.chromacode) into v_parent
   from public.context_ingestions x
   where x.organization_id = new.organization_id and x.project_id = new.project_id and x.run_id = new.parent_run_id;
   e := private.insert_ingestion(new.project_id, coalesce(v_parent, '{}'), new.started_by);

@@ -78,7 +78,7 @@ end
 $$;
 comment on function private.as_chromacode is 'The five colors; the defaults where none are given. Errors: 400 VALIDATION_ERROR naming the visibility index.';
 
--- IngestionConfig, judged: {fileId, fileName, displayName, compress, codebase, tags, description, neverCompress, chromacode}.
+-- IngestionConfig, judged: {fileId, fileName, displayName, compress, codebase, tags, description, neverCompress, isVerbatim, chromacode}.
 create or replace function private.as_ingestion_config(c jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -109,7 +109,7 @@ begin
     where t.tag <> all (v_tags) order by t.ord);
   return jsonb_strip_nulls(jsonb_build_object('fileId', c ->> 'fileId', 'fileName', c ->> 'fileName', 'displayName', private.as_display_name(c -> 'displayName'),
     'compress', v_compress, 'codebase', c -> 'codebase', 'tags', to_jsonb(v_tags), 'description', nullif(private.trimmed(c ->> 'description'), ''),
-    'neverCompress', v_never and not v_compress, 'chromacode', case when v_compress then private.as_chromacode(c -> 'chromacode') end,
+    'neverCompress', v_never and not v_compress, 'isVerbatim', not v_compress, 'chromacode', case when v_compress then private.as_chromacode(c -> 'chromacode') end,
     'labelType', substring(c ->> 'fileId' from '^(file|repo|text)-')));
 end
 $$;

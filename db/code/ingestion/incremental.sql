@@ -113,6 +113,34 @@ end
 $$;
 comment on function private.other_files is 'Files of the current set that a leased run keeps. Judges: callable by the worker only, for the run it holds.';
 
+-- A file belongs to the entry that last changed it; what a rollback restored belongs to the entry that had brought it.
+create or replace function private.exempt_files(p_run_id uuid, p_owner uuid) returns table (path text, hash bytea)
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+  v_verbatim boolean := (select private.is_verbatim_run(r) from public.ingestion_runs r where r.id = p_run_id);
+begin
+  if not v_verbatim and not exists (select from public.context_ingestions e where e.project_id = v_project and (e.is_verbatim or e.never_compress)) then
+    return;
+  end if;
+  return query
+    with recursive brought as (
+      select f.path, f.hash, f.number from public.context_files f where f.project_id = v_project
+      union all
+      select b.path, b.hash, o.number
+      from brought b join public.context_ingestions e on e.project_id = v_project and e.number = b.number and e.kind = 'rollback'
+      cross join lateral (select x.number from public.context_file_ops x
+        where x.project_id = v_project and x.path = b.path collate "C" and x.number <= e.target_number order by x.number desc limit 1) o
+    )
+    select b.path, b.hash from brought b join public.context_ingestions e on e.project_id = v_project and e.number = b.number
+    where e.kind <> 'rollback' and (e.is_verbatim or e.never_compress) <> v_verbatim;
+end
+$$;
+comment on function private.exempt_files is
+  'Files of the current set that the four techniques treat otherwise than those of the run''s own entry. Judges: callable by the worker only, for the run it holds.';
+
 -- Rows of a content that is not stored any more are of no use.
 create or replace function private.read_sources(p_run_id uuid, p_owner uuid, p_sources text[])
 returns table (source text, path text, key bytea, verdict text, encoding text, hash bytea, bytes bigint, tokens bigint, language text)
@@ -360,7 +388,7 @@ as $$
   select t.id from public.project_repositories t where t.id = any (p_ids)
 $$;
 comment on function private.live_repositories is 'Those of the repositories that still exist, for the sweep of copies. Judges: callable by the worker only.';
-grant execute on function private.run_overflows, private.missing_blobs, private.store_blobs, private.read_blobs, private.store_manifest, private.other_files,
+grant execute on function private.run_overflows, private.missing_blobs, private.store_blobs, private.read_blobs, private.store_manifest, private.other_files, private.exempt_files,
   private.read_sources, private.store_sources, private.drop_sources, private.read_records, private.store_records, private.drop_records,
   private.read_index, private.read_indexed, private.merge_removals, private.merge_files, private.merge_chunks, private.sample_index,
   private.search_index, private.live_repositories to kijko_worker;

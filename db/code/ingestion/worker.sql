@@ -15,6 +15,17 @@ end
 $$;
 comment on function private.run_scope is 'The sources that a run reads. Judges: callable by definer functions of ours only.';
 
+-- Files that a run adds or modifies belong to its entry. A run without one adds none.
+create or replace function private.is_verbatim_run(r public.ingestion_runs) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return coalesce((select i.is_verbatim or i.never_compress from public.context_ingestions i
+    where i.organization_id = r.organization_id and i.project_id = r.project_id and i.run_id = r.id), false);
+end
+$$;
+comment on function private.is_verbatim_run is 'Do the four techniques leave the files of a run''s entry alone? Judges: callable by definer functions of ours only.';
+
 -- Leases an open run that no worker holds, and returns all that is needed to work on it; null when there is no such run. A lease that
 -- expired means that a worker was lost: three times the run goes on, the fourth time it fails.
 create or replace function private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb
@@ -49,7 +60,7 @@ begin
     'strategy', p.chunking_strategy, 'anonymizeSecrets', p.anonymize_secrets, 'includeMetadata', p.include_metadata,
     'metadataOptions', s.metadata_options, 'outputFormat', s.output_format, 'embeddingModel', s.embedding_model,
     'patternFilters', s.pattern_filters, 'processingOptions', s.processing_options, 'fileFilters', s.file_filters,
-    'webhookUrl', s.webhook_url,
+    'webhookUrl', s.webhook_url, 'isVerbatim', private.is_verbatim_run(r), 'lsp', private.context_settings(p.id, 'lsp'),
     'webhookSecret', (select w.sealed from private.project_webhook_secrets w where w.project_id = r.project_id),
     'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'provider', t.provider, 'url', t.repository_url,
         'name', t.repository_name, 'branch', t.branch, 'includePaths', t.include_paths, 'excludePaths', t.exclude_paths,
@@ -133,8 +144,11 @@ comment on function private.report_run is 'Progress of a leased run; false when 
 create or replace function private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_project uuid;
+  v_paths text[];
 begin
-  perform from public.ingestion_runs where id = p_run_id and lease_owner = p_owner and outcome = 'open' for no key update;
+  select r.project_id into v_project from public.ingestion_runs r where r.id = p_run_id and r.lease_owner = p_owner and r.outcome = 'open' for no key update;
   if not found then
     return false;
   end if;
@@ -148,10 +162,18 @@ begin
   update public.project_repositories t set path_prefix = c.prefix
   from public.ingestion_runs r, jsonb_each_text(coalesce(p #> '{checkpoint,prefixes}', '{}')) as c (id, prefix)
   where r.id = p_run_id and t.project_id = r.project_id and t.id::text = c.id and t.path_prefix is null;
-  -- What left the current set while the run went on is no part of its index either.
-  delete from public.run_files f using public.ingestion_runs r
-  where r.id = p_run_id and f.organization_id = r.organization_id and f.run_id = coalesce(r.index_run_id, r.id)
-    and not exists (select from public.context_files c where c.project_id = r.project_id and c.path = f.path collate "C" and not c.is_hidden);
+  -- What left the current set or was hidden while the run went on is no part of its index or its graph either.
+  with gone as (
+    delete from public.run_files f using public.ingestion_runs r
+    where r.id = p_run_id and f.organization_id = r.organization_id and f.run_id = coalesce(r.index_run_id, r.id)
+      and not exists (select from public.context_files c where c.project_id = r.project_id and c.path = f.path collate "C" and not c.is_hidden)
+    returning f.path
+  )
+  select array_agg(o.path) into v_paths from (
+    select g.path from gone g
+    union
+    select c.path from public.context_files c where c.project_id = v_project and c.is_hidden) o;
+  perform private.drop_graph_files(v_project, v_paths);
   perform private.write_completion(p_run_id, p);
   return true;
 end
