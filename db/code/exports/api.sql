@@ -149,7 +149,7 @@ begin
   v_item := private.context_item(v_project, 'inspector');
   perform private.set_headers(jsonb_build_object('Content-Disposition', format('attachment; filename="%s-info.json"', private.slug(v_project.name))));
   return jsonb_build_object('context', v_item, 'exportedAt', private.iso(now()), 'version', '1.0', 'summary', v_item - array['id', 'status']
-    || jsonb_build_object('compressionRatio', private.context_metrics(v_id) -> 'ratio'));
+    || jsonb_build_object('compressionRatio', private.context_metrics(v_id) -> 'ratio', 'enrichmentCoverage', private.enrichment_status(v_id) -> 'overall'));
 end
 $$;
 comment on function api.export_context is
