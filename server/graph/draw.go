@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -147,30 +148,92 @@ func picture(d data) string {
 	w.WriteString(`</g><g stroke="#ffffff">`)
 	for i, n := range nodes {
 		fmt.Fprintf(&w, `<circle cx="%.1f" cy="%.1f" r="%.1f" fill="%s"><title>%s</title></circle>`, at[i].x, at[i].y, 4+min(2*math.Log1p(float64(n.References)), 14),
-			graph.ColorOf(n.Type), escape(n.Type+" "+n.Name, 200))
+			graph.ColorOf(n.Type), escape(shorten(n.Type+" "+n.Name, 200)))
 	}
 	w.WriteString(`</g><g fill="#111827">`)
+	taken := make([]box, 0, len(nodes)+labels)
+	for _, p := range at {
+		taken = append(taken, box{p.x - 4, p.y - 4, p.x + 4, p.y + 4})
+	}
 	for i, n := range nodes[:min(len(nodes), labels)] {
 		name := n.Name
 		if n.Type == "file" {
 			name = path.Base(name)
 		}
-		fmt.Fprintf(&w, `<text x="%.1f" y="%.1f">%s</text>`, at[i].x+8, at[i].y+4, escape(name, 40))
+		name = shorten(name, 40)
+		if b, ok := room(at[i], width(name), taken); ok {
+			taken = append(taken, b)
+			fmt.Fprintf(&w, `<text x="%.1f" y="%.1f">%s</text>`, b.left, b.bottom-3, escape(name))
+		}
 	}
-	w.WriteString(`</g></svg>`)
+	w.WriteString(`</g>`)
+	legend(&w, nodes)
+	w.WriteString(`</svg>`)
 	return w.String()
 }
 
-// escape makes a text of at most so many characters fit for XML, which has no control characters even when they are escaped.
-func escape(s string, most int) string {
-	s = strings.Map(func(r rune) rune {
+// legend names the colors that the picture has, in its lower left corner, which the layout leaves free.
+func legend(w *strings.Builder, nodes []graph.NodeRow) {
+	x := 20.0
+	for _, kind := range []string{"file", "module", "class", "function", "variable"} {
+		if !slices.ContainsFunc(nodes, func(n graph.NodeRow) bool { return n.Type == kind }) {
+			continue
+		}
+		fmt.Fprintf(w, `<rect x="%.1f" y="%.1f" width="10" height="10" fill="%s"/><text x="%.1f" y="%.1f" fill="#374151">%s</text>`,
+			x, side-26, graph.ColorOf(kind), x+15, side-17, kind)
+		x += 15 + width(kind) + 18
+	}
+}
+
+// box is the place that a node or a name takes.
+type box struct{ left, top, right, bottom float64 }
+
+// room finds where a name can stand beside its node: right, left, below or above, within the picture and over no other name or node.
+// A name without room is left out; the node's title tells it.
+func room(at point, wide float64, taken []box) (box, bool) {
+	const high, gap = 13.0, 8.0
+	for _, b := range []box{
+		{at.x + gap, at.y - high/2, at.x + gap + wide, at.y + high/2},
+		{at.x - gap - wide, at.y - high/2, at.x - gap, at.y + high/2},
+		{at.x - wide/2, at.y + gap, at.x + wide/2, at.y + gap + high},
+		{at.x - wide/2, at.y - gap - high, at.x + wide/2, at.y - gap},
+	} {
+		if b.left >= 0 && b.right <= side && !slices.ContainsFunc(taken, func(o box) bool {
+			return b.left < o.right && o.left < b.right && b.top < o.bottom && o.top < b.bottom
+		}) {
+			return b, true
+		}
+	}
+	return box{}, false
+}
+
+// width is about how wide a text is at the picture's size of letters; ideographs take a square.
+func width(s string) float64 {
+	w := 0.0
+	for _, r := range s {
+		if r >= 0x1100 {
+			w += 11
+		} else {
+			w += 6.6
+		}
+	}
+	return w
+}
+
+// shorten cuts a text to so many characters.
+func shorten(s string, most int) string {
+	if runes := []rune(s); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return s
+}
+
+// escape makes a text fit for XML, which has no control characters even when they are escaped.
+func escape(s string) string {
+	return html.EscapeString(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == utf8.RuneError || r == '\uFFFE' || r == '\uFFFF' {
 			return ' '
 		}
 		return r
-	}, s)
-	if runes := []rune(s); len(runes) > most {
-		s = string(runes[:most-1]) + "…"
-	}
-	return html.EscapeString(s)
+	}, s))
 }

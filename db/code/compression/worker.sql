@@ -154,20 +154,23 @@ begin
   end if;
   v_numbers := private.compressed_numbers(c);
   with served as (
-    select e.id, e.kind, count(o.path) filter (where o.operation <> 'removed') as files, count(*) filter (where t.is_failed) as failed,
-      coalesce(sum(coalesce(case when not t.is_failed and t.reason is null then t.tokens end, o.tokens)) filter (where o.operation <> 'removed'), 0) as tokens
+    select e.id, e.kind, coalesce(sum(coalesce(case when not t.is_failed and t.reason is null then t.tokens end, o.tokens)) filter (where o.operation <> 'removed'), 0) as tokens
     from public.context_ingestions e
     left join public.context_file_ops o on o.ingestion_id = e.id
     left join public.compressed_files t on t.project_id = e.project_id and t.hash = o.hash and t.settings_key = p_key and t.language = o.language
       and not o.is_binary and o.tokens >= 64
     where e.project_id = c.project_id and e.number = any (v_numbers)
     group by e.id, e.kind
-  ), changed as (
-    update public.context_ingestions e
-    set compressed = true, compressed_tokens = case s.kind when 'declared' then e.tokens else least(s.tokens, e.tokens) end, compression_key = p_key
-    from served s where e.id = s.id
   )
-  select coalesce(sum(s.files), 0), coalesce(sum(s.failed), 0) into v_files, v_failed from served s;
+  update public.context_ingestions e
+  set compressed = true, compressed_tokens = case s.kind when 'declared' then e.tokens else least(s.tokens, e.tokens) end, compression_key = p_key
+  from served s where e.id = s.id;
+  -- A file that several entries changed is one file.
+  select count(distinct o.path), count(distinct o.path) filter (where exists (select from public.compressed_files t where t.project_id = e.project_id
+      and t.hash = o.hash and t.settings_key = p_key and t.language = o.language and t.is_failed and not o.is_binary and o.tokens >= 64))
+    into v_files, v_failed
+  from public.context_ingestions e join public.context_file_ops o on o.ingestion_id = e.id
+  where e.project_id = c.project_id and e.number = any (v_numbers) and o.operation <> 'removed';
   if c.number is null then
     perform private.record_activity(c.project_id, 'ingestion', format('re-compressed %s %s', v_files, case v_files when 1 then 'file' else 'files' end), null, v_user);
   end if;

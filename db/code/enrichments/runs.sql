@@ -26,8 +26,8 @@ begin
   where r.project_id = new.project_id and r.status in ('queued', 'running') and (new.kind = 'all' or r.kind in (new.kind, 'all'))
   order by r.kind = 'all' desc, r.created_at limit 1;
   if v_kind is not null then
-    perform private.refuse(409, 'OPERATION_IN_PROGRESS', format('The %s of this context are being built already. Please wait until that has ended.',
-      private.enrichment_name(v_kind)), null, jsonb_build_object('kind', v_kind));
+    perform private.refuse(409, 'OPERATION_IN_PROGRESS', format('The %s of this context %s being built already. Please wait until that has ended.',
+      private.enrichment_name(v_kind), case when v_kind in ('chromaCode', 'all') then 'are' else 'is' end), null, jsonb_build_object('kind', v_kind));
   end if;
   return new;
 end

@@ -30,7 +30,7 @@ comment on function private.readme_line is 'Text of a Markdown paragraph, on one
 
 create or replace function private.sentences(p_text text) returns text[]
 language sql immutable parallel safe
-return array(select btrim(s) from regexp_split_to_table(p_text, '(?<=[.!?])\s+(?=[[:upper:][:digit:]"''(])') s where btrim(s) <> '');
+return array(select btrim(s) from regexp_split_to_table(p_text, '(?<=[.!?])\s+(?=[[:upper:][:digit:]"''(])|(?<=[。！？])') s where btrim(s) <> '');
 comment on function private.sentences is 'The sentences of a text.';
 
 -- Up to two sentences of the first paragraph that is one: no heading, list, table, quotation, code or row of badges.
@@ -52,8 +52,9 @@ begin
     v_text := private.readme_line(v_block);
     if char_length(regexp_replace(v_text, '[^[:alpha:]]', '', 'g')) >= 15 then
       v_sentences := private.sentences(left(v_text, 600));
-      v_text := left(array_to_string(v_sentences[1:2], ' '), 500);
-      return case when v_text ~ '[.!?]$' then v_text else regexp_replace(v_text, '[:;,]?\s*$', '') || '.' end;
+      -- Chinese and Japanese write no blank after their full stops.
+      v_text := regexp_replace(left(array_to_string(v_sentences[1:2], ' '), 500), '([。！？]) ', '\1', 'g');
+      return case when v_text ~ '[.!?。！？]$' then v_text else regexp_replace(v_text, '[:;,]?\s*$', '') || '.' end;
     end if;
   end loop;
   return null;
