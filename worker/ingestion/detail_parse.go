@@ -12,6 +12,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"kijko/worker/ingestion/chunk"
 	"kijko/worker/ingestion/parse"
 )
 
@@ -137,10 +138,11 @@ func (s *parseStage) add(i int, name string, p *summary) {
 	s.markers += p.Markers
 }
 
-func (s *parseStage) reused() {
+func (s *parseStage) reused(q *chunk.Quality) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.out.Reused++
+	s.out.Known.Merge(q)
 }
 
 // outcome is final, and the same for every order of the files.

@@ -104,7 +104,7 @@ func (r *run) reuse(ctx context.Context, parsed, kept *spill.Writer, stage *pars
 		return nil
 	})
 	group.Go(func() error {
-		var raw []byte
+		var raw, known []byte
 		for page := range pages {
 			for _, x := range page {
 				i, ok := wanted[x.path]
@@ -114,21 +114,21 @@ func (r *run) reuse(ctx context.Context, parsed, kept *spill.Writer, stage *pars
 				var facts factsRecord
 				var err error
 				// A damaged record is as good as none.
-				if raw, err = decompressor.DecodeAll(x.facts, raw[:0]); err != nil || spill.Decode(raw, &facts) != nil {
+				if known, err = decompressor.DecodeAll(x.facts, known[:0]); err != nil || spill.Decode(known, &facts) != nil {
 					continue
-				}
-				if err := kept.PutEncoded(i, raw); err != nil {
-					return err
 				}
 				if raw, err = decompressor.DecodeAll(x.parsed, raw[:0]); err != nil {
 					continue
+				}
+				if err := kept.PutEncoded(i, known); err != nil {
+					return err
 				}
 				if err := parsed.PutEncoded(i, raw); err != nil {
 					return err
 				}
 				done[i] = true
 				stage.add(i, x.path, &facts.Summary)
-				stage.reused()
+				stage.reused(&facts.Quality)
 			}
 			r.showParsed(stage, -1)
 		}
