@@ -1,6 +1,7 @@
 package ingestion
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -395,7 +396,7 @@ func (s *records) put(ctx context.Context, name string, p *parsedFile, facts []b
 	parsed := compressor.EncodeAll(raw, make([]byte, 0, len(raw)/3))
 	facts = compressor.EncodeAll(facts, make([]byte, 0, len(facts)))
 	s.mu.Lock()
-	s.paths, s.hashes = append(s.paths, name), append(s.hashes, p.Hash[:])
+	s.paths, s.hashes = append(s.paths, name), append(s.hashes, bytes.Clone(p.Hash[:]))
 	s.parsed, s.facts = append(s.parsed, parsed), append(s.facts, facts)
 	s.size += len(parsed) + len(facts)
 	if s.size < recordBatch {
