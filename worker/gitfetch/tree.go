@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -158,6 +159,20 @@ func storable(path []byte) bool {
 		return false
 	}
 	return !slices.ContainsFunc(strings.Split(string(path), "/"), func(s string) bool { return s == "" || s == "." || s == ".." })
+}
+
+// Committed is when the fetched commit was made.
+func (t *Tree) Committed(ctx context.Context) (time.Time, error) {
+	c := t.call("log", "-1", "--format=%ct", t.Commit, "--")
+	out, err := t.fetcher.output(ctx, c)
+	if err != nil {
+		return time.Time{}, explain(ctx, "read the commit", err)
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(out), 10, 64)
+	if err != nil || n <= 0 || n >= 1<<40 {
+		return time.Time{}, fmt.Errorf("the commit has no time: %q", out)
+	}
+	return time.Unix(n, 0).UTC(), nil
 }
 
 func (t *Tree) call(args ...string) call { return call{dir: t.dir, repo: t.dir, args: args} }

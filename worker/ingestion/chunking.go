@@ -94,16 +94,12 @@ func (r *run) chunkInto(ctx context.Context, w, facts *spill.Writer, stage *chun
 		workers = cap(r.e.hooks) // they wait for the network, not for a core
 	}
 	store := &records{r: r}
+	stage.keep(&r.parse)
 	err := each(ctx, len(r.files), workers, func(ctx context.Context, i int) error {
-		defer r.showChunks(stage)
 		if r.kept.Has(i) {
-			var known factsRecord
-			if _, err := r.kept.Get(i, &known); err != nil {
-				return err
-			}
-			stage.add(&known.Quality)
 			return nil
 		}
+		defer r.showChunks(stage)
 		var p parsedFile
 		ok, err := r.record(i, &p)
 		if err != nil {
@@ -151,6 +147,7 @@ func (r *run) chunkInto(ctx context.Context, w, facts *spill.Writer, stage *chun
 	if err != nil {
 		return err
 	}
+	r.showChunks(stage)
 	return store.send(ctx, &store.recordRows)
 }
 
@@ -241,6 +238,14 @@ type chunkStage struct {
 	mu      sync.Mutex
 	done    int
 	outcome chunkOutcome
+}
+
+// keep counts the files that an earlier run cut.
+func (s *chunkStage) keep(o *parseOutcome) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.done += o.Reused
+	s.outcome.Quality.Merge(&o.Known)
 }
 
 func (s *chunkStage) add(q *chunk.Quality) {

@@ -1,6 +1,7 @@
 package ingestion
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"kijko/worker/ingestion/chunk"
 	"kijko/worker/ingestion/parse"
 )
 
@@ -87,7 +89,8 @@ type summary struct {
 }
 
 func summarize(p *parsedFile) summary {
-	s := summary{Text: content{p.Hash[:], int64(p.Bytes), int64(p.Tokens), p.File.Language}, Imports: importPaths(&p.File), Generated: p.File.Generated,
+	// The figures of all files stay in memory. A slice of the hash, or a piece of the text, would hold the whole parse result.
+	s := summary{Text: content{bytes.Clone(p.Hash[:]), int64(p.Bytes), int64(p.Tokens), p.File.Language}, Imports: importPaths(&p.File), Generated: p.File.Generated,
 		Secrets: p.Secrets, Markers: len(p.File.Markers)}
 	p.File.Walk(func(d *parse.Decl) {
 		switch d.Kind {
@@ -126,8 +129,10 @@ func (s *parseStage) add(i int, name string, p *summary) {
 		}
 	}
 	for _, path := range p.Imports {
-		if _, known := s.imports[path]; known || len(s.imports) < insightLimit {
+		if _, known := s.imports[path]; known {
 			s.imports[path]++
+		} else if len(s.imports) < insightLimit {
+			s.imports[strings.Clone(path)] = 1
 		}
 	}
 	if p.Generated {
@@ -137,10 +142,11 @@ func (s *parseStage) add(i int, name string, p *summary) {
 	s.markers += p.Markers
 }
 
-func (s *parseStage) reused() {
+func (s *parseStage) reused(q *chunk.Quality) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.out.Reused++
+	s.out.Known.Merge(q)
 }
 
 // outcome is final, and the same for every order of the files.

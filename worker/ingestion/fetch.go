@@ -169,10 +169,23 @@ func (r *run) showBranches(ctx context.Context, repo *repository) {
 	defer cancel()
 	known, err := r.store.branchesWanted(ctx, repo.ID)
 	if err == nil && known != nil {
+		tree := r.trees[repo.ID]
+		// The commit that was just fetched need not be fetched again for its time.
+		var at time.Time
+		if known[tree.Branch] != tree.Commit {
+			if at, err = tree.Committed(ctx); err == nil {
+				known[tree.Branch] = tree.Commit
+			}
+		}
 		err = r.connected(ctx, repo, func(auth gitfetch.Auth) error {
 			main, list, err := r.e.c.Git.Branches(ctx, repo.URL, auth, known)
 			if err != nil {
 				return err
+			}
+			for i := range list {
+				if !at.IsZero() && list[i].Name == tree.Branch && list[i].Commit == tree.Commit {
+					list[i].At = at
+				}
 			}
 			return r.store.syncBranches(ctx, repo.ID, main, list)
 		})

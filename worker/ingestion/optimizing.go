@@ -48,12 +48,12 @@ func (r *run) runOptimize(ctx context.Context) error {
 	stage := &optimizeStage{files: len(r.files)}
 	stage.out.Run = r.t.RunID
 	r.showOptimize(stage)
-	plan, err := r.observe(ctx, stage)
+	plan, held, err := r.observe(ctx, stage)
 	if err != nil {
 		return err
 	}
 	r.t.Checkpoint.Settings = r.indexSettings()
-	plans, err := r.standings(ctx, plan)
+	plans, err := r.standings(ctx, plan, held)
 	if err != nil {
 		return err
 	}
@@ -85,9 +85,13 @@ func (r *run) indexSettings() string {
 	return schemaName(fingerprint("index", indexVersion, parsedSchema, r.chunkSchema(), r.t.MetadataOptions, optimize.Version))
 }
 
-// observe is the first pass. It takes a third of the phase.
-func (r *run) observe(ctx context.Context, stage *optimizeStage) (*optimize.Plan, error) {
+// heldFacts bounds the facts, in bytes, that wait in memory for their standing; those of more files are read again.
+const heldFacts = 16 << 20
+
+// observe is the first pass. It takes a third of the phase. It returns the facts of the files that it could hold, by their numbers.
+func (r *run) observe(ctx context.Context, stage *optimizeStage) (*optimize.Plan, []*optimize.Facts, error) {
 	plan := optimize.NewPlan(optimize.Limits{})
+	held, size := make([]*optimize.Facts, len(r.files)), 0
 	err := ordered(ctx, len(r.files), r.workers(), func(_ context.Context, i int) (*factsRecord, error) {
 		var f factsRecord
 		ok, err := r.factsOf(i, &f)
@@ -101,25 +105,31 @@ func (r *run) observe(ctx context.Context, stage *optimizeStage) (*optimize.Plan
 		if f == nil {
 			return nil
 		}
+		if size += f.Facts.Size(); size <= heldFacts {
+			held[i] = &f.Facts
+		}
 		return plan.Add(r.files[i].Name, &f.Facts)
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	plan.Seal()
-	return plan, nil
+	return plan, held, nil
 }
 
 // standings returns for each file the fingerprint of what other files decide of its stored text; nil for a file that was left out.
-func (r *run) standings(ctx context.Context, plan *optimize.Plan) ([][]byte, error) {
+func (r *run) standings(ctx context.Context, plan *optimize.Plan, held []*optimize.Facts) ([][]byte, error) {
 	all := make([][]byte, len(r.files))
 	err := each(ctx, len(r.files), r.workers(), func(_ context.Context, i int) error {
-		var f factsRecord
-		ok, err := r.factsOf(i, &f)
-		if err != nil || !ok {
-			return err
+		facts := held[i]
+		if facts == nil {
+			var f factsRecord
+			if ok, err := r.factsOf(i, &f); err != nil || !ok {
+				return err
+			}
+			facts = &f.Facts
 		}
-		sum, err := plan.Standing(r.files[i].Name, &f.Facts)
+		sum, err := plan.Standing(r.files[i].Name, facts)
 		if text := r.parse.Texts[i]; text != nil && r.verbatim(r.files[i].Name, text.Hash) {
 			sum[0] ^= 0xff // stored otherwise than the same file with the techniques
 		}

@@ -15,6 +15,7 @@ import (
 
 	"kijko/db"
 	"kijko/worker/gitfetch"
+	"kijko/worker/ingestion/chunk"
 	"kijko/worker/ingestion/parse"
 	"kijko/worker/ingestion/source"
 	"kijko/worker/ingestion/spill"
@@ -50,6 +51,8 @@ type parseOutcome struct {
 	Texts []*content `json:"texts"`
 	// Reused counts the files whose results an earlier run made.
 	Reused int `json:"reused"`
+	// Known is the quality of their chunks.
+	Known chunk.Quality `json:"known"`
 	// Binaries are the contents of the run's binary files.
 	Binaries []*content `json:"binaries,omitempty"`
 }
@@ -77,7 +80,7 @@ func (r *run) parseAll(ctx context.Context) error {
 	if r.parsed != nil {
 		return nil
 	}
-	r.parseInput = fingerprint("parse", r.input, parsedSchema, factsSchema, r.t.Strategy, r.t.MetadataOptions.History, r.fileLimit())
+	r.parseInput = fingerprint("parse 2", r.input, parsedSchema, factsSchema, r.t.Strategy, r.t.MetadataOptions.History, r.fileLimit())
 	if r.dir.done("parse", r.parseInput, &r.parse) {
 		parsed, err := spill.Open(r.dir.file("parsed"), len(r.files))
 		if err == nil {

@@ -1,6 +1,7 @@
 package ingestion
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -104,7 +105,7 @@ func (r *run) reuse(ctx context.Context, parsed, kept *spill.Writer, stage *pars
 		return nil
 	})
 	group.Go(func() error {
-		var raw []byte
+		var raw, known []byte
 		for page := range pages {
 			for _, x := range page {
 				i, ok := wanted[x.path]
@@ -114,21 +115,21 @@ func (r *run) reuse(ctx context.Context, parsed, kept *spill.Writer, stage *pars
 				var facts factsRecord
 				var err error
 				// A damaged record is as good as none.
-				if raw, err = decompressor.DecodeAll(x.facts, raw[:0]); err != nil || spill.Decode(raw, &facts) != nil {
+				if known, err = decompressor.DecodeAll(x.facts, known[:0]); err != nil || spill.Decode(known, &facts) != nil {
 					continue
-				}
-				if err := kept.PutEncoded(i, raw); err != nil {
-					return err
 				}
 				if raw, err = decompressor.DecodeAll(x.parsed, raw[:0]); err != nil {
 					continue
+				}
+				if err := kept.PutEncoded(i, known); err != nil {
+					return err
 				}
 				if err := parsed.PutEncoded(i, raw); err != nil {
 					return err
 				}
 				done[i] = true
 				stage.add(i, x.path, &facts.Summary)
-				stage.reused()
+				stage.reused(&facts.Quality)
 			}
 			r.showParsed(stage, -1)
 		}
@@ -395,7 +396,7 @@ func (s *records) put(ctx context.Context, name string, p *parsedFile, facts []b
 	parsed := compressor.EncodeAll(raw, make([]byte, 0, len(raw)/3))
 	facts = compressor.EncodeAll(facts, make([]byte, 0, len(facts)))
 	s.mu.Lock()
-	s.paths, s.hashes = append(s.paths, name), append(s.hashes, p.Hash[:])
+	s.paths, s.hashes = append(s.paths, name), append(s.hashes, bytes.Clone(p.Hash[:]))
 	s.parsed, s.facts = append(s.parsed, parsed), append(s.facts, facts)
 	s.size += len(parsed) + len(facts)
 	if s.size < recordBatch {

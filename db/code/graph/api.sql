@@ -49,6 +49,7 @@ declare
   v_filtered boolean := f.type is not null or f.search is not null or f.path is not null or f.minimum > 0;
   v_nodes bigint;
   v_links bigint;
+  v_all uuid[];
   v_ids uuid[];
   v_json jsonb;
 begin
@@ -62,33 +63,30 @@ begin
       and (f.search is null or strpos(lower(n.name), lower(f.search)) > 0) and (f.path is null or starts_with(n.path, f.path))
       and n.reference_count >= f.minimum
     order by n.reference_count desc, n.rank, n.name collate "C", n.id limit f.items);
-  v_json := private.graph_links_json(v_id, v_ids, f.link_types);
   v_nodes := g.nodes;
   if v_filtered then
-    v_nodes := cardinality(v_ids);
-    if v_nodes = f.items then
-      select count(*) into v_nodes from public.kg_nodes n
-      where n.organization_id = g.organization_id and n.project_id = v_id and (f.type is null or n.type = f.type)
-        and (f.search is null or strpos(lower(n.name), lower(f.search)) > 0) and (f.path is null or starts_with(n.path, f.path))
-        and n.reference_count >= f.minimum;
+    v_all := v_ids;
+    if cardinality(v_ids) = f.items then
+      v_all := array(
+        select n.id from public.kg_nodes n
+        where n.organization_id = g.organization_id and n.project_id = v_id and (f.type is null or n.type = f.type)
+          and (f.search is null or strpos(lower(n.name), lower(f.search)) > 0) and (f.path is null or starts_with(n.path, f.path))
+          and n.reference_count >= f.minimum);
     end if;
+    v_nodes := cardinality(v_all);
   end if;
+  v_json := private.graph_links_json(v_id, v_ids, f.link_types);
   if v_nodes <= cardinality(v_ids) then
     v_links := jsonb_array_length(v_json);
-  elsif not v_filtered and f.link_types is null then
+  elsif v_filtered then
+    v_links := private.graph_links_count(v_id, v_all, v_nodes * 4 > g.nodes, f.link_types);
+  elsif f.link_types is null then
     v_links := g.links;
   else
-    with kept as materialized (
-      select n.id from public.kg_nodes n
-      where n.organization_id = g.organization_id and n.project_id = v_id and (f.type is null or n.type = f.type)
-        and (f.search is null or strpos(lower(n.name), lower(f.search)) > 0) and (f.path is null or starts_with(n.path, f.path))
-        and n.reference_count >= f.minimum
-    )
     select count(*) into v_links from public.kg_edges e
-    where e.organization_id = g.organization_id and e.project_id = v_id and e.type <> 'contains' and (f.link_types is null or e.type = any (f.link_types))
-      and (not v_filtered or e.source_id in (select id from kept) and e.target_id in (select id from kept));
+    where e.organization_id = g.organization_id and e.project_id = v_id and e.type = any (f.link_types);
   end if;
-  return jsonb_build_object('nodes', private.graph_nodes_json(v_id, v_ids), 'links', v_json,
+  return jsonb_build_object('nodes', private.graph_nodes_json(v_id, v_ids, true), 'links', v_json,
     'meta', private.graph_meta(v_id, v_nodes, v_links, v_nodes > cardinality(v_ids)));
 end
 $$;

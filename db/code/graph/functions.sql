@@ -31,7 +31,9 @@ as $$
 $$;
 comment on function private.graph_node_json is 'GraphNode.';
 
--- Plans of their own for each call: only then are the ids known while planning, and compared by a hash table.
+-- Plans of their own for each call: only then does the planner know how many ids there are. Ids are joined as rows:
+-- "= any (ids)" on the second end of a link compared each link with all of them. "offset 0" has each id looked up by the index, where a join alone
+-- would read the whole graph.
 create or replace function private.graph_nodes_json(p_project_id uuid, p_ids uuid[], p_keep_order boolean default false) returns jsonb
 language plpgsql stable set plan_cache_mode = 'force_custom_plan'
 as $$
@@ -39,11 +41,11 @@ declare
   v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
 begin
   return (
-    select coalesce(jsonb_agg(private.graph_node_json(n, f.cluster) order by case when p_keep_order then array_position(p_ids, n.id) end,
+    select coalesce(jsonb_agg(private.graph_node_json(n.*::public.kg_nodes, f.cluster) order by case when p_keep_order then t.at end,
       n.reference_count desc, n.rank, n.name collate "C", n.id), '[]')
-    from public.kg_nodes n
+    from unnest(p_ids) with ordinality t (id, at)
+    cross join lateral (select * from public.kg_nodes n where n.organization_id = v_org and n.project_id = p_project_id and n.id = t.id offset 0) n
     left join public.kg_files f on f.project_id = p_project_id and f.part = n.part
-    where n.organization_id = v_org and n.project_id = p_project_id and n.id = any (p_ids)
   );
 end
 $$;
@@ -56,16 +58,49 @@ declare
   v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
 begin
   return (
+    with begin_here as materialized (
+      select e.source_id, e.target_id, e.type, e.count
+      from unnest(p_ids) s (id)
+      cross join lateral (
+        select * from public.kg_edges e where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = s.id offset 0
+      ) e
+      where e.type <> 'contains' and (p_types is null or e.type = any (p_types))
+    )
     select coalesce(jsonb_agg(jsonb_build_object('source', e.source_id, 'target', e.target_id, 'type', e.type, 'count', e.count)
       order by e.source_id, e.target_id, e.type collate "C"), '[]')
-    from public.kg_edges e
-    where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = any (p_ids)
-      -- "is true" keeps it from the index, which would look for every pair of nodes.
-      and (e.target_id = any (p_ids)) is true and e.type <> 'contains' and (p_types is null or e.type = any (p_types))
+    from begin_here e join unnest(p_ids) t (id) on t.id = e.target_id
   );
 end
 $$;
-comment on function private.graph_links_json is 'GraphLink[] among these nodes, without containment.';
+comment on function private.graph_links_json is 'GraphLink[] among these nodes, without containment. No id is given twice.';
+
+create or replace function private.graph_links_count(p_project_id uuid, p_ids uuid[], p_many boolean, p_types text[] default null) returns bigint
+language plpgsql stable set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+begin
+  if p_many then
+    -- One reading of all links, each end looked up in a hash table. "is true" keeps the ids from the index, which would look for every pair.
+    return (
+      select count(*) from public.kg_edges e
+      where e.organization_id = v_org and e.project_id = p_project_id and e.type <> 'contains' and (p_types is null or e.type = any (p_types))
+        and (e.source_id = any (p_ids)) is true and (e.target_id = any (p_ids)) is true);
+  end if;
+  return (
+    with begin_here as materialized (
+      select e.target_id
+      from unnest(p_ids) s (id)
+      cross join lateral (
+        select * from public.kg_edges e where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = s.id offset 0
+      ) e
+      where e.type <> 'contains' and (p_types is null or e.type = any (p_types))
+    )
+    select count(*) from begin_here e join unnest(p_ids) t (id) on t.id = e.target_id
+  );
+end
+$$;
+comment on function private.graph_links_count is 'How many links there are among these nodes, without containment; p_many when they are a large share of the graph. No id is given twice.';
 
 create or replace function private.graph_statistics(p_project_id uuid) returns jsonb
 language sql stable
@@ -87,4 +122,4 @@ $$;
 comment on function private.graph_statistics is
   'Figures of a context''s current graph: entities, relationships, clusters, topEntities, generation, generatedAt (null before the first), parsedFiles, textFiles.';
 grant execute on function private.path_graph, private.graph_color, private.graph_node_json, private.graph_nodes_json, private.graph_links_json,
-  private.graph_statistics to authenticated, service_role;
+  private.graph_links_count, private.graph_statistics to authenticated, service_role;

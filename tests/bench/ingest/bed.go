@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -33,7 +34,7 @@ type outcome struct {
 	outcome, code, message       string
 	seconds                      float64 // from queue to end
 	worker, postgres             time.Duration
-	peak                         int64 // memory of the worker process, or of its largest git
+	peak                         int64 // memory of the worker process
 	files, bytes, tokens, chunks int64
 	errors                       int64
 	digest                       string // of all chunks: equal input, equal digest
@@ -103,10 +104,35 @@ func (d *bed) ready(ctx context.Context) (err error) {
 	return err
 }
 
+// settle lets a worker do what the last run left behind: the enrichments of the context parse every file, and would otherwise be worked by the
+// process that is measured next.
+func (d *bed) settle(ctx context.Context, self, dir, host string) error {
+	cmd := exec.CommandContext(ctx, self, "worker")
+	cmd.Env = append(os.Environ(), "BENCH_DSN="+d.cluster.DSN("kijko_worker", d.name), "BENCH_DIR="+dir, "BENCH_GIT="+host, "BENCH_PROFILE=")
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	var err error
+	for busy := true; err == nil && busy; {
+		select {
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+			err = d.conn.QueryRow(ctx, `select exists (select from public.enrichment_runs where status in ('queued', 'running'))
+				or exists (select from public.enrichment_states where is_wanted)`).Scan(&busy)
+		}
+	}
+	_ = cmd.Process.Signal(syscall.SIGINT)
+	return errors.Join(err, cmd.Wait())
+}
+
 func (d *bed) ingest(ctx context.Context, self, dir, host, options string, wait bool) (o outcome, err error) {
+	peakFile := filepath.Join(dir, "peak")
+	_ = os.Remove(peakFile)
 	before := processor(d.cluster.PID())
 	cmd := exec.CommandContext(ctx, self, "worker")
-	cmd.Env = append(os.Environ(), "BENCH_DSN="+d.cluster.DSN("kijko_worker", d.name), "BENCH_DIR="+dir, "BENCH_GIT="+host)
+	cmd.Env = append(os.Environ(), "BENCH_DSN="+d.cluster.DSN("kijko_worker", d.name), "BENCH_DIR="+dir, "BENCH_GIT="+host, "BENCH_PEAK="+peakFile)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGINT) }
 	if err := cmd.Start(); err != nil {
@@ -137,12 +163,28 @@ func (d *bed) ingest(ctx context.Context, self, dir, host, options string, wait 
 	}
 	o.worker = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	o.postgres = processor(d.cluster.PID()) - before
-	if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+	// The system counts the memory of the process that started the worker as the worker's until it has become another program, so the worker
+	// says itself what it held.
+	if said, err := os.ReadFile(peakFile); err == nil {
+		o.peak, _ = strconv.ParseInt(string(said), 10, 64)
+	} else if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		o.peak = usage.Maxrss << 10
 	}
 	return o, d.conn.QueryRow(ctx, `select coalesce(md5(string_agg(md5(f.path || c.position || c.type || c.tokens || c.content || c.metadata), '' order by f.path, c.position)), '')
 		from public.project_indexes i join public.chunks c on c.run_id = i.run_id join public.run_files f on f.run_id = c.run_id and f.id = c.file_id
 		where i.project_id = $1`, d.project).Scan(&o.digest)
+}
+
+// ownPeak is the most memory that this process has held; 0 where there is no /proc.
+func ownPeak() (bytes int64) {
+	raw, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(raw)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			n, _ := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			bytes = n << 10
+		}
+	}
+	return bytes
 }
 
 func ownProcessor() time.Duration {

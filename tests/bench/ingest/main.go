@@ -87,7 +87,11 @@ func worker(ctx context.Context) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	return w.Run(ctx)
+	err = w.Run(ctx)
+	if path := os.Getenv("BENCH_PEAK"); path != "" && ownPeak() > 0 {
+		err = errors.Join(err, os.WriteFile(path, strconv.AppendInt(nil, ownPeak(), 10), 0o600))
+	}
+	return err
 }
 
 func bench(ctx context.Context) (err error) {
@@ -120,7 +124,7 @@ func bench(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	var times, work, files, megabytes, older, again, minimum []float64
+	var times, work, files, megabytes, older, again, minimum, share []float64
 	var peak int64
 	for i := range rounds {
 		if before != "" {
@@ -153,13 +157,21 @@ func bench(ctx context.Context) (err error) {
 			older[i] = run.seconds / older[i]
 			fmt.Printf("           %.2f of the run of the build before\n", older[i])
 		}
+		if err := d.settle(ctx, self, dir, host.URL); err != nil {
+			return err
+		}
 		part, least, err := d.second(ctx, self, dir, host.URL, i)
 		if err != nil {
 			return err
 		}
+		if err := d.settle(ctx, self, dir, host.URL); err != nil {
+			return err
+		}
 		again, minimum = append(again, part.seconds/run.seconds), append(minimum, part.seconds/least.Seconds())
+		share = append(share, (part.worker+part.postgres).Seconds()/(run.worker+run.postgres).Seconds())
 		fmt.Printf("           with 1 %% of its files changed: %.2f s, %.3f of the run; git fetch + tokenizing what changed %.2f s, ratio %.2f\n", part.seconds,
 			again[i], least.Seconds(), minimum[i])
+		fmt.Printf("           its processor time: worker %.2f s + Postgres %.2f s, %.3f of the run's\n", part.worker.Seconds(), part.postgres.Seconds(), share[i])
 		if i == 0 {
 			fmt.Printf("  %d files, %.1f MB of text (%.1f MB in the repository), %d tokens, %d chunks %s\n", run.files, float64(run.bytes)/1e6,
 				float64(size)/1e6, run.tokens, run.chunks, run.digest)
@@ -167,8 +179,8 @@ func bench(ctx context.Context) (err error) {
 	}
 	fmt.Printf("ingest: %.0f files/s, %.2f MB/s, %.2f of git clone + bare tokenizing (aim 2.00), %.2f of its processor time, peak memory %d MB\n",
 		median(files), median(megabytes), median(times), median(work), peak>>20)
-	fmt.Printf("ingest again: with 1 %% of the files changed %.3f of a full run (aim 0.050), %.2f of git fetch + tokenizing what changed (aim 1.50)\n",
-		median(again), median(minimum))
+	fmt.Printf("ingest again: with 1 %% of the files changed %.3f of a full run (aim 0.050), %.2f of git fetch + tokenizing what changed (aim 1.50), %.3f of its processor time\n",
+		median(again), median(minimum), median(share))
 	if before != "" {
 		fmt.Printf("ingest before: %.2f of the time of a run of the build before (aim 1.00)\n", median(older))
 	}

@@ -28,6 +28,15 @@ type ChunkFacts struct {
 	Lines     string // hashes of the lines, four bytes each
 }
 
+// Size is about how many bytes of memory the facts take.
+func (f *Facts) Size() int {
+	n := 100
+	for i := range f.Chunks {
+		n += 100 + len(f.Chunks[i].Lines)
+	}
+	return n
+}
+
 // ownLine stands for a line that must not be part of a block. No hash of a line is 2: they are odd, or 0 for a blank line.
 const ownLine = 2
 
