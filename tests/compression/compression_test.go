@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"kijko/tests/client"
@@ -127,6 +128,57 @@ func TestAnEntryIsCompressed(t *testing.T) {
 	require.Equal(t, []any{"Structure", "Types", "Exports", "Documentation"}, l.anna.Get(l.path("/compression")).Want(200).Value("algorithmInfo.preserves"))
 
 	l.anna.Do("PATCH", l.path("/ingestions/1"), map[string]any{"neverCompress": true}).Problem(409, "ALREADY_COMPRESSED")
+}
+
+// TestBothLayersTellTheSameTokens: with method standard, an ingested file has the text and the tokens that its run optimized (contract 60, 27,
+// 18). A copy of another file has the text of that file, where the run leaves a marker only.
+func TestBothLayersTellTheSameTokens(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	worker.Start(t, l.Stack)
+	l.DB.Exec("update public.subscriptions set plan_id = 'enterprise' where organization_id = $1", l.anna.OrgID)
+	for i, name := range []string{"shop", "more", "copy"} {
+		// The last file is the first one again.
+		text := strings.ReplaceAll(source(i%2), "\n\n", "\n\n\n\n")
+		l.anna.With("Prefer", "respond-async").Do("POST", l.path("/ingestions"), client.Object{"sourceType": "text", "content": text, "config": client.Object{
+			"fileId": fmt.Sprintf("text-%d", i), "fileName": name + ".go", "displayName": name, "processingMode": "none", "codebase": client.Object{"type": "existing", "name": ""}}}).Want(202)
+		stack.Eventually(t, "the entry is ready", func() bool {
+			return l.anna.Get(l.path("/ingestions/%d", i+1)).Want(200).Value("status") == "ready"
+		})
+	}
+	l.anna.Do("PATCH", "/context/"+l.context+"/settings/compression", map[string]any{"method": "standard"}).Want(200)
+	for i := range 3 {
+		l.anna.Do("POST", l.path("/ingestions/%d/compress", i+1), nil).Want(200)
+	}
+	pool := l.DB.Pool("postgres")
+	rows, err := pool.Query(t.Context(), `select f.path, f.tokens, f.optimized_tokens, t.tokens, string_agg(k.content, '' order by k.position), coalesce(t.content, '')
+		from public.project_indexes i
+		join public.run_files f on f.organization_id = i.organization_id and f.run_id = i.run_id
+		join public.chunks k on k.organization_id = f.organization_id and k.run_id = f.run_id and k.file_id = f.id
+		join public.compressed_files t on t.project_id = i.project_id and t.hash = f.hash and t.settings_key = 'standard/1'
+		where i.project_id = $1 group by 1, 2, 3, 4, 6`, l.context)
+	require.NoError(t, err)
+	files, smaller, copies := 0, 0, 0
+	var path, optimized, served string
+	var original, ofRun, ofContext int
+	_, err = pgx.ForEachRow(rows, []any{&path, &original, &ofRun, &ofContext, &optimized, &served}, func() error {
+		files++
+		if ofRun < 64 {
+			copies++
+			require.Greater(t, ofContext, 1000, path)
+			return nil
+		}
+		require.Equal(t, min(ofRun, original), ofContext, path)
+		if ofRun < original {
+			smaller++
+			require.Equal(t, optimized, served, path)
+			require.Equal(t, token.Count(served), ofContext, path)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, []int{3, 1}, []int{files, copies})
+	require.Positive(t, smaller)
 }
 
 // TestOfTwoCompressionsOneRuns: without a worker the first request goes on as an operation, and all others are refused.

@@ -33,7 +33,8 @@ $$;
 comment on function private.compressed_numbers is 'Numbers of the entries that a compression covers. Judges: callable by definer functions of ours only.';
 
 -- With method standard a file is stored as the run has optimized it, so both layers tell the same tokens (contract 60, 27, 18). Files that the
--- index does not have, or has in another content, are left to the worker.
+-- index does not have, or has in another content, are left to the worker. Equal files have one text here. A run leaves no more than a marker of
+-- all but one of them, so the text is that of the longest, wherever it is.
 create or replace function private.store_optimized(p_operation_id uuid, p_key text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -47,12 +48,12 @@ begin
   from public.context_file_ops o
   join public.content_blobs b on b.project_id = o.project_id and b.hash = o.hash
   join public.project_indexes i on i.project_id = o.project_id
-  join public.run_files f on f.organization_id = i.organization_id and f.run_id = i.run_id and f.path = o.path and f.hash = o.hash
+  join public.run_files f on f.organization_id = i.organization_id and f.run_id = i.run_id and f.hash = o.hash and f.language is not distinct from o.language
   cross join lateral (select string_agg(k.content, '' order by k.position) as content from public.chunks k
     where k.organization_id = f.organization_id and k.run_id = f.run_id and k.file_id = f.id) x
   where o.project_id = c.project_id and o.number = any (private.compressed_numbers(c)) and not o.is_binary and o.tokens >= 64
     and (x.content is not null or f.optimized_tokens >= o.tokens)
-  order by o.hash, o.language, o.path collate "C"
+  order by o.hash, o.language, f.optimized_tokens desc, f.path collate "C"
   on conflict (project_id, hash, settings_key, language) do update
   set content = excluded.content, tokens = excluded.tokens, reason = excluded.reason, is_failed = false
   where (t.content, t.tokens, t.reason) is distinct from (excluded.content, excluded.tokens, excluded.reason);

@@ -66,10 +66,12 @@ func (c *Compressor) shorten(ctx context.Context, path, text string, s Settings)
 		return c.techniques(ctx, path, text, optimize.File{})
 	}
 	tree, err := c.parser.Syntax(ctx, path, text, limits)
-	if err != nil && !refused(err) {
+	switch {
+	case refused(err): // the techniques would ask the parser for the same tree
+		return withoutComments(path, text), nil
+	case err != nil:
 		return "", err
-	}
-	if tree == nil {
+	case tree == nil:
 		short, err := c.techniques(ctx, path, text, optimize.File{})
 		if err != nil {
 			return "", err
@@ -79,8 +81,15 @@ func (c *Compressor) shorten(ctx context.Context, path, text string, s Settings)
 	// Where a step breaks the syntax, which takes odd code, the file does without it.
 	for _, least := range []bool{false, true} {
 		rendered := render(tree, text, s, least)
+		parsed, err := c.parser.Parse(ctx, path, rendered, limits)
+		if refused(err) {
+			break // a broken rendering can take the time of thousands of sound ones
+		}
+		if err != nil {
+			return "", err
+		}
 		for _, skip := range skips(tree.Language) {
-			short, err := c.techniques(ctx, path, rendered, optimize.File{Skip: skip, Lead: lead(tree.Language)})
+			short, err := apply(parsed, path, rendered, optimize.File{Skip: skip, Lead: lead(tree.Language)})
 			if err != nil {
 				return "", err
 			}
@@ -88,10 +97,13 @@ func (c *Compressor) shorten(ctx context.Context, path, text string, s Settings)
 				return short, nil
 			}
 			again, err := c.parser.Syntax(ctx, path, short, limits)
-			if err != nil && !refused(err) {
+			if refused(err) {
+				return text, nil
+			}
+			if err != nil {
 				return "", err
 			}
-			if again != nil && !again.HasError {
+			if !again.HasError {
 				return short, nil
 			}
 		}
@@ -127,6 +139,11 @@ func (c *Compressor) techniques(ctx context.Context, path, text string, how opti
 	if err != nil {
 		return "", err
 	}
+	return apply(f, path, text, how)
+}
+
+// apply applies the techniques to a file that is parsed.
+func apply(f *parse.File, path, text string, how optimize.File) (string, error) {
 	how.Path, how.Language, how.Layout, how.Verbatim, how.Imports, how.Dependencies = path, f.Language, f.Layout, f.Verbatim, f.Imports, f.Dependencies
 	how.Chunks = chunk.Split(f, path, text, chunk.Semantic)
 	plan := optimize.NewPlan(optimize.Limits{})

@@ -57,6 +57,12 @@ func (e *editor) result() string {
 // marked are the comments that this package and package optimize leave.
 var marked = regexp.MustCompile(`^(?://|#|--|/\*|;) (?:\[(?:\d+ lines?(?: as in [^\]\n]+)?|license as in [^\]\n]+|same as [^\]\n]+)\](?: \*/)?|imports: [^\n]*)$`)
 
+// elided reports whether a marker is all that a stretch holds: it was left out before, and its number of lines stays.
+func elided(s string) bool {
+	s = strings.TrimSpace(s)
+	return len(s) < 40 && marked.MatchString(s)
+}
+
 // dropComment removes a comment: with its lines if it has them to itself, else with the blanks before it.
 func (e *editor) dropComment(start, end int) {
 	for end > start && (e.text[end-1] == '\n' || e.text[end-1] == '\r') {

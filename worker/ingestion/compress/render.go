@@ -437,6 +437,9 @@ func (r *renderer) elide(body int) bool {
 	if start >= end {
 		return false
 	}
+	if elided(r.text[start:end]) {
+		return true
+	}
 	n := lines(r.text[start:end])
 	switch r.set.OptimizationLevel {
 	case High:
@@ -503,10 +506,11 @@ func (r *renderer) arrow(body int) bool {
 	return (r.language == "javascript" || r.language == "typescript" || r.language == "tsx") && strings.HasSuffix(before, "=>")
 }
 
-// bare leaves out the value of a variable that is not exported, when it is a list or an object of several lines. It reports false when
-// there is none.
+// bare leaves out the values of a variable that is not exported: its lists and objects of several lines, and those of its type. It reports
+// false when there is none.
 func (r *renderer) bare(c int) bool {
 	n := &r.nodes[c]
+	at, did := c+1, false
 	for k := c + 1; k < n.Next; k++ {
 		v := &r.nodes[k]
 		if v.End-v.Start < 2 || v.Role == parse.Comment || literals[v.Type] {
@@ -517,20 +521,25 @@ func (r *renderer) bare(c int) bool {
 			continue
 		}
 		inside := r.text[v.Start+1 : v.End-1]
-		m := lines(inside)
-		marker := " /* " + count(m) + " */ "
-		if r.language == "python" || r.language == "ruby" {
-			marker = "  # " + count(m) + "\n"
+		if !elided(inside) {
+			m := lines(inside)
+			marker := " /* " + count(m) + " */ "
+			if r.language == "python" || r.language == "ruby" {
+				marker = "  # " + count(m) + "\n"
+			}
+			if m < 2 || len(inside) <= len(marker) {
+				continue
+			}
+			r.dropComments(at, k)
+			r.replace(v.Start+1, v.End-1, marker)
 		}
-		if m < 2 || len(inside) <= len(marker) {
-			continue
-		}
-		r.dropComments(c+1, k)
-		r.replace(v.Start+1, v.End-1, marker)
-		r.dropComments(v.Next, n.Next)
-		return true
+		did, at = true, v.Next
+		k = v.Next - 1
 	}
-	return false
+	if did {
+		r.dropComments(at, n.Next)
+	}
+	return did
 }
 
 // dropComments drops the comments among nodes[from:to].
@@ -567,6 +576,9 @@ func (r *renderer) hollowing(d int) (edit, int) {
 		start, end, front, back := r.inside(body)
 		if start >= end {
 			return edit{}, 0
+		}
+		if elided(r.text[start:end]) {
+			return edit{start, end, r.text[start:end]}, body
 		}
 		marker := front + count(lines(r.text[start:end])) + back
 		if end-start <= len(marker) {
