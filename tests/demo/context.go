@@ -32,7 +32,7 @@ func newClone(ctx context.Context, from, branch string) (*clone, error) {
 }
 
 func (c *clone) git(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "user.name=Demo", "-c", "user.email=demo@example.nl", "-c", "commit.gpgsign=false"}, args...)...) //nolint:gosec,lll // the arguments are ours
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "user.name=Demo", "-c", "user.email=demo@example.nl", "-c", "commit.gpgsign=false"}, args...)...) //nolint:gosec // the arguments are ours
 	cmd.Dir = c.folder
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("git %s: %w: %s", args[0], err, out)
@@ -147,7 +147,7 @@ func (d *demo) secondVersion(ctx context.Context, id, repositoryID string, c *cl
 	if err := d.finish(ctx, at, entry.OperationID, at+"/ingestions/2", &entry); err != nil {
 		return err
 	}
-	d.say("  version 2 after %.0f s: %d files added, %d modified, %d removed", time.Since(begun).Seconds(), entry.FilesAdded, entry.FilesModified, entry.FilesRemoved)
+	d.say("  version 2 after %.0f s: added %d, modified %d, removed %d files", time.Since(begun).Seconds(), entry.FilesAdded, entry.FilesModified, entry.FilesRemoved)
 	var diff struct {
 		Files   []struct{ Path, Status string }
 		Summary struct{ TotalAdditions, TotalDeletions int }
