@@ -80,7 +80,7 @@ func develop(ctx context.Context) (err error) {
 	return errors.Join(err, <-done)
 }
 
-// offerDemo serves this checkout as a Git repository, so that there is a real one to ingest without a network.
+// offerDemo serves a copy of this checkout as a Git repository, so that there is a real one to ingest and to push to without a network.
 func offerDemo(ctx context.Context, cfg *config.Config) (greeting map[string]any, stop func()) {
 	base, stop, ok := dev.StartGitHost(ctx, ".")
 	if !ok {
@@ -88,5 +88,5 @@ func offerDemo(ctx context.Context, cfg *config.Config) (greeting map[string]any
 	}
 	cfg.GitHosts = append(cfg.GitHosts, dev.GitHostName+"=gitlab@"+base)
 	return map[string]any{"demo": map[string]string{"repository": "https://" + dev.GitHostName + "/kijko/kijko", "provider": "gitlab",
-		"branch": "main"}}, stop
+		"branch": "main", "push": base + "/kijko/kijko"}}, stop
 }

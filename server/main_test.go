@@ -121,7 +121,7 @@ func TestDevelop(t *testing.T) {
 		demo.Env = append(os.Environ(), "KIJKO_ADDR="+url[len("http://"):])
 		out, err := demo.CombinedOutput()
 		require.NoError(t, err, string(out))
-		require.Regexp(t, `5/5 indexing(?s:.*)files +[\d,]+ in \d+ chunks(?s:.*)the colleague signed up(?s:.*)8 of 10 seats are free(?s:.*)writing with it is refused: INSUFFICIENT_SCOPE`, string(out))
+		require.Regexp(t, `5/5 indexing(?s:.*)files +[\d,]+ in \d+ chunks(?s:.*)version 2 after(?s:.*)added +greeting/hours.go(?s:.*)compressed version 1(?s:.*)its picture is(?s:.*)the colleague signed up(?s:.*)8 of 10 seats are free(?s:.*)writing with it is refused: INSUFFICIENT_SCOPE`, string(out))
 	})
 	stop()
 	require.NoError(t, <-done, "it stops without complaint")

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
@@ -84,6 +85,11 @@ func layout(n int, links [][2]int) []point {
 	}
 	move := make([]point, n)
 	k := math.Sqrt(1 / float64(max(n, 1)))
+	degree := make([]float64, n)
+	for _, l := range links {
+		degree[l[0]]++
+		degree[l[1]]++
+	}
 	for round := range rounds {
 		clear(move)
 		for i := range at {
@@ -97,7 +103,8 @@ func layout(n int, links [][2]int) []point {
 		}
 		for _, l := range links {
 			dx, dy := at[l[0]].x-at[l[1]].x, at[l[0]].y-at[l[1]].y
-			d := math.Sqrt(dx*dx+dy*dy) / k
+			// A node with many links would else draw all others to one heap.
+			d := math.Sqrt(dx*dx+dy*dy) / k / math.Sqrt(degree[l[0]]*degree[l[1]])
 			move[l[0]].x, move[l[0]].y = move[l[0]].x-dx*d, move[l[0]].y-dy*d
 			move[l[1]].x, move[l[1]].y = move[l[1]].x+dx*d, move[l[1]].y+dy*d
 		}
@@ -111,16 +118,57 @@ func layout(n int, links [][2]int) []point {
 			}
 		}
 	}
-	low, high := point{math.Inf(1), math.Inf(1)}, point{math.Inf(-1), math.Inf(-1)}
-	for _, p := range at {
-		low, high = point{min(low.x, p.x), min(low.y, p.y)}, point{max(high.x, p.x), max(high.y, p.y)}
-	}
-	scale := (side - 120) / max(high.x-low.x, high.y-low.y, 1e-9)
-	for i, p := range at {
-		at[i] = point{side/2 + (p.x-(low.x+high.x)/2)*scale, side/2 + (p.y-(low.y+high.y)/2)*scale}
-	}
+	spread(at, func(p *point) *float64 { return &p.x })
+	spread(at, func(p *point) *float64 { return &p.y })
 	return at
 }
+
+// spread brings one coordinate of all nodes to the picture's side: for one half as laid out, for the other evenly in the same order. Far parts
+// then leave room for the dense ones.
+func spread(at []point, coordinate func(*point) *float64) {
+	order := make([]*float64, len(at))
+	for i := range at {
+		order[i] = coordinate(&at[i])
+	}
+	slices.SortStableFunc(order, func(a, b *float64) int { return cmp.Compare(*a, *b) })
+	if len(order) < 2 {
+		for _, v := range order {
+			*v = side / 2
+		}
+		return
+	}
+	low, reach := *order[0], max(*order[len(order)-1]-*order[0], 1e-9)
+	for i, v := range order {
+		*v = 60 + (side-120)*(0.5*(*v-low)/reach+0.5*float64(i)/float64(len(order)-1))
+	}
+}
+
+// part pushes nodes that overlap apart, and keeps all within the picture.
+func part(at []point, nodes []graph.NodeRow) {
+	for range 60 {
+		for i := range at {
+			for j := range i {
+				dx, dy := at[i].x-at[j].x, at[i].y-at[j].y
+				d, want := math.Hypot(dx, dy), radius(nodes[i])+radius(nodes[j])+4
+				if d >= want {
+					continue
+				}
+				if d < 1e-6 {
+					dx, dy, d = 1, 0, 1
+				}
+				push := (want - d) / 2 / d
+				at[i].x, at[i].y = at[i].x+dx*push, at[i].y+dy*push
+				at[j].x, at[j].y = at[j].x-dx*push, at[j].y-dy*push
+			}
+		}
+		for i := range at {
+			at[i].x, at[i].y = min(max(at[i].x, 20), side-20), min(max(at[i].y, 20), side-50)
+		}
+	}
+}
+
+// radius is larger for nodes with more references.
+func radius(n graph.NodeRow) float64 { return 4 + min(math.Log1p(float64(n.References)), 7) }
 
 // picture draws a graph. Texts are escaped; colors and numbers are ours.
 func picture(d data) string {
@@ -138,6 +186,7 @@ func picture(d data) string {
 		}
 	}
 	at := layout(len(nodes), links)
+	part(at, nodes)
 	var w strings.Builder
 	fmt.Fprintf(&w, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" font-family="sans-serif" font-size="11" role="img"><title>Knowledge graph: %d nodes, %d links</title>`,
 		side, side, len(nodes), len(links))
@@ -147,13 +196,14 @@ func picture(d data) string {
 	}
 	w.WriteString(`</g><g stroke="#ffffff">`)
 	for i, n := range nodes {
-		fmt.Fprintf(&w, `<circle cx="%.1f" cy="%.1f" r="%.1f" fill="%s"><title>%s</title></circle>`, at[i].x, at[i].y, 4+min(2*math.Log1p(float64(n.References)), 14),
+		fmt.Fprintf(&w, `<circle cx="%.1f" cy="%.1f" r="%.1f" fill="%s"><title>%s</title></circle>`, at[i].x, at[i].y, radius(n),
 			graph.ColorOf(n.Type), escape(shorten(n.Type+" "+n.Name, 200)))
 	}
 	w.WriteString(`</g><g fill="#111827">`)
 	taken := make([]box, 0, len(nodes)+labels)
-	for _, p := range at {
-		taken = append(taken, box{p.x - 4, p.y - 4, p.x + 4, p.y + 4})
+	for i, p := range at {
+		r := radius(nodes[i])
+		taken = append(taken, box{p.x - r, p.y - r, p.x + r, p.y + r})
 	}
 	for i, n := range nodes[:min(len(nodes), labels)] {
 		name := n.Name
@@ -161,9 +211,17 @@ func picture(d data) string {
 			name = path.Base(name)
 		}
 		name = shorten(name, 40)
-		if b, ok := room(at[i], width(name), taken); ok {
+		if b, ok := room(at[i], radius(n)+4, width(name), taken); ok {
 			taken = append(taken, b)
-			fmt.Fprintf(&w, `<text x="%.1f" y="%.1f">%s</text>`, b.left, b.bottom-3, escape(name))
+			// The width is an estimate, so a name is held where it is next to its node.
+			x, anchor := b.left, ""
+			switch {
+			case b.right < at[i].x:
+				x, anchor = b.right, ` text-anchor="end"`
+			case b.left < at[i].x:
+				x, anchor = at[i].x, ` text-anchor="middle"`
+			}
+			fmt.Fprintf(&w, `<text x="%.1f" y="%.1f"%s>%s</text>`, x, b.bottom-3, anchor, escape(name))
 		}
 	}
 	w.WriteString(`</g>`)
@@ -190,8 +248,8 @@ type box struct{ left, top, right, bottom float64 }
 
 // room finds where a name can stand beside its node: right, left, below or above, within the picture and over no other name or node.
 // A name without room is left out; the node's title tells it.
-func room(at point, wide float64, taken []box) (box, bool) {
-	const high, gap = 13.0, 8.0
+func room(at point, gap, wide float64, taken []box) (box, bool) {
+	const high = 13.0
 	for _, b := range []box{
 		{at.x + gap, at.y - high/2, at.x + gap + wide, at.y + high/2},
 		{at.x - gap - wide, at.y - high/2, at.x - gap, at.y + high/2},
@@ -211,9 +269,12 @@ func room(at point, wide float64, taken []box) (box, bool) {
 func width(s string) float64 {
 	w := 0.0
 	for _, r := range s {
-		if r >= 0x1100 {
+		switch {
+		case r >= 0x1100:
 			w += 11
-		} else {
+		case unicode.IsUpper(r) || r == '_' || r == 'm' || r == 'w':
+			w += 8.5
+		default:
 			w += 6.6
 		}
 	}

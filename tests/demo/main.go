@@ -1,5 +1,6 @@
 // Command demo shows in two minutes what Kijko does, against a running server (`make run`) and as any client would. It signs up, creates a
-// project, adds a repository, starts an ingestion, and shows its live events as a progress display, then the numbers. It creates a skill,
+// project, adds a repository, starts an ingestion, and shows its live events as a progress display, then the numbers. It pushes a second
+// commit and ingests the change, compares both versions, compresses the context, searches it and saves a picture of its graph. It creates a skill,
 // runs it by hand, by a schedule and by a webhook, and shows the usage of the three runs. It invites a colleague, who signs up with the
 // invitation and runs the skill too. It switches a second factor on and signs in with it. It makes an API key and calls with it.
 //
@@ -45,7 +46,7 @@ type demo struct {
 
 func (d *demo) run(ctx context.Context) error {
 	var greeting struct {
-		Demo struct{ Repository, Provider, Branch string }
+		Demo struct{ Repository, Provider, Branch, Push string }
 	}
 	if err := d.call(ctx, "GET", "/", nil, &greeting); err != nil {
 		return fmt.Errorf("no server answers at %s; start one with `make run` (%w)", d.base, err)
@@ -59,6 +60,15 @@ func (d *demo) run(ctx context.Context) error {
 	}
 
 	name := "demo-" + strings.ToLower(rand.Text()[:8])
+	var clone *clone
+	if push := greeting.Demo.Push; push != "" && os.Getenv("KIJKO_DEMO_REPO") == "" {
+		var err error
+		if clone, err = newClone(ctx, push, name); err != nil {
+			return err
+		}
+		defer clone.remove()
+		repository["branch"] = name
+	}
 	if err := d.signUp(ctx, map[string]any{"email": name + "@example.nl", "first_name": "Demo", "last_name": "Visitor"}); err != nil {
 		return err
 	}
@@ -70,7 +80,8 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	project := "/api/v1/projects/" + created.Project.ID
 	d.say("created project %q", created.Project.Name)
-	if err := d.call(ctx, "POST", project+"/repositories", repository, nil); err != nil {
+	var added struct{ ID string }
+	if err := d.call(ctx, "POST", project+"/repositories", repository, &added); err != nil {
 		return err
 	}
 	d.say("added %s", repository["repositoryUrl"])
@@ -84,6 +95,9 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	if err := d.numbers(ctx, project); err != nil {
+		return err
+	}
+	if err := d.context(ctx, created.Project.ID, added.ID, clone); err != nil {
 		return err
 	}
 	skillID, err := d.skills(ctx)
@@ -216,7 +230,11 @@ func (d *demo) call(ctx context.Context, method, path string, body, into any) er
 		_ = json.Unmarshal(raw, problem)
 		return problem
 	}
-	if into == nil {
+	switch into := into.(type) {
+	case nil:
+		return nil
+	case *svg:
+		*into = raw
 		return nil
 	}
 	return json.Unmarshal(raw, into)
