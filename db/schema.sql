@@ -219,6 +219,7 @@ CREATE TABLE public.context_ingestions (
     operation_id uuid,
     backup_number integer,
     compression_key text,
+    is_verbatim boolean DEFAULT false NOT NULL,
     CONSTRAINT context_ingestions_compressed_tokens_check CHECK ((((compressed_tokens IS NOT NULL) = compressed) AND ((compressed_tokens >= 0) AND (compressed_tokens <= tokens)))),
     CONSTRAINT context_ingestions_compression_check CHECK ((NOT (compressed AND never_compress))),
     CONSTRAINT context_ingestions_counts_check CHECK (((files_added >= 0) AND (files_removed >= 0) AND (files_modified >= 0) AND (tokens >= 0))),
@@ -227,6 +228,7 @@ CREATE TABLE public.context_ingestions (
 
 ALTER TABLE ONLY public.context_ingestions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.context_ingestions IS 'Numbered ingestions of a context, which are also its versions.';
+COMMENT ON COLUMN public.context_ingestions.is_verbatim IS 'Ingested with processingMode none: no technique of a run changes its files.';
 
 CREATE TABLE public.skills (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -3610,7 +3612,7 @@ CREATE TRIGGER _900_tell_failures AFTER UPDATE ON public.habits FOR EACH ROW WHE
 CREATE TRIGGER _900_tell_failures AFTER UPDATE ON public.reflexes FOR EACH ROW WHEN (((new.consecutive_failures > old.consecutive_failures) AND ((old.consecutive_failures = 0) OR (old.is_active AND (NOT new.is_active))))) EXECUTE FUNCTION private.tg__tell_failures('reflex');
 CREATE TRIGGER _900_tell_insert AFTER INSERT ON public.context_ingestions FOR EACH ROW EXECUTE FUNCTION private.tg_context_ingestions__tell();
 CREATE TRIGGER _900_tell_long AFTER UPDATE OF status ON public.skill_executions FOR EACH ROW WHEN (((new.execution_type = 'manual'::text) AND (old.completed_at IS NULL) AND (COALESCE((new.duration_ms)::numeric, (EXTRACT(epoch FROM (new.completed_at - COALESCE(new.started_at, new.executed_at))) * (1000)::numeric)) > (30000)::numeric))) EXECUTE FUNCTION private.tg_skill_executions__tell_long();
-CREATE TRIGGER _900_tell_people AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome = ANY (ARRAY['completed'::text, 'failed'::text])))) EXECUTE FUNCTION private.tg_ingestion_runs__tell_people();
+CREATE TRIGGER _900_tell_people AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND ((new.outcome = 'failed'::text) OR ((new.outcome = 'completed'::text) AND (NOT (COALESCE((new.options -> 'scope'::text), '{}'::jsonb) ?| ARRAY['rollback'::text, 'refresh'::text])))))) EXECUTE FUNCTION private.tg_ingestion_runs__tell_people();
 CREATE TRIGGER _900_tell_read AFTER UPDATE ON public.notifications REFERENCING OLD TABLE AS was NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_notifications__tell_read();
 CREATE TRIGGER _900_tell_removed AFTER DELETE ON public.team_invitations FOR EACH ROW WHEN ((old.status = ANY (ARRAY['pending'::text, 'expired'::text]))) EXECUTE FUNCTION private.tg_team_invitations__tell();
 CREATE TRIGGER _900_tell_update AFTER UPDATE ON public.context_ingestions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_context_ingestions__tell();
@@ -5405,6 +5407,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.execution_types() returns text[]: sql immutable; authenticated
 -- private.execution_with_skill_json(e skill_executions, s skills) returns jsonb: plpgsql stable; authenticated
 -- private.executions_json(p_filters jsonb, p_unfinished boolean, p_limit integer, p_offset bigint) returns jsonb: plpgsql stable; authenticated
+-- private.exempt_files(p_run_id uuid, p_owner uuid) returns TABLE(path text, hash bytea): plpgsql volatile definer; kijko_worker
 -- private.expire_invitations(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.expiry_of(b jsonb) returns timestamp with time zone: plpgsql stable
 -- private.export_file(p_name text, p_format text, p_begun jsonb) returns jsonb: sql stable; authenticated
@@ -5476,6 +5479,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.graph_color(p_type text) returns text: sql immutable; authenticated, service_role
 -- private.graph_filter(p jsonb, OUT type text, OUT link_types text[], OUT search text, OUT path text, OUT minimum integer, OUT items integer) returns record: plpgsql stable; authenticated
 -- private.graph_generation(p_project_id uuid) returns integer: plpgsql stable definer; kijko_server, kijko_worker
+-- private.graph_links_count(p_project_id uuid, p_ids uuid[], p_many boolean, p_types text[] DEFAULT NULL::text[]) returns bigint: plpgsql stable; authenticated, service_role
 -- private.graph_links_json(p_project_id uuid, p_ids uuid[], p_types text[] DEFAULT NULL::text[]) returns jsonb: plpgsql stable; authenticated, service_role
 -- private.graph_meta(p_project_id uuid, p_nodes bigint, p_links bigint, p_truncated boolean) returns jsonb: sql stable; authenticated
 -- private.graph_mirror_state(p_backend text, OUT lagging bigint, OUT failing bigint) returns record: plpgsql stable definer; kijko_server
@@ -5580,6 +5584,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.is_shown(s notification_preferences, p_type text, p_urgent boolean) returns boolean: sql immutable
 -- private.is_stranger() returns boolean: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_switches(p_value jsonb, p_keys text[]) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.is_verbatim_run(r ingestion_runs) returns boolean: plpgsql stable definer
 -- private.is_web_address(p_url text, p_schemes text) returns boolean: sql immutable; authenticated
 -- private.is_weekdays(p_days smallint[]) returns boolean: plpgsql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_zone(p_name text) returns boolean: sql stable; authenticated, service_role

@@ -5493,6 +5493,12 @@ begin
     v := v || jsonb_build_object('chunkingWebhooks', v_count);
   end loop;
 
+  -- A push to a repository of the registrant would start a run and bring content. The trigger of the setting ends private.push_hooks.
+  update public.project_settings s set processing_options = s.processing_options || '{"realTimeIncremental": false}'
+  where s.organization_id = any (p_orgs) and (s.processing_options ->> 'realTimeIncremental')::boolean;
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('watched', v_count);
+
   -- Links to files of the audit log. Their schedules mail to the address of an active admin only, so they go on.
   delete from private.audit_files f where f.organization_id = any (p_orgs);
   return v;
@@ -5564,7 +5570,8 @@ return (
     (12, 'habits', 'habit was switched off: switch it on in Habits.', 'habits were switched off: switch them on in Habits.'),
     (13, 'reflexes', 'reflex was switched off: switch it on in Reflexes.', 'reflexes were switched off: switch them on in Reflexes.'),
     (14, 'reflexSecrets', 'secret of an incoming webhook was deleted: make a new one in Reflexes.', 'secrets of incoming webhooks were deleted: make new ones in Reflexes.'),
-    (15, 'apiKeys', 'API key was revoked: create another one.', 'API keys were revoked: create others.')
+    (15, 'watched', 'project follows no pushes any more: check its repositories, then switch incremental runs on in its settings.', 'projects follow no pushes any more: check their repositories, then switch incremental runs on in their settings.'),
+    (16, 'apiKeys', 'API key was revoked: create another one.', 'API keys were revoked: create others.')
   ) t (ord, key, one, many)
   where (p_counts ->> t.key)::integer > 0
 );
@@ -11677,6 +11684,17 @@ end
 $$;
 comment on function private.run_scope is 'The sources that a run reads. Judges: callable by definer functions of ours only.';
 
+-- Files that a run adds or modifies belong to its entry. A run without one adds none.
+create or replace function private.is_verbatim_run(r public.ingestion_runs) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return coalesce((select i.is_verbatim or i.never_compress from public.context_ingestions i
+    where i.organization_id = r.organization_id and i.project_id = r.project_id and i.run_id = r.id), false);
+end
+$$;
+comment on function private.is_verbatim_run is 'Do the four techniques leave the files of a run''s entry alone? Judges: callable by definer functions of ours only.';
+
 -- Leases an open run that no worker holds, and returns all that is needed to work on it; null when there is no such run. A lease that
 -- expired means that a worker was lost: three times the run goes on, the fourth time it fails.
 create or replace function private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb
@@ -11711,7 +11729,7 @@ begin
     'strategy', p.chunking_strategy, 'anonymizeSecrets', p.anonymize_secrets, 'includeMetadata', p.include_metadata,
     'metadataOptions', s.metadata_options, 'outputFormat', s.output_format, 'embeddingModel', s.embedding_model,
     'patternFilters', s.pattern_filters, 'processingOptions', s.processing_options, 'fileFilters', s.file_filters,
-    'webhookUrl', s.webhook_url,
+    'webhookUrl', s.webhook_url, 'isVerbatim', private.is_verbatim_run(r), 'lsp', private.context_settings(p.id, 'lsp'),
     'webhookSecret', (select w.sealed from private.project_webhook_secrets w where w.project_id = r.project_id),
     'repositories', (select coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'provider', t.provider, 'url', t.repository_url,
         'name', t.repository_name, 'branch', t.branch, 'includePaths', t.include_paths, 'excludePaths', t.exclude_paths,
@@ -11795,8 +11813,11 @@ comment on function private.report_run is 'Progress of a leased run; false when 
 create or replace function private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
+declare
+  v_project uuid;
+  v_paths text[];
 begin
-  perform from public.ingestion_runs where id = p_run_id and lease_owner = p_owner and outcome = 'open' for no key update;
+  select r.project_id into v_project from public.ingestion_runs r where r.id = p_run_id and r.lease_owner = p_owner and r.outcome = 'open' for no key update;
   if not found then
     return false;
   end if;
@@ -11810,10 +11831,18 @@ begin
   update public.project_repositories t set path_prefix = c.prefix
   from public.ingestion_runs r, jsonb_each_text(coalesce(p #> '{checkpoint,prefixes}', '{}')) as c (id, prefix)
   where r.id = p_run_id and t.project_id = r.project_id and t.id::text = c.id and t.path_prefix is null;
-  -- What left the current set while the run went on is no part of its index either.
-  delete from public.run_files f using public.ingestion_runs r
-  where r.id = p_run_id and f.organization_id = r.organization_id and f.run_id = coalesce(r.index_run_id, r.id)
-    and not exists (select from public.context_files c where c.project_id = r.project_id and c.path = f.path collate "C" and not c.is_hidden);
+  -- What left the current set or was hidden while the run went on is no part of its index or its graph either.
+  with gone as (
+    delete from public.run_files f using public.ingestion_runs r
+    where r.id = p_run_id and f.organization_id = r.organization_id and f.run_id = coalesce(r.index_run_id, r.id)
+      and not exists (select from public.context_files c where c.project_id = r.project_id and c.path = f.path collate "C" and not c.is_hidden)
+    returning f.path
+  )
+  select array_agg(o.path) into v_paths from (
+    select g.path from gone g
+    union
+    select c.path from public.context_files c where c.project_id = v_project and c.is_hidden) o;
+  perform private.drop_graph_files(v_project, v_paths);
   perform private.write_completion(p_run_id, p);
   return true;
 end
@@ -12166,6 +12195,34 @@ end
 $$;
 comment on function private.other_files is 'Files of the current set that a leased run keeps. Judges: callable by the worker only, for the run it holds.';
 
+-- A file belongs to the entry that last changed it; what a rollback restored belongs to the entry that had brought it.
+create or replace function private.exempt_files(p_run_id uuid, p_owner uuid) returns table (path text, hash bytea)
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_project uuid := private.lease_project(p_run_id, p_owner);
+  v_verbatim boolean := (select private.is_verbatim_run(r) from public.ingestion_runs r where r.id = p_run_id);
+begin
+  if not v_verbatim and not exists (select from public.context_ingestions e where e.project_id = v_project and (e.is_verbatim or e.never_compress)) then
+    return;
+  end if;
+  return query
+    with recursive brought as (
+      select f.path, f.hash, f.number from public.context_files f where f.project_id = v_project
+      union all
+      select b.path, b.hash, o.number
+      from brought b join public.context_ingestions e on e.project_id = v_project and e.number = b.number and e.kind = 'rollback'
+      cross join lateral (select x.number from public.context_file_ops x
+        where x.project_id = v_project and x.path = b.path collate "C" and x.number <= e.target_number order by x.number desc limit 1) o
+    )
+    select b.path, b.hash from brought b join public.context_ingestions e on e.project_id = v_project and e.number = b.number
+    where e.kind <> 'rollback' and (e.is_verbatim or e.never_compress) <> v_verbatim;
+end
+$$;
+comment on function private.exempt_files is
+  'Files of the current set that the four techniques treat otherwise than those of the run''s own entry. Judges: callable by the worker only, for the run it holds.';
+
 -- Rows of a content that is not stored any more are of no use.
 create or replace function private.read_sources(p_run_id uuid, p_owner uuid, p_sources text[])
 returns table (source text, path text, key bytea, verdict text, encoding text, hash bytea, bytes bigint, tokens bigint, language text)
@@ -12413,7 +12470,7 @@ as $$
   select t.id from public.project_repositories t where t.id = any (p_ids)
 $$;
 comment on function private.live_repositories is 'Those of the repositories that still exist, for the sweep of copies. Judges: callable by the worker only.';
-grant execute on function private.run_overflows, private.missing_blobs, private.store_blobs, private.read_blobs, private.store_manifest, private.other_files,
+grant execute on function private.run_overflows, private.missing_blobs, private.store_blobs, private.read_blobs, private.store_manifest, private.other_files, private.exempt_files,
   private.read_sources, private.store_sources, private.drop_sources, private.read_records, private.store_records, private.drop_records,
   private.read_index, private.read_indexed, private.merge_removals, private.merge_files, private.merge_chunks, private.sample_index,
   private.search_index, private.live_repositories to kijko_worker;
@@ -13712,7 +13769,7 @@ end
 $$;
 comment on function private.as_chromacode is 'The five colors; the defaults where none are given. Errors: 400 VALIDATION_ERROR naming the visibility index.';
 
--- IngestionConfig, judged: {fileId, fileName, displayName, compress, codebase, tags, description, neverCompress, chromacode}.
+-- IngestionConfig, judged: {fileId, fileName, displayName, compress, codebase, tags, description, neverCompress, isVerbatim, chromacode}.
 create or replace function private.as_ingestion_config(c jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -13743,7 +13800,7 @@ begin
     where t.tag <> all (v_tags) order by t.ord);
   return jsonb_strip_nulls(jsonb_build_object('fileId', c ->> 'fileId', 'fileName', c ->> 'fileName', 'displayName', private.as_display_name(c -> 'displayName'),
     'compress', v_compress, 'codebase', c -> 'codebase', 'tags', to_jsonb(v_tags), 'description', nullif(private.trimmed(c ->> 'description'), ''),
-    'neverCompress', v_never and not v_compress, 'chromacode', case when v_compress then private.as_chromacode(c -> 'chromacode') end,
+    'neverCompress', v_never and not v_compress, 'isVerbatim', not v_compress, 'chromacode', case when v_compress then private.as_chromacode(c -> 'chromacode') end,
     'labelType', substring(c ->> 'fileId' from '^(file|repo|text)-')));
 end
 $$;
@@ -13885,7 +13942,7 @@ $$;
 comment on function private.lock_context is
   'Locks the project and its counters, in this order; null without a project. Judges: callable by definer functions of ours that have judged the caller.';
 
--- p_entry: kind, sourceType, sources, displayName, description, tags, compress, neverCompress, chromacode, targetNumber, operationId, and of a
+-- p_entry: kind, sourceType, sources, displayName, description, tags, compress, neverCompress, isVerbatim, chromacode, targetNumber, operationId, and of a
 -- declared entry filesAdded, filesRemoved, tokens, compressed.
 create or replace function private.insert_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns public.context_ingestions
 language plpgsql volatile security definer set search_path = ''
@@ -13898,13 +13955,14 @@ begin
   update private.context_counters set last_number = last_number + 1, current_number = case when v_declared then last_number + 1 else current_number end
   where project_id = p_project_id returning * into c;
   insert into public.context_ingestions (organization_id, project_id, number, kind, status, ready_at, source_type, sources, target_number, display_name,
-    description, tags, wants_compression, never_compress, chromacode, operation_id, files_added, files_removed, tokens, compressed, compressed_tokens,
-    created_by)
+    description, tags, wants_compression, never_compress, is_verbatim, chromacode, operation_id, files_added, files_removed, tokens, compressed,
+    compressed_tokens, created_by)
   values (c.organization_id, p_project_id, c.last_number, coalesce(p_entry ->> 'kind', 'content'), case when v_declared then 'ready' else 'processing' end,
     case when v_declared then clock_timestamp() end, p_entry ->> 'sourceType', coalesce(p_entry -> 'sources', '{}'), (p_entry ->> 'targetNumber')::integer,
     p_entry ->> 'displayName', p_entry ->> 'description', array(select jsonb_array_elements_text(coalesce(p_entry -> 'tags', '[]'))),
-    coalesce((p_entry ->> 'compress')::boolean, false), coalesce((p_entry ->> 'neverCompress')::boolean, false), p_entry -> 'chromacode',
-    (p_entry ->> 'operationId')::uuid, coalesce((p_entry ->> 'filesAdded')::integer, 0), coalesce((p_entry ->> 'filesRemoved')::integer, 0),
+    coalesce((p_entry ->> 'compress')::boolean, false), coalesce((p_entry ->> 'neverCompress')::boolean, false),
+    coalesce((p_entry ->> 'isVerbatim')::boolean, false), p_entry -> 'chromacode', (p_entry ->> 'operationId')::uuid,
+    coalesce((p_entry ->> 'filesAdded')::integer, 0), coalesce((p_entry ->> 'filesRemoved')::integer, 0),
     coalesce((p_entry ->> 'tokens')::bigint, 0), coalesce((p_entry ->> 'compressed')::boolean, false),
     case when (p_entry ->> 'compressed')::boolean then (p_entry ->> 'tokens')::bigint end, p_user_id)
   returning * into e;
@@ -14037,7 +14095,8 @@ begin
   end if;
   -- A recovery ingests what the run before failed to.
   select jsonb_build_object('sourceType', x.source_type, 'sources', x.sources, 'displayName', x.display_name, 'description', x.description,
-    'tags', to_jsonb(x.tags), 'compress', x.wants_compression, 'neverCompress', x.never_compress, 'chromacode', x.chromacode) into v_parent
+    'tags', to_jsonb(x.tags), 'compress', x.wants_compression, 'neverCompress', x.never_compress, 'isVerbatim', x.is_verbatim,
+    'chromacode', x.chromacode) into v_parent
   from public.context_ingestions x
   where x.organization_id = new.organization_id and x.project_id = new.project_id and x.run_id = new.parent_run_id;
   e := private.insert_ingestion(new.project_id, coalesce(v_parent, '{}'), new.started_by);
@@ -15518,7 +15577,9 @@ as $$
 $$;
 comment on function private.graph_node_json is 'GraphNode.';
 
--- Plans of their own for each call: only then are the ids known while planning, and compared by a hash table.
+-- Plans of their own for each call: only then does the planner know how many ids there are. Ids are joined as rows:
+-- "= any (ids)" on the second end of a link compared each link with all of them. "offset 0" has each id looked up by the index, where a join alone
+-- would read the whole graph.
 create or replace function private.graph_nodes_json(p_project_id uuid, p_ids uuid[], p_keep_order boolean default false) returns jsonb
 language plpgsql stable set plan_cache_mode = 'force_custom_plan'
 as $$
@@ -15526,11 +15587,11 @@ declare
   v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
 begin
   return (
-    select coalesce(jsonb_agg(private.graph_node_json(n, f.cluster) order by case when p_keep_order then array_position(p_ids, n.id) end,
+    select coalesce(jsonb_agg(private.graph_node_json(n.*::public.kg_nodes, f.cluster) order by case when p_keep_order then t.at end,
       n.reference_count desc, n.rank, n.name collate "C", n.id), '[]')
-    from public.kg_nodes n
+    from unnest(p_ids) with ordinality t (id, at)
+    cross join lateral (select * from public.kg_nodes n where n.organization_id = v_org and n.project_id = p_project_id and n.id = t.id offset 0) n
     left join public.kg_files f on f.project_id = p_project_id and f.part = n.part
-    where n.organization_id = v_org and n.project_id = p_project_id and n.id = any (p_ids)
   );
 end
 $$;
@@ -15543,16 +15604,49 @@ declare
   v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
 begin
   return (
+    with begin_here as materialized (
+      select e.source_id, e.target_id, e.type, e.count
+      from unnest(p_ids) s (id)
+      cross join lateral (
+        select * from public.kg_edges e where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = s.id offset 0
+      ) e
+      where e.type <> 'contains' and (p_types is null or e.type = any (p_types))
+    )
     select coalesce(jsonb_agg(jsonb_build_object('source', e.source_id, 'target', e.target_id, 'type', e.type, 'count', e.count)
       order by e.source_id, e.target_id, e.type collate "C"), '[]')
-    from public.kg_edges e
-    where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = any (p_ids)
-      -- "is true" keeps it from the index, which would look for every pair of nodes.
-      and (e.target_id = any (p_ids)) is true and e.type <> 'contains' and (p_types is null or e.type = any (p_types))
+    from begin_here e join unnest(p_ids) t (id) on t.id = e.target_id
   );
 end
 $$;
-comment on function private.graph_links_json is 'GraphLink[] among these nodes, without containment.';
+comment on function private.graph_links_json is 'GraphLink[] among these nodes, without containment. No id is given twice.';
+
+create or replace function private.graph_links_count(p_project_id uuid, p_ids uuid[], p_many boolean, p_types text[] default null) returns bigint
+language plpgsql stable set plan_cache_mode = 'force_custom_plan'
+as $$
+declare
+  v_org uuid := (select p.organization_id from public.projects p where p.id = p_project_id);
+begin
+  if p_many then
+    -- One reading of all links, each end looked up in a hash table. "is true" keeps the ids from the index, which would look for every pair.
+    return (
+      select count(*) from public.kg_edges e
+      where e.organization_id = v_org and e.project_id = p_project_id and e.type <> 'contains' and (p_types is null or e.type = any (p_types))
+        and (e.source_id = any (p_ids)) is true and (e.target_id = any (p_ids)) is true);
+  end if;
+  return (
+    with begin_here as materialized (
+      select e.target_id
+      from unnest(p_ids) s (id)
+      cross join lateral (
+        select * from public.kg_edges e where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = s.id offset 0
+      ) e
+      where e.type <> 'contains' and (p_types is null or e.type = any (p_types))
+    )
+    select count(*) from begin_here e join unnest(p_ids) t (id) on t.id = e.target_id
+  );
+end
+$$;
+comment on function private.graph_links_count is 'How many links there are among these nodes, without containment; p_many when they are a large share of the graph. No id is given twice.';
 
 create or replace function private.graph_statistics(p_project_id uuid) returns jsonb
 language sql stable
@@ -15574,7 +15668,7 @@ $$;
 comment on function private.graph_statistics is
   'Figures of a context''s current graph: entities, relationships, clusters, topEntities, generation, generatedAt (null before the first), parsedFiles, textFiles.';
 grant execute on function private.path_graph, private.graph_color, private.graph_node_json, private.graph_nodes_json, private.graph_links_json,
-  private.graph_statistics to authenticated, service_role;
+  private.graph_links_count, private.graph_statistics to authenticated, service_role;
 
 -- Each function here is stable: one call reads one snapshot, and a build changes all rows in one transaction. So no answer mixes generations.
 -- The operations judge the caller's role in the context once and then read without row-level security, whose policies, asked for each row, took
@@ -15627,6 +15721,7 @@ declare
   v_filtered boolean := f.type is not null or f.search is not null or f.path is not null or f.minimum > 0;
   v_nodes bigint;
   v_links bigint;
+  v_all uuid[];
   v_ids uuid[];
   v_json jsonb;
 begin
@@ -15640,33 +15735,30 @@ begin
       and (f.search is null or strpos(lower(n.name), lower(f.search)) > 0) and (f.path is null or starts_with(n.path, f.path))
       and n.reference_count >= f.minimum
     order by n.reference_count desc, n.rank, n.name collate "C", n.id limit f.items);
-  v_json := private.graph_links_json(v_id, v_ids, f.link_types);
   v_nodes := g.nodes;
   if v_filtered then
-    v_nodes := cardinality(v_ids);
-    if v_nodes = f.items then
-      select count(*) into v_nodes from public.kg_nodes n
-      where n.organization_id = g.organization_id and n.project_id = v_id and (f.type is null or n.type = f.type)
-        and (f.search is null or strpos(lower(n.name), lower(f.search)) > 0) and (f.path is null or starts_with(n.path, f.path))
-        and n.reference_count >= f.minimum;
+    v_all := v_ids;
+    if cardinality(v_ids) = f.items then
+      v_all := array(
+        select n.id from public.kg_nodes n
+        where n.organization_id = g.organization_id and n.project_id = v_id and (f.type is null or n.type = f.type)
+          and (f.search is null or strpos(lower(n.name), lower(f.search)) > 0) and (f.path is null or starts_with(n.path, f.path))
+          and n.reference_count >= f.minimum);
     end if;
+    v_nodes := cardinality(v_all);
   end if;
+  v_json := private.graph_links_json(v_id, v_ids, f.link_types);
   if v_nodes <= cardinality(v_ids) then
     v_links := jsonb_array_length(v_json);
-  elsif not v_filtered and f.link_types is null then
+  elsif v_filtered then
+    v_links := private.graph_links_count(v_id, v_all, v_nodes * 4 > g.nodes, f.link_types);
+  elsif f.link_types is null then
     v_links := g.links;
   else
-    with kept as materialized (
-      select n.id from public.kg_nodes n
-      where n.organization_id = g.organization_id and n.project_id = v_id and (f.type is null or n.type = f.type)
-        and (f.search is null or strpos(lower(n.name), lower(f.search)) > 0) and (f.path is null or starts_with(n.path, f.path))
-        and n.reference_count >= f.minimum
-    )
     select count(*) into v_links from public.kg_edges e
-    where e.organization_id = g.organization_id and e.project_id = v_id and e.type <> 'contains' and (f.link_types is null or e.type = any (f.link_types))
-      and (not v_filtered or e.source_id in (select id from kept) and e.target_id in (select id from kept));
+    where e.organization_id = g.organization_id and e.project_id = v_id and e.type = any (f.link_types);
   end if;
-  return jsonb_build_object('nodes', private.graph_nodes_json(v_id, v_ids), 'links', v_json,
+  return jsonb_build_object('nodes', private.graph_nodes_json(v_id, v_ids, true), 'links', v_json,
     'meta', private.graph_meta(v_id, v_nodes, v_links, v_nodes > cardinality(v_ids)));
 end
 $$;
@@ -16537,7 +16629,8 @@ $$;
 comment on function private.compressed_numbers is 'Numbers of the entries that a compression covers. Judges: callable by definer functions of ours only.';
 
 -- With method standard a file is stored as the run has optimized it, so both layers tell the same tokens (contract 60, 27, 18). Files that the
--- index does not have, or has in another content, are left to the worker.
+-- index does not have, or has in another content, are left to the worker. Equal files have one text here. A run leaves no more than a marker of
+-- all but one of them, so the text is that of the longest, wherever it is.
 create or replace function private.store_optimized(p_operation_id uuid, p_key text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -16551,12 +16644,12 @@ begin
   from public.context_file_ops o
   join public.content_blobs b on b.project_id = o.project_id and b.hash = o.hash
   join public.project_indexes i on i.project_id = o.project_id
-  join public.run_files f on f.organization_id = i.organization_id and f.run_id = i.run_id and f.path = o.path and f.hash = o.hash
+  join public.run_files f on f.organization_id = i.organization_id and f.run_id = i.run_id and f.hash = o.hash and f.language is not distinct from o.language
   cross join lateral (select string_agg(k.content, '' order by k.position) as content from public.chunks k
     where k.organization_id = f.organization_id and k.run_id = f.run_id and k.file_id = f.id) x
   where o.project_id = c.project_id and o.number = any (private.compressed_numbers(c)) and not o.is_binary and o.tokens >= 64
     and (x.content is not null or f.optimized_tokens >= o.tokens)
-  order by o.hash, o.language, o.path collate "C"
+  order by o.hash, o.language, f.optimized_tokens desc, f.path collate "C"
   on conflict (project_id, hash, settings_key, language) do update
   set content = excluded.content, tokens = excluded.tokens, reason = excluded.reason, is_failed = false
   where (t.content, t.tokens, t.reason) is distinct from (excluded.content, excluded.tokens, excluded.reason);
@@ -16658,20 +16751,23 @@ begin
   end if;
   v_numbers := private.compressed_numbers(c);
   with served as (
-    select e.id, e.kind, count(o.path) filter (where o.operation <> 'removed') as files, count(*) filter (where t.is_failed) as failed,
-      coalesce(sum(coalesce(case when not t.is_failed and t.reason is null then t.tokens end, o.tokens)) filter (where o.operation <> 'removed'), 0) as tokens
+    select e.id, e.kind, coalesce(sum(coalesce(case when not t.is_failed and t.reason is null then t.tokens end, o.tokens)) filter (where o.operation <> 'removed'), 0) as tokens
     from public.context_ingestions e
     left join public.context_file_ops o on o.ingestion_id = e.id
     left join public.compressed_files t on t.project_id = e.project_id and t.hash = o.hash and t.settings_key = p_key and t.language = o.language
       and not o.is_binary and o.tokens >= 64
     where e.project_id = c.project_id and e.number = any (v_numbers)
     group by e.id, e.kind
-  ), changed as (
-    update public.context_ingestions e
-    set compressed = true, compressed_tokens = case s.kind when 'declared' then e.tokens else least(s.tokens, e.tokens) end, compression_key = p_key
-    from served s where e.id = s.id
   )
-  select coalesce(sum(s.files), 0), coalesce(sum(s.failed), 0) into v_files, v_failed from served s;
+  update public.context_ingestions e
+  set compressed = true, compressed_tokens = case s.kind when 'declared' then e.tokens else least(s.tokens, e.tokens) end, compression_key = p_key
+  from served s where e.id = s.id;
+  -- A file that several entries changed is one file.
+  select count(distinct o.path), count(distinct o.path) filter (where exists (select from public.compressed_files t where t.project_id = e.project_id
+      and t.hash = o.hash and t.settings_key = p_key and t.language = o.language and t.is_failed and not o.is_binary and o.tokens >= 64))
+    into v_files, v_failed
+  from public.context_ingestions e join public.context_file_ops o on o.ingestion_id = e.id
+  where e.project_id = c.project_id and e.number = any (v_numbers) and o.operation <> 'removed';
   if c.number is null then
     perform private.record_activity(c.project_id, 'ingestion', format('re-compressed %s %s', v_files, case v_files when 1 then 'file' else 'files' end), null, v_user);
   end if;
@@ -23894,7 +23990,10 @@ end
 $$;
 comment on function private.tg_ingestion_runs__tell_people is 'Trigger: a run that completed, or failed and is not tried again, notifies the project''s people.';
 create or replace trigger _900_tell_people after update on public.ingestion_runs
-  for each row when (old.outcome = 'open' and new.outcome in ('completed', 'failed')) execute function private.tg_ingestion_runs__tell_people();
+  -- A run that only renews the index ingests nothing; of its failure people hear, because searches find what is no more.
+  for each row when (old.outcome = 'open' and (new.outcome = 'failed'
+    or new.outcome = 'completed' and not coalesce(new.options -> 'scope', '{}') ?| array['rollback', 'refresh']))
+  execute function private.tg_ingestion_runs__tell_people();
 
 -- The executions move the counters. This trigger reports the first failure of a streak and the switching off.
 create or replace function private.tg__tell_failures() returns trigger
@@ -24605,8 +24704,8 @@ begin
   where r.project_id = new.project_id and r.status in ('queued', 'running') and (new.kind = 'all' or r.kind in (new.kind, 'all'))
   order by r.kind = 'all' desc, r.created_at limit 1;
   if v_kind is not null then
-    perform private.refuse(409, 'OPERATION_IN_PROGRESS', format('The %s of this context are being built already. Please wait until that has ended.',
-      private.enrichment_name(v_kind)), null, jsonb_build_object('kind', v_kind));
+    perform private.refuse(409, 'OPERATION_IN_PROGRESS', format('The %s of this context %s being built already. Please wait until that has ended.',
+      private.enrichment_name(v_kind), case when v_kind in ('chromaCode', 'all') then 'are' else 'is' end), null, jsonb_build_object('kind', v_kind));
   end if;
   return new;
 end
@@ -25497,7 +25596,7 @@ comment on function private.readme_line is 'Text of a Markdown paragraph, on one
 
 create or replace function private.sentences(p_text text) returns text[]
 language sql immutable parallel safe
-return array(select btrim(s) from regexp_split_to_table(p_text, '(?<=[.!?])\s+(?=[[:upper:][:digit:]"''(])') s where btrim(s) <> '');
+return array(select btrim(s) from regexp_split_to_table(p_text, '(?<=[.!?])\s+(?=[[:upper:][:digit:]"''(])|(?<=[。！？])') s where btrim(s) <> '');
 comment on function private.sentences is 'The sentences of a text.';
 
 -- Up to two sentences of the first paragraph that is one: no heading, list, table, quotation, code or row of badges.
@@ -25519,8 +25618,9 @@ begin
     v_text := private.readme_line(v_block);
     if char_length(regexp_replace(v_text, '[^[:alpha:]]', '', 'g')) >= 15 then
       v_sentences := private.sentences(left(v_text, 600));
-      v_text := left(array_to_string(v_sentences[1:2], ' '), 500);
-      return case when v_text ~ '[.!?]$' then v_text else regexp_replace(v_text, '[:;,]?\s*$', '') || '.' end;
+      -- Chinese and Japanese write no blank after their full stops.
+      v_text := regexp_replace(left(array_to_string(v_sentences[1:2], ' '), 500), '([。！？]) ', '\1', 'g');
+      return case when v_text ~ '[.!?。！？]$' then v_text else regexp_replace(v_text, '[:;,]?\s*$', '') || '.' end;
     end if;
   end loop;
   return null;
@@ -28583,7 +28683,8 @@ begin
   v_item := private.context_item(v_project, 'inspector');
   perform private.set_headers(jsonb_build_object('Content-Disposition', format('attachment; filename="%s-info.json"', private.slug(v_project.name))));
   return jsonb_build_object('context', v_item, 'exportedAt', private.iso(now()), 'version', '1.0', 'summary', v_item - array['id', 'status']
-    || jsonb_build_object('compressionRatio', private.context_metrics(v_id) -> 'ratio'));
+    || jsonb_build_object('compressionRatio', private.context_metrics(v_id) -> 'ratio',
+      'enrichmentCoverage', private.enrichment_status(v_id) -> 'overall'));
 end
 $$;
 comment on function api.export_context is

@@ -94,7 +94,7 @@ select is(private.visibility_index(array['#D00000', '#0000D0', '#007000', '#8000
 select is((private.as_ingestion_config(pg_temp.config('{"tags": [" API ", "api", "", "Guide"], "documentationTags": ["guide", "setup"], "knowledgeGraphTags": ["entity"]}'))) ->> 'tags',
   '["api", "guide", "setup", "entity"]', 'tags are united in order, in lower case');
 select is((private.as_ingestion_config(pg_temp.config('{"processingMode": "compress", "neverCompress": true}'))) - array['tags', 'codebase', 'fileId', 'fileName', 'displayName'],
-  '{"compress": true, "neverCompress": false, "chromacode": {"meta": "#505050", "storage": "#0000D0", "literals": "#007000", "execution": "#800080", "controlFlow": "#D00000"}}',
+  '{"compress": true, "neverCompress": false, "isVerbatim": false, "chromacode": {"meta": "#505050", "storage": "#0000D0", "literals": "#007000", "execution": "#800080", "controlFlow": "#D00000"}}',
   'compression wins over never, and has its colors');
 
 -- -------------------------------------------------------------------------------------------------------------- one entry after another

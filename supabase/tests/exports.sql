@@ -79,6 +79,8 @@ select is(pg_temp.files(q::jsonb), w::jsonb, q) from (values ('{}', '{"a.txt": "
   ('{"format": "txt"}', '{"a.txt": "one and a half"}'), ('{"version": "2", "format": "txt"}', '{"a.txt": "one and a half"}')) v (q, w);
 select is(pg_temp.told(format('select api.download_originals(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"format": "tar"}', '400 VALIDATION_ERROR format'), ('{"version": 3}', '404 VERSION_NOT_FOUND'),
   ('{"version": -1}', '400 VALIDATION_ERROR version'), ('{"version": "x"}', '400 VALIDATION_ERROR version'), ('{"version": 0}', '404 CONTEXT_EMPTY'), ('{"contextId": "x"}', '404 CONTEXT_NOT_FOUND')) v (q, w);
+select is((api.export_context(pg_temp.p()) -> 'summary') - array['name', 'type', 'size', 'fileCount', 'lastUpdated'], jsonb_build_object('compressionRatio', 0,
+  'enrichmentCoverage', api.get_enrichments(pg_temp.p()) -> 'overall'), 'the summary of a context tells how far it is compressed and enriched');
 select tests.act_as('otto');
 select is(pg_temp.told(format('select %s(%L)', f, pg_temp.p('{"version": 1}'))), '403 FORBIDDEN ' || w, f || ' is closed to auditors')
 from (values ('api.download_originals', 'downloadOriginals'), ('private.originals_page', 'downloadOriginals'), ('api.read_context_file', 'viewFiles')) v (f, w);

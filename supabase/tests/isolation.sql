@@ -92,7 +92,7 @@ select from t;
 select private.write_completion(pg_temp.id('runId'), '{}');
 select private.start_run(pg_temp.id('projectId'), true);
 -- contexts.seed.sql
--- A version with one file, its changelog entry and an operation that waits.
+-- A version with the stored text, its changelog entry and an operation that waits.
 insert into private.context_counters as c (project_id, organization_id, last_number, current_number) values (pg_temp.id('projectId'), pg_temp.org(), 7, 7)
 on conflict (project_id) do update set last_number = 7, current_number = 7;
 with i as (
@@ -103,7 +103,7 @@ with i as (
   select organization_id, project_id, sha256('x'), 'x', 5, 1 from i returning *
 ), o as (
   insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, hash, origin)
-  select i.organization_id, i.project_id, i.id, 7, 'main.go', 'added', b.hash, 'file' from i, b returning *
+  select i.organization_id, i.project_id, i.id, 7, 'Plain text', 'added', b.hash, 'text' from i, b returning *
 )
 insert into public.context_files (organization_id, project_id, path, number, hash, origin, language, bytes, tokens)
 select organization_id, project_id, path, number, hash, origin, 'go', 1, 5 from o;
@@ -299,7 +299,7 @@ select from t;
 select private.write_completion(pg_temp.id('runId'), '{}');
 select private.start_run(pg_temp.id('projectId'), true);
 -- contexts.seed.sql
--- A version with one file, its changelog entry and an operation that waits.
+-- A version with the stored text, its changelog entry and an operation that waits.
 insert into private.context_counters as c (project_id, organization_id, last_number, current_number) values (pg_temp.id('projectId'), pg_temp.org(), 7, 7)
 on conflict (project_id) do update set last_number = 7, current_number = 7;
 with i as (
@@ -310,7 +310,7 @@ with i as (
   select organization_id, project_id, sha256('x'), 'x', 5, 1 from i returning *
 ), o as (
   insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, hash, origin)
-  select i.organization_id, i.project_id, i.id, 7, 'main.go', 'added', b.hash, 'file' from i, b returning *
+  select i.organization_id, i.project_id, i.id, 7, 'Plain text', 'added', b.hash, 'text' from i, b returning *
 )
 insert into public.context_files (organization_id, project_id, path, number, hash, origin, language, bytes, tokens)
 select organization_id, project_id, path, number, hash, origin, 'go', 1, 5 from o;

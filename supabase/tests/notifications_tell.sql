@@ -82,6 +82,23 @@ select pg_temp.run('completed');
 select is(pg_temp.told(), 'gus: task_completion Ingestion of "Billing" completed; olga: task_completion Ingestion of "Billing" completed', 'a completed one: owner and members with notifyOnIngestion');
 select results_eq($$ select p.name from private.notification_mails m join tests.people p using (user_id) $$, $$ values ('olga') $$, 'who disabled mail of this project gets none');
 
+-- A run that only renews the index ingests nothing.
+create function pg_temp.index_run(p_scope text, p_outcome text) returns void language plpgsql as $$
+declare v uuid;
+begin
+  perform pg_temp.clear();
+  insert into public.ingestion_runs (organization_id, project_id, options) values (tests.org('olga'), pg_temp.pid(), jsonb_build_object('scope', p_scope::jsonb))
+  returning id into v;
+  update public.ingestion_runs set outcome = p_outcome, completed_at = case when p_outcome = 'completed' then now() end,
+    error_code = case when p_outcome <> 'completed' then 'PARSING_FAILED' end, error_message = case when p_outcome <> 'completed' then 'No file is left.' end where id = v;
+end $$;
+select pg_temp.index_run('{"refresh": true}', 'completed');
+select is(pg_temp.told(), 'nobody', 'the index after a deletion is nobody''s news');
+select pg_temp.index_run('{"rollback": 1}', 'completed');
+select is(pg_temp.told(), 'nobody', 'nor the index after a rollback');
+select pg_temp.index_run('{"refresh": true}', 'failed');
+select is(pg_temp.told(), 'mia: task_completion Ingestion of "Billing" failed; olga: task_completion Ingestion of "Billing" failed', 'of its failure people hear');
+
 -- One statement, however many people take part.
 insert into public.users (email) select format('m%s@many.nl', i) from generate_series(1, 100) i;
 insert into public.project_members (organization_id, project_id, user_id, email, accepted_at)

@@ -140,7 +140,8 @@ select is(private.first_paragraph(t), w, d) from (values
   (E'Title\n=====\nSome words are here: yes\n\nx', 'Some words are here: yes.', 'an underlined heading'),
   (E'# A\n- list item one\n- two\n\n> quote is no text here\n\n```\ncode is no text either\n```\n\nThe real text is here', 'The real text is here.', 'lists, quotations and code are passed over'),
   (E'<h1 align="center">Shop</h1>\n\n<p>A shop for <b>everything</b> you need.</p>', 'A shop for everything you need.', 'HTML'),
-  ('One is here. Two follows it. Three is too much.', 'One is here. Two follows it.', 'two sentences'), ('# Only a heading', null, 'nothing'), ('', null, 'an empty one'), (E'# A\r\n\r\nWindows ends lines so\r\n', 'Windows ends lines so.', 'carriage returns')) v (t, w, d);
+  ('One is here. Two follows it. Three is too much.', 'One is here. Two follows it.', 'two sentences'), ('知识图谱是一种结构化的语义知识库。它服务于代码检索与问答！第三句太多了。', '知识图谱是一种结构化的语义知识库。它服务于代码检索与问答！', 'two sentences of Chinese'),
+  ('Ledger keeps the accounts of a bank. 知识图谱是一种知识库。', 'Ledger keeps the accounts of a bank. 知识图谱是一种知识库。', 'a full stop of Chinese'), ('# Only a heading', null, 'nothing'), ('', null, 'an empty one'), (E'# A\r\n\r\nWindows ends lines so\r\n', 'Windows ends lines so.', 'carriage returns')) v (t, w, d);
 select is(private.text_start(convert_to('aü€x', 'UTF8'), n), w, n || ' bytes') from (values (0, ''), (1, 'a'), (2, 'a'), (3, 'aü'), (4, 'aü'), (5, 'aü'), (6, 'aü€'), (99, 'aü€x')) v (n, w);
 select * from finish();
 rollback;
