@@ -10,10 +10,6 @@ import (
 // addSources answers POST /contexts/{contextId}/sources: files that are dropped on a context. Which are accepted is asked before the first
 // byte is stored, and judged again when they are registered.
 func (f *Feature) addSources(c *api.Call) error {
-	kind, params, err := mime.ParseMediaType(string(c.Ctx.Request().Header.ContentType()))
-	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
-		return refuse("", "The content type must be multipart/form-data.")
-	}
 	p := parameters(c)
 	raw, err := json.Marshal(p)
 	if err != nil {
@@ -26,6 +22,10 @@ func (f *Feature) addSources(c *api.Call) error {
 	var extensions []string
 	if err := json.Unmarshal(accepted.Body, &extensions); err != nil {
 		return err
+	}
+	kind, params, err := mime.ParseMediaType(string(c.Ctx.Request().Header.ContentType()))
+	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
+		return refuse("", "The content type must be multipart/form-data.")
 	}
 	content, rejected, err := f.s.Uploads.ReceiveSources(c, params["boundary"], extensions)
 	if err != nil {

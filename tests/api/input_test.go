@@ -142,6 +142,13 @@ func TestBadInput(t *testing.T) {
 		}
 	})
 	t.Run("QueriesThatMakeNoSense", func(t *testing.T) {
+		// A first read may be an entry of the activity log. Refused ones are none.
+		for _, op := range document.Operations {
+			if op.Method == http.MethodGet && !isSocket(op) && op.Access != openapi.Service && !strings.Contains(op.Path, "socket.io") {
+				caller(t, op).Get(fill(op.Path, anna.ids))
+			}
+		}
+		before = digest()
 		for _, op := range document.Operations {
 			// Engine.IO has refusals of its own.
 			if op.Method != http.MethodGet || isSocket(op) || op.Access == openapi.Service || strings.Contains(op.Path, "socket.io") {

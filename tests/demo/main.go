@@ -6,6 +6,7 @@
 //
 //	KIJKO_ADDR       where the server is, default 127.0.0.1:8000
 //	KIJKO_DEMO_REPO  another repository than the one the development server offers
+//	KIJKO_DEMO_PATHS patterns of the paths to ingest, with commas between them; default all
 package main
 
 import (
@@ -57,6 +58,9 @@ func (d *demo) run(ctx context.Context) error {
 	}
 	if url := os.Getenv("KIJKO_DEMO_REPO"); url != "" {
 		repository = map[string]any{"provider": providerOf(url), "repositoryUrl": url, "branch": "main"}
+	}
+	if paths := os.Getenv("KIJKO_DEMO_PATHS"); paths != "" {
+		repository["includePaths"] = strings.Split(paths, ",")
 	}
 
 	name := "demo-" + strings.ToLower(rand.Text()[:8])
