@@ -141,15 +141,14 @@ func TestBothLayersTellTheSameTokens(t *testing.T) {
 		// The last file is the first one again.
 		text := strings.ReplaceAll(source(i%2), "\n\n", "\n\n\n\n")
 		l.anna.With("Prefer", "respond-async").Do("POST", l.path("/ingestions"), client.Object{"sourceType": "text", "content": text, "config": client.Object{
-			"fileId": fmt.Sprintf("text-%d", i), "fileName": name + ".go", "displayName": name, "processingMode": "none", "codebase": client.Object{"type": "existing", "name": ""}}}).Want(202)
-		stack.Eventually(t, "the entry is ready", func() bool {
-			return l.anna.Get(l.path("/ingestions/%d", i+1)).Want(200).Value("status") == "ready"
+			"fileId": fmt.Sprintf("text-%d", i), "fileName": name + ".go", "displayName": name, "processingMode": "compress", "codebase": client.Object{"type": "existing", "name": ""}}}).Want(202)
+		stack.Eventually(t, "the entry is compressed", func() bool {
+			return l.anna.Get(l.path("/ingestions/%d", i+1)).Want(200).Value("compressed") == true
 		})
 	}
 	l.anna.Do("PATCH", "/context/"+l.context+"/settings/compression", map[string]any{"method": "standard"}).Want(200)
-	for i := range 3 {
-		l.anna.Do("POST", l.path("/ingestions/%d/compress", i+1), nil).Want(200)
-	}
+	again := l.anna.Do("POST", l.path("/compress"), nil).Want(200)
+	require.Equal(t, 3.0, again.Value("entriesProcessed"), "%s", again.Body)
 	pool := l.DB.Pool("postgres")
 	rows, err := pool.Query(t.Context(), `select f.path, f.tokens, f.optimized_tokens, t.tokens, string_agg(k.content, '' order by k.position), coalesce(t.content, '')
 		from public.project_indexes i
