@@ -2,6 +2,7 @@ package enrichments
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -118,8 +119,9 @@ func TestAnIngestionIsEnrichedByItself(t *testing.T) {
 	require.Equal(t, []any{kg["entities"], kg["relationships"], kg["clusters"]}, []any{again["entities"], again["relationships"], again["clusters"]})
 
 	t.Run("ARunThatFailsSaysSo", func(t *testing.T) {
-		l.DB.Exec(`insert into public.enrichment_runs (organization_id, project_id, kind, message) values ($1, $2, 'languageServer', 'Waiting')`, l.anna.OrgID, l.project)
-		l.DB.Exec("update public.enrichment_runs set status = 'failed', error_message = 'No luck.' where project_id = $1 and status in ('queued', 'running')", l.project)
+		// In one transaction, so that no worker takes the run.
+		l.DB.Exec(fmt.Sprintf(`insert into public.enrichment_runs (organization_id, project_id, kind, message) values ('%[1]s', '%[2]s', 'languageServer', 'Waiting');
+			update public.enrichment_runs set status = 'failed', error_message = 'No luck.' where project_id = '%[2]s' and status in ('queued', 'running')`, l.anna.OrgID, l.project))
 		stack.Eventually(t, "the room hears of it", func() bool {
 			select {
 			case p := <-events:
