@@ -5345,7 +5345,6 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.drop_graph_files(p_project_id uuid, p_paths text[]) returns void: plpgsql volatile definer
 -- private.drop_integration(p_provider text) returns integrations: plpgsql volatile definer; authenticated
 -- private.drop_picture() returns void: plpgsql volatile definer; authenticated
--- private.drop_records(p_run_id uuid, p_owner uuid, p_paths text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.drop_run_rows(p_run_id uuid, p_limit integer DEFAULT 5000) returns bigint: plpgsql volatile definer; kijko_worker
 -- private.drop_sources(p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.drop_unsent_mail(p_id uuid) returns void: plpgsql volatile definer

@@ -103,7 +103,7 @@ select results_eq($$ select * from private.live_repositories(array[(select id fr
 
 -- --------------------------------------------------------------------------------------------------------------------- by actor
 select is((select count(*)::int from pg_proc p where p.pronamespace = 'private'::regnamespace and p.proname in ('missing_blobs', 'store_blobs', 'read_blobs', 'store_manifest',
-    'run_overflows', 'other_files', 'read_sources', 'store_sources', 'drop_sources', 'read_records', 'store_records', 'drop_records', 'read_index', 'read_indexed', 'merge_removals',
+    'run_overflows', 'other_files', 'read_sources', 'store_sources', 'drop_sources', 'read_records', 'store_records', 'read_index', 'read_indexed', 'merge_removals',
     'merge_files', 'merge_chunks', 'sample_index', 'search_index', 'live_repositories')
   and (has_function_privilege('authenticated', p.oid, 'execute') or has_function_privilege('anon', p.oid, 'execute') or has_function_privilege('service_role', p.oid, 'execute')
     or has_function_privilege('kijko_server', p.oid, 'execute') or not has_function_privilege('kijko_worker', p.oid, 'execute'))), 0, 'the worker calls these functions, and no other role does');

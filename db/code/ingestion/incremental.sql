@@ -220,17 +220,6 @@ end
 $$;
 comment on function private.store_records is 'Parse results of files. Judges: callable by the worker only, for the run it holds.';
 
-create or replace function private.drop_records(p_run_id uuid, p_owner uuid, p_paths text[]) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_project uuid := private.lease_project(p_run_id, p_owner);
-begin
-  delete from private.file_records r where r.project_id = v_project and r.path = any (p_paths);
-end
-$$;
-comment on function private.drop_records is 'Removes parse results of files that left. Judges: callable by the worker only, for the run it holds.';
-
 -- The files of the index that an incremental run may change in place; none where another program or other settings made it.
 create or replace function private.read_index(p_run_id uuid, p_owner uuid, p_settings text)
 returns table (index_id uuid, id uuid, path text, hash bytea, plan bytea, bytes bigint, tokens bigint, optimized bigint, removed integer[],
@@ -389,6 +378,6 @@ as $$
 $$;
 comment on function private.live_repositories is 'Those of the repositories that still exist, for the sweep of copies. Judges: callable by the worker only.';
 grant execute on function private.run_overflows, private.missing_blobs, private.store_blobs, private.read_blobs, private.store_manifest, private.other_files, private.exempt_files,
-  private.read_sources, private.store_sources, private.drop_sources, private.read_records, private.store_records, private.drop_records,
+  private.read_sources, private.store_sources, private.drop_sources, private.read_records, private.store_records,
   private.read_index, private.read_indexed, private.merge_removals, private.merge_files, private.merge_chunks, private.sample_index,
   private.search_index, private.live_repositories to kijko_worker;
