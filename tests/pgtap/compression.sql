@@ -185,7 +185,7 @@ select is((select row (o.status, o.error_code)::text from public.context_operati
 select is(private.begin_compression(:'operation'), null, 'a job that comes later does nothing');
 select tests.act_as('dora');
 select is((tests.refusal(format($$ select api.compressed_ingestion(%L) $$, pg_temp.p(4) || jsonb_build_object('started', jsonb_build_object('operationId', :'operation'))))) ->> 'status', '503', 'the request answers so');
-select isnt(api.compress_ingestion(pg_temp.p(4)) ->> 'operationId', null, 'and the next one begins anew');
+select isnt(api.compress_ingestion(pg_temp.p(4)) ->> 'operationId', null, 'and the next one begins again');
 select tests.reset();
 
 delete from public.content_blobs b where b.project_id = pg_temp.pid() and b.hash = sha256('import b');

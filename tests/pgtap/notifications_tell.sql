@@ -44,7 +44,7 @@ update public.project_members set notify_on_team_changes = false where email in 
 update public.project_members set role = 'developer' where email = 'mia@example.nl';
 select is(pg_temp.told(), 'nobody', 'who switched team changes off is not told');
 delete from public.project_members where email in ('gus@example.nl', 'nobody@example.nl');
-select is(pg_temp.told(), 'gus: team_activity You were removed from "Billing"', 'a removed person always is; the end of an invitation is nobody''s news');
+select is(pg_temp.told(), 'gus: team_activity You were removed from "Billing"', 'a removed person always is; the end of an invitation notifies no member');
 select is((select link from public.notifications), '/', 'without the way to what is closed to them');
 update public.project_members set notify_on_team_changes = true where email = 'mia@example.nl';
 insert into public.project_members (organization_id, project_id, user_id, email, role, accepted_at) values (tests.org('olga'), pg_temp.pid(), tests.user('gus'), 'gus@example.nl', 'viewer', now());
@@ -75,7 +75,7 @@ select is((select array_agg(distinct n.project_id) from public.notifications n),
 select is((select count(*) from private.notify_all(private.project_audience(pg_temp.pid(), 'error'), 'task_completion', 'Again', p_dedupe => 'run:' || (select id from runs))), 0::bigint,
   'told once a run');
 select pg_temp.run('cancelled');
-select is(pg_temp.told(), 'nobody', 'a cancelled run is nobody''s news');
+select is(pg_temp.told(), 'nobody', 'a cancelled run notifies no member');
 update public.project_members set notify_on_ingestion = false where email = 'mia@example.nl';
 select pg_temp.run('completed');
 select is(pg_temp.told(), 'gus: task_completion Ingestion of "Billing" completed; olga: task_completion Ingestion of "Billing" completed', 'a completed one: owner and members with notifyOnIngestion');
@@ -92,7 +92,7 @@ begin
     error_code = case when p_outcome <> 'completed' then 'PARSING_FAILED' end, error_message = case when p_outcome <> 'completed' then 'No file is left.' end where id = v;
 end $$;
 select pg_temp.index_run('{"refresh": true}', 'completed');
-select is(pg_temp.told(), 'nobody', 'the index after a deletion is nobody''s news');
+select is(pg_temp.told(), 'nobody', 'the index after a deletion notifies no member');
 select pg_temp.index_run('{"rollback": 1}', 'completed');
 select is(pg_temp.told(), 'nobody', 'nor the index after a rollback');
 select pg_temp.index_run('{"refresh": true}', 'failed');
