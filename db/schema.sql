@@ -349,6 +349,20 @@ CREATE TABLE public.audit_schedules (
 ALTER TABLE ONLY public.audit_schedules FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.audit_schedules IS 'Exports of the audit trail that come again and again, by mail to who made them.';
 
+CREATE TABLE private.guards (
+    organization_id uuid NOT NULL,
+    session_length interval,
+    idle_length interval,
+    password_length interval,
+    second_factor_roles text[] DEFAULT '{}'::text[] NOT NULL,
+    ip_mode text DEFAULT 'disabled'::text NOT NULL,
+    free_roles text[] DEFAULT '{owner,admin,member,viewer}'::text[] NOT NULL,
+    networks inet[] DEFAULT '{}'::inet[] NOT NULL
+);
+
+ALTER TABLE ONLY private.guards FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.guards IS 'What a request is held to, derived from plan, policies and allow-list of its organization; one row an organization.';
+
 CREATE TABLE public.habits (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     user_id uuid NOT NULL,
@@ -371,6 +385,23 @@ WITH (fillfactor='85');
 
 ALTER TABLE ONLY public.habits FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.habits IS 'A skill on a schedule, in its owner''s time zone.';
+
+CREATE TABLE public.team_invitations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    email text NOT NULL,
+    role text NOT NULL,
+    message text,
+    invited_by uuid,
+    token_hash bytea NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.team_invitations FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.team_invitations IS 'Who is invited into which organization, as what; at most one pending invitation an organization and address.';
 
 CREATE TABLE public.ip_allow_list_entries (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -468,23 +499,6 @@ ALTER TABLE ONLY public.skill_executions ALTER COLUMN output SET COMPRESSION lz4
 ALTER TABLE ONLY public.skill_executions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.skill_executions IS 'One row a run of a skill; written by functions only. Final states never change.';
 COMMENT ON COLUMN public.skill_executions.reference_id IS 'Habit or reflex that caused it; no foreign key, so that it survives them.';
-
-CREATE TABLE public.team_invitations (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    email text NOT NULL,
-    role text NOT NULL,
-    message text,
-    invited_by uuid,
-    token_hash bytea NOT NULL,
-    status text DEFAULT 'pending'::text NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
-);
-
-ALTER TABLE ONLY public.team_invitations FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.team_invitations IS 'Who is invited into which organization, as what; at most one pending invitation an organization and address.';
 
 CREATE TABLE public.audit_log (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1079,20 +1093,6 @@ CREATE TABLE public.integration_apps (
 ALTER TABLE ONLY public.integration_apps FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.integration_apps IS 'The catalogue of pre-built integrations; how a provider is spoken to stands in worker/integrations.';
 
-CREATE TABLE private.guards (
-    organization_id uuid NOT NULL,
-    session_length interval,
-    idle_length interval,
-    password_length interval,
-    second_factor_roles text[] DEFAULT '{}'::text[] NOT NULL,
-    ip_mode text DEFAULT 'disabled'::text NOT NULL,
-    free_roles text[] DEFAULT '{owner,admin,member,viewer}'::text[] NOT NULL,
-    networks inet[] DEFAULT '{}'::inet[] NOT NULL
-);
-
-ALTER TABLE ONLY private.guards FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.guards IS 'What a request is held to, derived from plan, policies and allow-list of its organization; one row an organization.';
-
 CREATE TABLE private.refresh_tokens (
     token_hash bytea NOT NULL,
     session_id uuid NOT NULL,
@@ -1433,7 +1433,7 @@ CREATE TABLE private.announcements (
     link text,
     is_urgent boolean NOT NULL,
     recipients integer NOT NULL,
-    told_until uuid,
+    notified_until uuid,
     finished_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     CONSTRAINT announcements_level_check CHECK ((level = ANY (ARRAY['info'::text, 'success'::text, 'warning'::text, 'error'::text])))
@@ -2069,6 +2069,15 @@ CREATE TABLE private.remembered_devices (
 ALTER TABLE ONLY private.remembered_devices FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.remembered_devices IS 'Devices on which a password is enough for some days. How many is asked of the policy at each sign-in.';
 
+CREATE TABLE private.reported_completions (
+    user_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    run_id uuid NOT NULL
+);
+
+ALTER TABLE ONLY private.reported_completions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.reported_completions IS 'To whom which completed run was reported in the snapshot of a socket.';
+
 CREATE TABLE private.repository_checks (
     user_id uuid NOT NULL,
     url text NOT NULL,
@@ -2188,15 +2197,6 @@ CREATE TABLE private.source_files (
 
 ALTER TABLE ONLY private.source_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.source_files IS 'What the newest run that read a source found in it, so that the next one reads only what changed.';
-
-CREATE TABLE private.told_completions (
-    user_id uuid NOT NULL,
-    project_id uuid NOT NULL,
-    run_id uuid NOT NULL
-);
-
-ALTER TABLE ONLY private.told_completions FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.told_completions IS 'To whom which completed run was told in the snapshot of a socket.';
 
 CREATE TABLE private.unit_leases (
     id uuid NOT NULL,
@@ -2862,6 +2862,8 @@ ALTER TABLE ONLY private.refresh_tokens
     ADD CONSTRAINT refresh_tokens_pkey PRIMARY KEY (token_hash);
 ALTER TABLE ONLY private.remembered_devices
     ADD CONSTRAINT remembered_devices_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.reported_completions
+    ADD CONSTRAINT reported_completions_pkey PRIMARY KEY (user_id, project_id);
 ALTER TABLE ONLY private.repository_checks
     ADD CONSTRAINT repository_checks_pkey PRIMARY KEY (user_id, url);
 ALTER TABLE ONLY private.run_manifests
@@ -2884,8 +2886,6 @@ ALTER TABLE ONLY private.source_files
     ADD CONSTRAINT source_files_pkey PRIMARY KEY (project_id, source, path);
 ALTER TABLE ONLY private.summary_jobs
     ADD CONSTRAINT summary_jobs_pkey PRIMARY KEY (id);
-ALTER TABLE ONLY private.told_completions
-    ADD CONSTRAINT told_completions_pkey PRIMARY KEY (user_id, project_id);
 ALTER TABLE ONLY private.unit_leases
     ADD CONSTRAINT unit_leases_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.unsubscribe_key
@@ -3195,6 +3195,7 @@ CREATE INDEX refresh_tokens_expires_at_idx ON private.refresh_tokens USING btree
 CREATE INDEX refresh_tokens_session_id_idx ON private.refresh_tokens USING btree (session_id);
 CREATE UNIQUE INDEX remembered_devices_token_hash_key ON private.remembered_devices USING btree (token_hash);
 CREATE INDEX remembered_devices_user_id_created_at_idx ON private.remembered_devices USING btree (user_id, created_at);
+CREATE INDEX reported_completions_project_id_idx ON private.reported_completions USING btree (project_id);
 CREATE INDEX repository_checks_checked_at_idx ON private.repository_checks USING btree (checked_at);
 CREATE INDEX sealed_answers_created_at_idx ON private.sealed_answers USING btree (created_at);
 CREATE INDEX second_factor_challenges_expires_at_idx ON private.second_factor_challenges USING btree (expires_at);
@@ -3212,7 +3213,6 @@ CREATE UNIQUE INDEX summary_jobs_one_a_version_key ON private.summary_jobs USING
 CREATE UNIQUE INDEX summary_jobs_one_open_key ON private.summary_jobs USING btree (project_id) WHERE (status <> 'completed'::text);
 CREATE INDEX summary_jobs_open_idx ON private.summary_jobs USING btree (lease_expires_at NULLS FIRST) WHERE (status <> 'completed'::text);
 CREATE INDEX summary_jobs_organization_id_project_id_idx ON private.summary_jobs USING btree (organization_id, project_id, created_at DESC);
-CREATE INDEX told_completions_project_id_idx ON private.told_completions USING btree (project_id);
 CREATE INDEX unit_leases_organization_id_idx ON private.unit_leases USING btree (organization_id);
 CREATE INDEX unit_leases_renewed_at_idx ON private.unit_leases USING btree (renewed_at);
 CREATE UNIQUE INDEX api_keys_key_hash_key ON public.api_keys USING btree (key_hash);
@@ -3414,7 +3414,7 @@ CREATE TRIGGER _900_alert AFTER INSERT ON private.login_history FOR EACH ROW WHE
 CREATE TRIGGER _900_alert_ended AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL) AND (new.revoked_reason = ANY (ARRAY['refresh_reuse'::text, 'terminated'::text])))) EXECUTE FUNCTION private.tg_sessions__alert_ended();
 CREATE TRIGGER _900_emit_removal AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL))) EXECUTE FUNCTION private.tg_sessions__emit_removal();
 CREATE TRIGGER _900_emit_removal_on_delete AFTER DELETE ON private.sessions FOR EACH ROW WHEN ((old.revoked_at IS NULL)) EXECUTE FUNCTION private.tg_sessions__emit_removal();
-CREATE TRIGGER _950_tell_webhooks AFTER INSERT ON private.login_history FOR EACH ROW WHEN (((new.status = 'success'::text) AND (new.method <> 'signup'::text))) EXECUTE FUNCTION private.tg_login_history__tell_webhooks();
+CREATE TRIGGER _950_notify_webhooks AFTER INSERT ON private.login_history FOR EACH ROW WHEN (((new.status = 'success'::text) AND (new.method <> 'signup'::text))) EXECUTE FUNCTION private.tg_login_history__notify_webhooks();
 CREATE TRIGGER _100_erase BEFORE UPDATE ON public.audit_log FOR EACH ROW WHEN (((old.user_id IS NOT NULL) AND (new.user_id IS NULL))) EXECUTE FUNCTION private.tg_audit_log__erase();
 CREATE TRIGGER _100_guard BEFORE INSERT ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__mark_guarded();
 CREATE TRIGGER _100_limits AFTER UPDATE OF api_calls, ingestions, oracle_queries ON public.plans FOR EACH STATEMENT EXECUTE FUNCTION private.tg_plans__limits();
@@ -3452,6 +3452,15 @@ CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER DELETE OR UPDATE ON public.mo
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR DELETE OR UPDATE ON public.model_successors DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR UPDATE ON public.models DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE TRIGGER _200_bound BEFORE INSERT ON public.audit_filters FOR EACH ROW EXECUTE FUNCTION private.tg_audit_filters__bound();
+CREATE TRIGGER _200_check BEFORE UPDATE ON public.context_ingestions FOR EACH ROW EXECUTE FUNCTION private.tg_context_ingestions__judge();
+CREATE TRIGGER _200_check BEFORE UPDATE ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__judge();
+CREATE TRIGGER _200_check BEFORE INSERT OR UPDATE OF id, user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active, next_run_at, created_at ON public.habits FOR EACH ROW EXECUTE FUNCTION private.tg_habits__check();
+CREATE TRIGGER _200_check BEFORE UPDATE ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__check();
+CREATE TRIGGER _200_check BEFORE INSERT OR UPDATE OF id, user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__check();
+CREATE TRIGGER _200_check BEFORE UPDATE ON public.skill_executions FOR EACH ROW EXECUTE FUNCTION private.tg_skill_executions__check();
+CREATE TRIGGER _200_check BEFORE INSERT OR UPDATE OF name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__check();
+CREATE TRIGGER _200_check_name BEFORE INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__check_name();
+CREATE TRIGGER _200_check_names BEFORE INSERT OR UPDATE OF email, first_name, last_name ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__check_names();
 CREATE TRIGGER _200_disown BEFORE UPDATE OF origin ON public.context_files FOR EACH ROW WHEN (((new.origin <> ALL (ARRAY['file'::text, 'text'::text])) AND (new.upload_id IS NOT NULL))) EXECUTE FUNCTION private.tg_context_files__disown();
 CREATE TRIGGER _200_guard BEFORE UPDATE ON public.memberships FOR EACH ROW WHEN ((((old.id IS DISTINCT FROM new.id) OR (old.organization_id IS DISTINCT FROM new.organization_id)) OR (old.user_id IS DISTINCT FROM new.user_id))) EXECUTE FUNCTION private.tg_memberships__guard();
 CREATE TRIGGER _200_guard BEFORE INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__guard();
@@ -3460,19 +3469,10 @@ CREATE TRIGGER _200_guard BEFORE UPDATE ON public.project_settings FOR EACH ROW 
 CREATE TRIGGER _200_guard BEFORE INSERT OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__guard();
 CREATE TRIGGER _200_guard BEFORE UPDATE ON public.team_invitations FOR EACH ROW EXECUTE FUNCTION private.tg_team_invitations__guard();
 CREATE TRIGGER _200_guard_change BEFORE UPDATE ON public.project_members FOR EACH ROW WHEN ((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at))) EXECUTE FUNCTION private.tg_project_members__guard();
-CREATE TRIGGER _200_judge BEFORE UPDATE ON public.context_ingestions FOR EACH ROW EXECUTE FUNCTION private.tg_context_ingestions__judge();
-CREATE TRIGGER _200_judge BEFORE UPDATE ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__judge();
-CREATE TRIGGER _200_judge BEFORE INSERT OR UPDATE OF id, user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active, next_run_at, created_at ON public.habits FOR EACH ROW EXECUTE FUNCTION private.tg_habits__judge();
-CREATE TRIGGER _200_judge BEFORE UPDATE ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__judge();
-CREATE TRIGGER _200_judge BEFORE INSERT OR UPDATE OF id, user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__judge();
-CREATE TRIGGER _200_judge BEFORE UPDATE ON public.skill_executions FOR EACH ROW EXECUTE FUNCTION private.tg_skill_executions__judge();
-CREATE TRIGGER _200_judge BEFORE INSERT OR UPDATE OF name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__judge();
-CREATE TRIGGER _200_judge_name BEFORE INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__judge_name();
-CREATE TRIGGER _200_judge_names BEFORE INSERT OR UPDATE OF email, first_name, last_name ON public.users FOR EACH ROW EXECUTE FUNCTION private.tg_users__judge_names();
 CREATE TRIGGER _200_no_run_left BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__no_run_left();
 CREATE TRIGGER _200_place BEFORE INSERT OR UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW EXECUTE FUNCTION private.tg_project_files__place();
 CREATE TRIGGER _200_refuse BEFORE INSERT ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__refuse();
-CREATE TRIGGER _250_judge_new_name BEFORE UPDATE OF name ON public.organizations FOR EACH ROW WHEN ((old.name <> new.name)) EXECUTE FUNCTION private.tg_organizations__judge_name();
+CREATE TRIGGER _250_check_new_name BEFORE UPDATE OF name ON public.organizations FOR EACH ROW WHEN ((old.name <> new.name)) EXECUTE FUNCTION private.tg_organizations__check_name();
 CREATE TRIGGER _400_own_entry AFTER INSERT ON public.ingestion_runs FOR EACH ROW WHEN ((new.outcome = 'open'::text)) EXECUTE FUNCTION private.tg_ingestion_runs__own_entry();
 CREATE TRIGGER _500_built_in AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__built_in();
 CREATE TRIGGER _500_compress AFTER UPDATE OF status ON public.context_ingestions FOR EACH ROW WHEN (((old.status = 'processing'::text) AND (new.status = 'ready'::text) AND (NOT new.never_compress) AND (NOT new.compressed))) EXECUTE FUNCTION private.tg_context_ingestions__compress();
@@ -3522,9 +3522,9 @@ CREATE TRIGGER _500_want_enrichments_again AFTER DELETE ON public.context_ingest
 CREATE TRIGGER _500_want_enrichments_at_once AFTER INSERT ON public.context_ingestions FOR EACH ROW WHEN ((new.status = 'ready'::text)) EXECUTE FUNCTION private.tg_context_ingestions__want_enrichments();
 CREATE TRIGGER _500_watch AFTER INSERT ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__watch();
 CREATE TRIGGER _500_watch AFTER UPDATE ON public.project_settings FOR EACH ROW WHEN (((old.processing_options -> 'realTimeIncremental'::text) IS DISTINCT FROM (new.processing_options -> 'realTimeIncremental'::text))) EXECUTE FUNCTION private.tg_project_settings__watch();
-CREATE TRIGGER _550_tell_provider AFTER UPDATE OF default_organization_id ON public.users FOR EACH ROW WHEN ((old.default_organization_id IS DISTINCT FROM new.default_organization_id)) EXECUTE FUNCTION private.tg_users__tell_provider();
-CREATE TRIGGER _550_tell_provider_on_deactivation AFTER UPDATE OF status ON public.memberships FOR EACH ROW WHEN ((old.status <> new.status)) EXECUTE FUNCTION private.tg_memberships__tell_provider();
-CREATE TRIGGER _550_tell_provider_on_delete AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__tell_provider();
+CREATE TRIGGER _550_notify_provider AFTER UPDATE OF default_organization_id ON public.users FOR EACH ROW WHEN ((old.default_organization_id IS DISTINCT FROM new.default_organization_id)) EXECUTE FUNCTION private.tg_users__notify_provider();
+CREATE TRIGGER _550_notify_provider_on_deactivation AFTER UPDATE OF status ON public.memberships FOR EACH ROW WHEN ((old.status <> new.status)) EXECUTE FUNCTION private.tg_memberships__notify_provider();
+CREATE TRIGGER _550_notify_provider_on_delete AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__notify_provider();
 CREATE TRIGGER _600_end_entry AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome <> 'open'::text))) EXECUTE FUNCTION private.tg_ingestion_runs__end_entry();
 CREATE TRIGGER _650_start_pushes AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome <> 'open'::text))) EXECUTE FUNCTION private.tg_ingestion_runs__start_pushes();
 CREATE TRIGGER _700_forget_selection AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__forget_selection();
@@ -3544,13 +3544,13 @@ CREATE TRIGGER _800_count_change AFTER UPDATE ON public.project_manual_contents 
 CREATE TRIGGER _800_count_change AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((((((old.status IS DISTINCT FROM new.status) OR (old.privacy IS DISTINCT FROM new.privacy)) OR (old.optimized_tokens IS DISTINCT FROM new.optimized_tokens)) OR (old.total_files IS DISTINCT FROM new.total_files)) OR (old.uploaded_files IS DISTINCT FROM new.uploaded_files))) EXECUTE FUNCTION private.tg_projects__count();
 CREATE TRIGGER _800_count_late AFTER INSERT ON public.project_activity FOR EACH ROW WHEN ((new.created_at < (now() - '00:30:00'::interval))) EXECUTE FUNCTION private.tg_project_activity__count_late();
 CREATE CONSTRAINT TRIGGER _800_keep_owner AFTER DELETE OR UPDATE OF role ON public.memberships DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.role = 'owner'::text)) EXECUTE FUNCTION private.tg_memberships__keep_owner();
+CREATE TRIGGER _800_notify AFTER INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__tell();
+CREATE TRIGGER _800_notify AFTER INSERT OR DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__tell();
+CREATE TRIGGER _800_notify_change AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((((((((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at)) OR (old.name IS DISTINCT FROM new.name)) OR (old.email IS DISTINCT FROM new.email)) OR (old.avatar_url IS DISTINCT FROM new.avatar_url)) OR (old.notify_on_ingestion IS DISTINCT FROM new.notify_on_ingestion)) OR (old.notify_on_error IS DISTINCT FROM new.notify_on_error)) OR (old.notify_on_team_changes IS DISTINCT FROM new.notify_on_team_changes)) OR (old.notification_level IS DISTINCT FROM new.notification_level))) EXECUTE FUNCTION private.tg_project_members__tell();
+CREATE TRIGGER _800_notify_change AFTER UPDATE ON public.project_repositories FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_repositories__tell();
+CREATE TRIGGER _800_notify_owners AFTER UPDATE OF user_id ON public.projects FOR EACH ROW WHEN ((old.user_id IS DISTINCT FROM new.user_id)) EXECUTE FUNCTION private.tg_projects__notify_owners();
 CREATE TRIGGER _800_removed AFTER DELETE ON public.project_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__removed();
 CREATE TRIGGER _800_removed AFTER DELETE ON public.staged_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_staged_files__count();
-CREATE TRIGGER _800_tell AFTER INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__tell();
-CREATE TRIGGER _800_tell AFTER INSERT OR DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__tell();
-CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((((((((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at)) OR (old.name IS DISTINCT FROM new.name)) OR (old.email IS DISTINCT FROM new.email)) OR (old.avatar_url IS DISTINCT FROM new.avatar_url)) OR (old.notify_on_ingestion IS DISTINCT FROM new.notify_on_ingestion)) OR (old.notify_on_error IS DISTINCT FROM new.notify_on_error)) OR (old.notify_on_team_changes IS DISTINCT FROM new.notify_on_team_changes)) OR (old.notification_level IS DISTINCT FROM new.notification_level))) EXECUTE FUNCTION private.tg_project_members__tell();
-CREATE TRIGGER _800_tell_change AFTER UPDATE ON public.project_repositories FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_repositories__tell();
-CREATE TRIGGER _800_tell_owners AFTER UPDATE OF user_id ON public.projects FOR EACH ROW WHEN ((old.user_id IS DISTINCT FROM new.user_id)) EXECUTE FUNCTION private.tg_projects__tell_owners();
 CREATE TRIGGER _800_uncount AFTER DELETE ON public.audit_log REFERENCING OLD TABLE AS old_entries FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_log__uncount();
 CREATE TRIGGER _800_uncount AFTER DELETE ON public.project_activity REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_activity__uncount();
 CREATE TRIGGER _800_uncount_change AFTER UPDATE ON public.audit_log REFERENCING OLD TABLE AS old_entries FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_log__uncount();
@@ -3573,56 +3573,56 @@ CREATE TRIGGER _900_emit_removal AFTER UPDATE OF user_id ON public.projects FOR 
 CREATE TRIGGER _900_emit_removal_on_update AFTER UPDATE OF status, role ON public.memberships FOR EACH ROW WHEN (((old.status = 'active'::text) AND ((new.status <> 'active'::text) OR (new.role <> old.role)))) EXECUTE FUNCTION private.tg_memberships__emit_removal();
 CREATE TRIGGER _900_emit_update AFTER UPDATE ON public.memberships REFERENCING OLD TABLE AS former NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_memberships__emit_change();
 CREATE TRIGGER _900_match AFTER UPDATE OF run_id, last_run_id ON public.project_indexes FOR EACH ROW WHEN (((old.run_id IS NOT NULL) AND (new.run_id IS NOT NULL) AND ((old.run_id <> new.run_id) OR (old.last_run_id IS DISTINCT FROM new.last_run_id)))) EXECUTE FUNCTION private.tg_project_indexes__match();
+CREATE TRIGGER _900_notify AFTER INSERT OR DELETE OR UPDATE ON public.connectors FOR EACH ROW EXECUTE FUNCTION private.tg__notify_integration('integration');
+CREATE TRIGGER _900_notify AFTER INSERT ON public.integrations FOR EACH ROW WHEN ((new.connected_by IS NOT NULL)) EXECUTE FUNCTION private.tg__notify_integration('integration');
+CREATE TRIGGER _900_notify AFTER UPDATE ON public.notification_preferences FOR EACH ROW WHEN (((to_jsonb(old.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]) IS DISTINCT FROM (to_jsonb(new.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]))) EXECUTE FUNCTION private.tg_notification_preferences__tell();
+CREATE TRIGGER _900_notify AFTER UPDATE ON public.project_settings FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_settings__tell();
+CREATE TRIGGER _900_notify AFTER INSERT ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell();
+CREATE TRIGGER _900_notify AFTER INSERT OR DELETE ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__tell();
+CREATE TRIGGER _900_notify AFTER INSERT OR DELETE ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__tell();
 CREATE TRIGGER _900_notify AFTER UPDATE ON public.subscriptions FOR EACH ROW WHEN (((old.plan_id <> new.plan_id) OR ((new.status = 'canceled'::text) AND (old.status <> 'canceled'::text)))) EXECUTE FUNCTION private.tg_subscriptions__notify();
+CREATE TRIGGER _900_notify AFTER INSERT ON public.team_invitations FOR EACH ROW EXECUTE FUNCTION private.tg_team_invitations__tell();
+CREATE TRIGGER _900_notify AFTER INSERT OR DELETE OR UPDATE ON public.webhooks FOR EACH ROW EXECUTE FUNCTION private.tg__notify_integration('webhook');
 CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.enrichment_runs FOR EACH ROW WHEN (((old.status IS DISTINCT FROM new.status) OR (old.progress IS DISTINCT FROM new.progress))) EXECUTE FUNCTION private.tg_enrichment_runs__notify();
 CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((((((((((((old.phase IS DISTINCT FROM new.phase) OR (old.percent IS DISTINCT FROM new.percent)) OR (old.message IS DISTINCT FROM new.message)) OR (old.outcome IS DISTINCT FROM new.outcome)) OR (old.attempt IS DISTINCT FROM new.attempt)) OR (old.detail IS DISTINCT FROM new.detail)) OR (old.total_files IS DISTINCT FROM new.total_files)) OR (old.files_processed IS DISTINCT FROM new.files_processed)) OR (old.tokens_processed IS DISTINCT FROM new.tokens_processed)) OR (old.bytes_processed IS DISTINCT FROM new.bytes_processed)) OR (old.chunks_created IS DISTINCT FROM new.chunks_created)) OR (old.errors_encountered IS DISTINCT FROM new.errors_encountered))) EXECUTE FUNCTION private.tg_ingestion_runs__notify();
+CREATE TRIGGER _900_notify_change AFTER DELETE OR UPDATE ON public.integrations FOR EACH ROW EXECUTE FUNCTION private.tg__notify_integration('integration');
 CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((new.accepted_at IS NOT NULL) AND ((old.accepted_at IS NULL) OR (old.role <> new.role)))) EXECUTE FUNCTION private.tg_project_members__notify();
+CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_projects__tell();
+CREATE TRIGGER _900_notify_change AFTER UPDATE OF trigger_config, conditions, is_active, consecutive_failures, last_error_message ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__tell();
+CREATE TRIGGER _900_notify_change AFTER UPDATE OF name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__tell();
+CREATE TRIGGER _900_notify_change AFTER UPDATE ON public.team_invitations FOR EACH ROW WHEN ((((old.status IS DISTINCT FROM new.status) OR (old.expires_at IS DISTINCT FROM new.expires_at)) OR (old.token_hash IS DISTINCT FROM new.token_hash))) EXECUTE FUNCTION private.tg_team_invitations__tell();
+CREATE TRIGGER _900_notify_context AFTER INSERT ON public.project_files FOR EACH ROW WHEN ((new.storage_key IS NOT NULL)) EXECUTE FUNCTION private.tg__notify_context('its sources');
+CREATE TRIGGER _900_notify_context AFTER INSERT OR DELETE OR UPDATE OF content ON public.project_manual_contents FOR EACH ROW EXECUTE FUNCTION private.tg__notify_context('its sources');
+CREATE TRIGGER _900_notify_context AFTER INSERT OR DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg__notify_context('its sources');
+CREATE TRIGGER _900_notify_context AFTER UPDATE ON public.project_settings FOR EACH ROW WHEN (((to_jsonb(old.*) - 'updated_at'::text) <> (to_jsonb(new.*) - 'updated_at'::text))) EXECUTE FUNCTION private.tg__notify_context('its settings');
+CREATE TRIGGER _900_notify_context AFTER UPDATE OF name ON public.projects FOR EACH ROW WHEN ((old.name <> new.name)) EXECUTE FUNCTION private.tg_projects__notify_context();
+CREATE TRIGGER _900_notify_context_change AFTER UPDATE ON public.project_repositories FOR EACH ROW WHEN (((((old.branch IS DISTINCT FROM new.branch) OR (old.repository_url IS DISTINCT FROM new.repository_url)) OR (old.include_paths IS DISTINCT FROM new.include_paths)) OR (old.exclude_paths IS DISTINCT FROM new.exclude_paths))) EXECUTE FUNCTION private.tg__notify_context('its sources');
+CREATE TRIGGER _900_notify_context_removed AFTER DELETE ON public.project_files FOR EACH ROW WHEN ((old.storage_key IS NOT NULL)) EXECUTE FUNCTION private.tg__notify_context('its sources');
+CREATE TRIGGER _900_notify_delete BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__notify_delete();
+CREATE TRIGGER _900_notify_deleted AFTER DELETE ON public.notifications FOR EACH ROW WHEN (private.is_request()) EXECUTE FUNCTION private.tg_notifications__notify_deleted();
+CREATE TRIGGER _900_notify_failures AFTER UPDATE ON public.habits FOR EACH ROW WHEN (((new.consecutive_failures > old.consecutive_failures) AND ((old.consecutive_failures = 0) OR (old.is_active AND (NOT new.is_active))))) EXECUTE FUNCTION private.tg__notify_failures('habit');
+CREATE TRIGGER _900_notify_failures AFTER UPDATE ON public.reflexes FOR EACH ROW WHEN (((new.consecutive_failures > old.consecutive_failures) AND ((old.consecutive_failures = 0) OR (old.is_active AND (NOT new.is_active))))) EXECUTE FUNCTION private.tg__notify_failures('reflex');
+CREATE TRIGGER _900_notify_insert AFTER INSERT ON public.context_ingestions FOR EACH ROW EXECUTE FUNCTION private.tg_context_ingestions__tell();
 CREATE TRIGGER _900_notify_invited AFTER INSERT ON public.project_members FOR EACH ROW WHEN (((new.accepted_at IS NULL) OR (new.invited_by IS NOT NULL))) EXECUTE FUNCTION private.tg_project_members__notify();
 CREATE TRIGGER _900_notify_joined AFTER INSERT ON public.memberships FOR EACH ROW WHEN ((new.role <> 'owner'::text)) EXECUTE FUNCTION private.tg_memberships__notify();
 CREATE TRIGGER _900_notify_left AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__notify();
+CREATE TRIGGER _900_notify_long AFTER UPDATE OF status ON public.skill_executions FOR EACH ROW WHEN (((new.execution_type = 'manual'::text) AND (old.completed_at IS NULL) AND (COALESCE((new.duration_ms)::numeric, (EXTRACT(epoch FROM (new.completed_at - COALESCE(new.started_at, new.executed_at))) * (1000)::numeric)) > (30000)::numeric))) EXECUTE FUNCTION private.tg_skill_executions__notify_long();
 CREATE TRIGGER _900_notify_owner AFTER UPDATE OF user_id ON public.projects FOR EACH ROW WHEN (((old.user_id IS DISTINCT FROM new.user_id) AND (old.user_id = private.user_id()))) EXECUTE FUNCTION private.tg_projects__notify_owner();
+CREATE TRIGGER _900_notify_people AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND ((new.outcome = 'failed'::text) OR ((new.outcome = 'completed'::text) AND (NOT (COALESCE((new.options -> 'scope'::text), '{}'::jsonb) ?| ARRAY['rollback'::text, 'refresh'::text])))))) EXECUTE FUNCTION private.tg_ingestion_runs__notify_people();
+CREATE TRIGGER _900_notify_read AFTER UPDATE ON public.notifications REFERENCING OLD TABLE AS was NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_notifications__notify_read();
 CREATE TRIGGER _900_notify_removed AFTER DELETE ON public.project_members FOR EACH ROW WHEN ((old.accepted_at IS NOT NULL)) EXECUTE FUNCTION private.tg_project_members__notify();
+CREATE TRIGGER _900_notify_removed AFTER DELETE ON public.team_invitations FOR EACH ROW WHEN ((old.status = ANY (ARRAY['pending'::text, 'expired'::text]))) EXECUTE FUNCTION private.tg_team_invitations__tell();
 CREATE TRIGGER _900_notify_role AFTER UPDATE OF role ON public.memberships FOR EACH ROW WHEN ((old.role <> new.role)) EXECUTE FUNCTION private.tg_memberships__notify();
 CREATE TRIGGER _900_notify_start AFTER INSERT ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__notify();
 CREATE TRIGGER _900_notify_start AFTER INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__notify();
-CREATE TRIGGER _900_tell AFTER INSERT OR DELETE OR UPDATE ON public.connectors FOR EACH ROW EXECUTE FUNCTION private.tg__tell_integration('integration');
-CREATE TRIGGER _900_tell AFTER INSERT ON public.integrations FOR EACH ROW WHEN ((new.connected_by IS NOT NULL)) EXECUTE FUNCTION private.tg__tell_integration('integration');
-CREATE TRIGGER _900_tell AFTER UPDATE ON public.notification_preferences FOR EACH ROW WHEN (((to_jsonb(old.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]) IS DISTINCT FROM (to_jsonb(new.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]))) EXECUTE FUNCTION private.tg_notification_preferences__tell();
-CREATE TRIGGER _900_tell AFTER UPDATE ON public.project_settings FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_settings__tell();
-CREATE TRIGGER _900_tell AFTER INSERT ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell();
-CREATE TRIGGER _900_tell AFTER INSERT OR DELETE ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__tell();
-CREATE TRIGGER _900_tell AFTER INSERT OR DELETE ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__tell();
-CREATE TRIGGER _900_tell AFTER INSERT ON public.team_invitations FOR EACH ROW EXECUTE FUNCTION private.tg_team_invitations__tell();
-CREATE TRIGGER _900_tell AFTER INSERT OR DELETE OR UPDATE ON public.webhooks FOR EACH ROW EXECUTE FUNCTION private.tg__tell_integration('webhook');
-CREATE TRIGGER _900_tell_change AFTER DELETE OR UPDATE ON public.integrations FOR EACH ROW EXECUTE FUNCTION private.tg__tell_integration('integration');
-CREATE TRIGGER _900_tell_change AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_projects__tell();
-CREATE TRIGGER _900_tell_change AFTER UPDATE OF trigger_config, conditions, is_active, consecutive_failures, last_error_message ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__tell();
-CREATE TRIGGER _900_tell_change AFTER UPDATE OF name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public ON public.skills FOR EACH ROW EXECUTE FUNCTION private.tg_skills__tell();
-CREATE TRIGGER _900_tell_change AFTER UPDATE ON public.team_invitations FOR EACH ROW WHEN ((((old.status IS DISTINCT FROM new.status) OR (old.expires_at IS DISTINCT FROM new.expires_at)) OR (old.token_hash IS DISTINCT FROM new.token_hash))) EXECUTE FUNCTION private.tg_team_invitations__tell();
-CREATE TRIGGER _900_tell_context AFTER INSERT ON public.project_files FOR EACH ROW WHEN ((new.storage_key IS NOT NULL)) EXECUTE FUNCTION private.tg__tell_context('its sources');
-CREATE TRIGGER _900_tell_context AFTER INSERT OR DELETE OR UPDATE OF content ON public.project_manual_contents FOR EACH ROW EXECUTE FUNCTION private.tg__tell_context('its sources');
-CREATE TRIGGER _900_tell_context AFTER INSERT OR DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg__tell_context('its sources');
-CREATE TRIGGER _900_tell_context AFTER UPDATE ON public.project_settings FOR EACH ROW WHEN (((to_jsonb(old.*) - 'updated_at'::text) <> (to_jsonb(new.*) - 'updated_at'::text))) EXECUTE FUNCTION private.tg__tell_context('its settings');
-CREATE TRIGGER _900_tell_context AFTER UPDATE OF name ON public.projects FOR EACH ROW WHEN ((old.name <> new.name)) EXECUTE FUNCTION private.tg_projects__tell_context();
-CREATE TRIGGER _900_tell_context_change AFTER UPDATE ON public.project_repositories FOR EACH ROW WHEN (((((old.branch IS DISTINCT FROM new.branch) OR (old.repository_url IS DISTINCT FROM new.repository_url)) OR (old.include_paths IS DISTINCT FROM new.include_paths)) OR (old.exclude_paths IS DISTINCT FROM new.exclude_paths))) EXECUTE FUNCTION private.tg__tell_context('its sources');
-CREATE TRIGGER _900_tell_context_removed AFTER DELETE ON public.project_files FOR EACH ROW WHEN ((old.storage_key IS NOT NULL)) EXECUTE FUNCTION private.tg__tell_context('its sources');
-CREATE TRIGGER _900_tell_delete BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell_delete();
-CREATE TRIGGER _900_tell_deleted AFTER DELETE ON public.notifications FOR EACH ROW WHEN (private.is_request()) EXECUTE FUNCTION private.tg_notifications__tell_deleted();
-CREATE TRIGGER _900_tell_failures AFTER UPDATE ON public.habits FOR EACH ROW WHEN (((new.consecutive_failures > old.consecutive_failures) AND ((old.consecutive_failures = 0) OR (old.is_active AND (NOT new.is_active))))) EXECUTE FUNCTION private.tg__tell_failures('habit');
-CREATE TRIGGER _900_tell_failures AFTER UPDATE ON public.reflexes FOR EACH ROW WHEN (((new.consecutive_failures > old.consecutive_failures) AND ((old.consecutive_failures = 0) OR (old.is_active AND (NOT new.is_active))))) EXECUTE FUNCTION private.tg__tell_failures('reflex');
-CREATE TRIGGER _900_tell_insert AFTER INSERT ON public.context_ingestions FOR EACH ROW EXECUTE FUNCTION private.tg_context_ingestions__tell();
-CREATE TRIGGER _900_tell_long AFTER UPDATE OF status ON public.skill_executions FOR EACH ROW WHEN (((new.execution_type = 'manual'::text) AND (old.completed_at IS NULL) AND (COALESCE((new.duration_ms)::numeric, (EXTRACT(epoch FROM (new.completed_at - COALESCE(new.started_at, new.executed_at))) * (1000)::numeric)) > (30000)::numeric))) EXECUTE FUNCTION private.tg_skill_executions__tell_long();
-CREATE TRIGGER _900_tell_people AFTER UPDATE ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND ((new.outcome = 'failed'::text) OR ((new.outcome = 'completed'::text) AND (NOT (COALESCE((new.options -> 'scope'::text), '{}'::jsonb) ?| ARRAY['rollback'::text, 'refresh'::text])))))) EXECUTE FUNCTION private.tg_ingestion_runs__tell_people();
-CREATE TRIGGER _900_tell_read AFTER UPDATE ON public.notifications REFERENCING OLD TABLE AS was NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_notifications__tell_read();
-CREATE TRIGGER _900_tell_removed AFTER DELETE ON public.team_invitations FOR EACH ROW WHEN ((old.status = ANY (ARRAY['pending'::text, 'expired'::text]))) EXECUTE FUNCTION private.tg_team_invitations__tell();
-CREATE TRIGGER _900_tell_update AFTER UPDATE ON public.context_ingestions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_context_ingestions__tell();
+CREATE TRIGGER _900_notify_update AFTER UPDATE ON public.context_ingestions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_context_ingestions__tell();
 CREATE TRIGGER _900_wake AFTER UPDATE ON public.context_operations FOR EACH ROW WHEN (((old.finished_at IS NULL) AND (new.finished_at IS NOT NULL))) EXECUTE FUNCTION private.tg_context_operations__wake();
 CREATE TRIGGER _950_alert_revoked AFTER UPDATE OF revoked_at ON public.api_keys FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_reason = 'revoked'::text))) EXECUTE FUNCTION private.tg_api_keys__alert();
-CREATE TRIGGER _950_tell_webhooks AFTER INSERT ON public.audit_log FOR EACH ROW WHEN ((new.event_type = 'system.export_completed'::text)) EXECUTE FUNCTION private.tg_audit_log__tell_webhooks();
-CREATE TRIGGER _950_tell_webhooks AFTER UPDATE ON public.notification_preferences FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_notification_preferences__tell_webhooks();
-CREATE TRIGGER _950_tell_webhooks AFTER INSERT OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell_webhooks();
-CREATE TRIGGER _950_tell_webhooks AFTER INSERT OR DELETE OR UPDATE ON public.user_settings FOR EACH ROW EXECUTE FUNCTION private.tg_user_settings__tell_webhooks();
-CREATE TRIGGER _950_tell_webhooks_delete BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__tell_webhooks();
+CREATE TRIGGER _950_notify_webhooks AFTER INSERT ON public.audit_log FOR EACH ROW WHEN ((new.event_type = 'system.export_completed'::text)) EXECUTE FUNCTION private.tg_audit_log__notify_webhooks();
+CREATE TRIGGER _950_notify_webhooks AFTER UPDATE ON public.notification_preferences FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_notification_preferences__notify_webhooks();
+CREATE TRIGGER _950_notify_webhooks AFTER INSERT OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__notify_webhooks();
+CREATE TRIGGER _950_notify_webhooks AFTER INSERT OR DELETE OR UPDATE ON public.user_settings FOR EACH ROW EXECUTE FUNCTION private.tg_user_settings__notify_webhooks();
+CREATE TRIGGER _950_notify_webhooks_delete BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__notify_webhooks();
 ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.stored_jobs(job_id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.account_tokens
@@ -3753,6 +3753,10 @@ ALTER TABLE ONLY private.refresh_tokens
     ADD CONSTRAINT refresh_tokens_session_id_fkey FOREIGN KEY (session_id) REFERENCES private.sessions(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.remembered_devices
     ADD CONSTRAINT remembered_devices_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.reported_completions
+    ADD CONSTRAINT reported_completions_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.reported_completions
+    ADD CONSTRAINT reported_completions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.repository_checks
     ADD CONSTRAINT repository_checks_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.run_manifests
@@ -3775,10 +3779,6 @@ ALTER TABLE ONLY private.source_files
     ADD CONSTRAINT source_files_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.summary_jobs
     ADD CONSTRAINT summary_jobs_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
-ALTER TABLE ONLY private.told_completions
-    ADD CONSTRAINT told_completions_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects(id) ON DELETE CASCADE;
-ALTER TABLE ONLY private.told_completions
-    ADD CONSTRAINT told_completions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.unit_leases
     ADD CONSTRAINT unit_leases_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.api_keys
@@ -4073,6 +4073,7 @@ ALTER TABLE private.reflex_deliveries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.reflex_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.refresh_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.remembered_devices ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.reported_completions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.repository_checks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.run_manifests ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.schedules ENABLE ROW LEVEL SECURITY;
@@ -4084,7 +4085,6 @@ ALTER TABLE private.sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.signing_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.source_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.summary_jobs ENABLE ROW LEVEL SECURITY;
-ALTER TABLE private.told_completions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.unit_leases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.unsubscribe_key ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.zones ENABLE ROW LEVEL SECURITY;
@@ -4206,6 +4206,16 @@ ALTER TABLE public.role_permissions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.run_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.security_policies ENABLE ROW LEVEL SECURITY;
 CREATE POLICY select_admin ON public.ip_allow_list_entries FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canManageTeam'::text) AS has_permission)));
+CREATE POLICY select_all ON public.compliance_documents FOR SELECT TO authenticated USING (true);
+CREATE POLICY select_all ON public.compliance_frameworks FOR SELECT TO authenticated USING (true);
+CREATE POLICY select_all ON public.integration_apps FOR SELECT TO authenticated USING (true);
+CREATE POLICY select_all ON public.model_aliases FOR SELECT TO anon, authenticated, service_role USING (true);
+CREATE POLICY select_all ON public.model_prices FOR SELECT TO anon, authenticated, service_role USING (true);
+CREATE POLICY select_all ON public.model_sampling FOR SELECT TO anon, authenticated, service_role USING (true);
+CREATE POLICY select_all ON public.model_successors FOR SELECT TO anon, authenticated, service_role USING (true);
+CREATE POLICY select_all ON public.models FOR SELECT TO anon, authenticated, service_role USING (true);
+CREATE POLICY select_all ON public.plans FOR SELECT TO anon, authenticated USING (true);
+CREATE POLICY select_all ON public.role_permissions FOR SELECT TO anon, authenticated USING (true);
 CREATE POLICY select_audience ON public.events FOR SELECT TO authenticated USING (
 CASE audience
     WHEN 'room'::text THEN
@@ -4228,16 +4238,6 @@ END);
 CREATE POLICY select_colleague ON public.users FOR SELECT TO authenticated USING (((id = ( SELECT private.user_id() AS user_id)) OR (EXISTS ( SELECT
    FROM public.memberships m
   WHERE ((m.user_id = users.id) AND (m.organization_id = ( SELECT private.org_id() AS org_id)))))));
-CREATE POLICY select_everybody ON public.compliance_documents FOR SELECT TO authenticated USING (true);
-CREATE POLICY select_everybody ON public.compliance_frameworks FOR SELECT TO authenticated USING (true);
-CREATE POLICY select_everybody ON public.integration_apps FOR SELECT TO authenticated USING (true);
-CREATE POLICY select_everybody ON public.model_aliases FOR SELECT TO anon, authenticated, service_role USING (true);
-CREATE POLICY select_everybody ON public.model_prices FOR SELECT TO anon, authenticated, service_role USING (true);
-CREATE POLICY select_everybody ON public.model_sampling FOR SELECT TO anon, authenticated, service_role USING (true);
-CREATE POLICY select_everybody ON public.model_successors FOR SELECT TO anon, authenticated, service_role USING (true);
-CREATE POLICY select_everybody ON public.models FOR SELECT TO anon, authenticated, service_role USING (true);
-CREATE POLICY select_everybody ON public.plans FOR SELECT TO anon, authenticated USING (true);
-CREATE POLICY select_everybody ON public.role_permissions FOR SELECT TO anon, authenticated USING (true);
 CREATE POLICY select_inviting ON public.team_invitations FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canInviteMembers'::text) AS has_permission)));
 CREATE POLICY select_member ON public.connectors FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
 CREATE POLICY select_member ON public.integrations FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
@@ -4509,6 +4509,16 @@ GRANT INSERT(schedule_description),UPDATE(schedule_description) ON TABLE public.
 GRANT INSERT(timezone),UPDATE(timezone) ON TABLE public.habits TO authenticated;
 GRANT INSERT(config),UPDATE(config) ON TABLE public.habits TO authenticated;
 GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.habits TO authenticated;
+GRANT SELECT(id) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(organization_id) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(email) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(role) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(message) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(invited_by) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(status) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(expires_at) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(created_at) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT(updated_at) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT ON TABLE public.ip_allow_list_entries TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.notifications TO authenticated;
 GRANT UPDATE(read_at) ON TABLE public.notifications TO authenticated;
@@ -4530,16 +4540,6 @@ GRANT SELECT(allow_password) ON TABLE public.security_policies TO authenticated;
 GRANT SELECT(allow_magic_link) ON TABLE public.security_policies TO authenticated;
 GRANT SELECT(updated_at) ON TABLE public.security_policies TO authenticated;
 GRANT SELECT ON TABLE public.skill_executions TO authenticated;
-GRANT SELECT(id) ON TABLE public.team_invitations TO authenticated;
-GRANT SELECT(organization_id) ON TABLE public.team_invitations TO authenticated;
-GRANT SELECT(email) ON TABLE public.team_invitations TO authenticated;
-GRANT SELECT(role) ON TABLE public.team_invitations TO authenticated;
-GRANT SELECT(message) ON TABLE public.team_invitations TO authenticated;
-GRANT SELECT(invited_by) ON TABLE public.team_invitations TO authenticated;
-GRANT SELECT(status) ON TABLE public.team_invitations TO authenticated;
-GRANT SELECT(expires_at) ON TABLE public.team_invitations TO authenticated;
-GRANT SELECT(created_at) ON TABLE public.team_invitations TO authenticated;
-GRANT SELECT(updated_at) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT ON TABLE public.audit_log TO authenticated;
 GRANT SELECT(id) ON TABLE public.users TO authenticated;
 GRANT SELECT(email) ON TABLE public.users TO authenticated;
@@ -5106,11 +5106,16 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable
 -- private.assert_free_network(p_org_id uuid, p_network inet, p_entry_id uuid DEFAULT NULL::uuid) returns void: plpgsql stable definer
 -- private.assert_git_provider(p_provider text) returns text: plpgsql stable; authenticated
+-- private.assert_granting(p_actor_role text, p_role text) returns void: plpgsql stable; authenticated
+-- private.assert_guard(g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text, p_password_changed_at timestamp with time zone) returns text: plpgsql stable
 -- private.assert_habit(o habits, n habits) returns void: plpgsql stable definer
 -- private.assert_habits_row(r habits) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_input(p_schema jsonb, p_input jsonb) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_invitation_open(i team_invitations, p_email text, p_field text) returns void: plpgsql stable definer
+-- private.assert_invitees(p_org_id uuid, p_emails text[], p_except uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
 -- private.assert_ip_allow_list_entries_row(r ip_allow_list_entries) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_lease(p_run_id uuid, p_owner uuid) returns uuid: plpgsql volatile definer
+-- private.assert_managing(p_project_id uuid, p_actor_role text, p_member project_members, p_minimum text) returns void: plpgsql stable; authenticated
 -- private.assert_model_answers(p_model text) returns void: plpgsql stable definer; authenticated
 -- private.assert_notifications_row(r notifications) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_platform_admin() returns void: plpgsql stable; authenticated
@@ -5134,6 +5139,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_skills_row(r skills) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_startable(p_project_id uuid, p_force boolean) returns projects: plpgsql volatile definer; authenticated
 -- private.assert_team_invitations_row(r team_invitations) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_upload(p_name text, p_path text, p_size bigint, p_type text) returns text: sql immutable
 -- private.assert_worktree_branches_row(r worktree_branches) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_worktrees_row(r worktrees) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.attach_content(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
@@ -5156,6 +5162,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.audit_source(p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamp with time zone, p_until timestamp with time zone, p_search text) returns text: plpgsql stable definer
 -- private.auditor_project_ids() returns uuid[]: plpgsql stable definer; authenticated
 -- private.author_json(m project_members, p_owner_id uuid, p_user_id uuid, p_name text, p_email text, p_at timestamp with time zone) returns jsonb: sql stable; authenticated, service_role
+-- private.authorize_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql volatile; kijko_server
 -- private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) returns void: plpgsql volatile definer; kijko_server
 -- private.begin_audit_download(p_format text, p_filters jsonb, p_schedule text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_audit_export(p jsonb) returns jsonb: plpgsql volatile definer; kijko_worker
@@ -5593,15 +5600,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.job_status(p_code text) returns integer: sql immutable; authenticated
 -- private.js_number(p_number jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.json_bytes(p_value jsonb) returns integer: plpgsql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
--- private.judge_addresses(p_org_id uuid, p_emails text[], p_except uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
 -- private.judge_changelog_filter(p jsonb) returns void: plpgsql stable; authenticated
--- private.judge_granting(p_actor_role text, p_role text) returns void: plpgsql stable; authenticated
--- private.judge_guard(g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text, p_password_changed_at timestamp with time zone) returns text: plpgsql stable
--- private.judge_invitation(i team_invitations, p_email text, p_field text) returns void: plpgsql stable definer
--- private.judge_managing(p_project_id uuid, p_actor_role text, p_member project_members, p_minimum text) returns void: plpgsql stable; authenticated
--- private.judge_project_name(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) returns record: plpgsql stable; authenticated
--- private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) returns text: sql immutable
--- private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql volatile; kijko_server
 -- private.keep_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.keep_backup_codes(p_user_id uuid, p jsonb) returns void: plpgsql volatile definer
 -- private.keep_check(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
@@ -5712,7 +5711,23 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.notification_preferences_json(s notification_preferences) returns jsonb: sql stable; authenticated
 -- private.notify(p_user_id uuid, p_type text, p_title text, p_message text DEFAULT NULL::text, p_data jsonb DEFAULT NULL::jsonb, p_link text DEFAULT NULL::text, p_urgent boolean DEFAULT false, p_dedupe text DEFAULT NULL::text, p_actor uuid DEFAULT NULL::uuid, p_org_id uuid DEFAULT NULL::uuid, p_mail text DEFAULT NULL::text, p_project_id uuid DEFAULT NULL::uuid) returns uuid: plpgsql volatile definer
 -- private.notify_all(p_user_ids uuid[], p_type text, p_title text, p_message text DEFAULT NULL::text, p_data jsonb DEFAULT NULL::jsonb, p_link text DEFAULT NULL::text, p_urgent boolean DEFAULT false, p_dedupe text DEFAULT NULL::text, p_actor uuid DEFAULT NULL::uuid, p_org_id uuid DEFAULT NULL::uuid, p_mail text DEFAULT NULL::text, p_project_id uuid DEFAULT NULL::uuid, p_at timestamp with time zone DEFAULT now()) returns TABLE(user_id uuid, id uuid): plpgsql volatile definer
+-- private.notify_announcement(p_id uuid, p_limit integer DEFAULT 500) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.notify_audit_export(p_org_id uuid, p_user_id uuid, p_format text, p_entries bigint, p_schedule text) returns void: plpgsql volatile definer
+-- private.notify_broken_integration(i integrations) returns void: plpgsql volatile definer
+-- private.notify_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) returns boolean: plpgsql volatile definer; kijko_server
+-- private.notify_context_changed(p_project_id uuid, p_what text) returns void: plpgsql volatile definer
+-- private.notify_enrichment(r enrichment_runs) returns void: plpgsql volatile definer
+-- private.notify_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]) returns void: plpgsql volatile definer
+-- private.notify_invited(p_id uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.notify_oneself(p_body jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.notify_project_invitee(p_member_id uuid) returns void: plpgsql volatile definer; kijko_worker
+-- private.notify_provider(p_user_id uuid) returns void: plpgsql volatile definer
+-- private.notify_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void: plpgsql volatile definer
+-- private.notify_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb DEFAULT NULL::jsonb) returns void: plpgsql volatile definer
+-- private.notify_spread_quotas(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
+-- private.notify_webhooks(p_org_id uuid, p_type text, p_data jsonb) returns void: plpgsql volatile definer
+-- private.notify_webhooks_of_settings(p_user_id uuid, p_settings jsonb) returns void: plpgsql volatile definer
+-- private.notify_worktrees(p_org_id uuid, p_project_id uuid) returns void: plpgsql volatile definer
 -- private.number_list(p_list text) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.number_piece(p_piece text) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.number_ranges(p_numbers integer[]) returns text: sql immutable; authenticated, service_role
@@ -5803,6 +5818,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.project_json(p projects) returns jsonb: sql stable; authenticated, service_role
 -- private.project_member_name(m project_members) returns text: sql immutable; authenticated
 -- private.project_member_roles() returns text[]: sql immutable; authenticated
+-- private.project_name_faults(p_org_id uuid, p_name text, p_exclude_id uuid, OUT error text, OUT suggestion text) returns record: plpgsql stable; authenticated
 -- private.project_name_taken(p_org_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) returns boolean: plpgsql stable definer; authenticated
 -- private.project_owner(p_project_id uuid) returns uuid: sql stable; authenticated
 -- private.project_plan_price(p_project_id uuid) returns integer: plpgsql stable definer; authenticated
@@ -5849,11 +5865,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.queue_graph_mirror(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.queue_link_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_first_name text, p_subject text, p_lead text, p_action text, p_screen text, p_token text, p_end text) returns uuid: plpgsql volatile definer
 -- private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text DEFAULT NULL::text) returns uuid: plpgsql volatile definer
+-- private.queue_notification_mail(p_kind text, p_user users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text) returns uuid: plpgsql volatile definer
 -- private.queue_notification_mails(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 500) returns integer: plpgsql volatile definer
 -- private.queue_operation(p_project_id uuid, p_kind text) returns uuid: plpgsql volatile definer
 -- private.queue_polls(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) returns record: sql stable definer; kijko_server, kijko_worker
--- private.queue_told_mail(p_kind text, p_user users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text) returns uuid: plpgsql volatile definer
 -- private.queue_weekly_summaries(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 200) returns integer: plpgsql volatile definer
 -- private.quiet_until(s notification_preferences, p_zone text, p_at timestamp with time zone) returns timestamp with time zone: plpgsql stable
 -- private.raise_queue_floor() returns timestamp with time zone: plpgsql volatile definer; kijko_worker
@@ -6169,22 +6185,6 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.team_members_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.team_overview_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.team_rank(p_role text) returns integer: sql immutable
--- private.tell_announcement(p_id uuid, p_limit integer DEFAULT 500) returns boolean: plpgsql volatile definer; kijko_worker
--- private.tell_audit_export(p_org_id uuid, p_user_id uuid, p_format text, p_entries bigint, p_schedule text) returns void: plpgsql volatile definer
--- private.tell_broken_integration(i integrations) returns void: plpgsql volatile definer
--- private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) returns boolean: plpgsql volatile definer; kijko_server
--- private.tell_context_changed(p_project_id uuid, p_what text) returns void: plpgsql volatile definer
--- private.tell_enrichment(r enrichment_runs) returns void: plpgsql volatile definer
--- private.tell_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]) returns void: plpgsql volatile definer
--- private.tell_invited(p_id uuid) returns void: plpgsql volatile definer; kijko_worker
--- private.tell_project_invitee(p_member_id uuid) returns void: plpgsql volatile definer; kijko_worker
--- private.tell_provider(p_user_id uuid) returns void: plpgsql volatile definer
--- private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void: plpgsql volatile definer
--- private.tell_security(p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb DEFAULT NULL::jsonb) returns void: plpgsql volatile definer
--- private.tell_spread_quotas(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
--- private.tell_webhooks(p_org_id uuid, p_type text, p_data jsonb) returns void: plpgsql volatile definer
--- private.tell_webhooks_of_settings(p_user_id uuid, p_settings jsonb) returns void: plpgsql volatile definer
--- private.tell_worktrees(p_org_id uuid, p_project_id uuid) returns void: plpgsql volatile definer
 -- private.tend_connections(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.terminate_sessions(p_id uuid) returns integer: plpgsql volatile definer; authenticated
 -- private.text_fields(p_names text[]) returns jsonb: plpgsql immutable; authenticated
@@ -6193,16 +6193,16 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg__assert_priced() returns trigger: plpgsql volatile
 -- private.tg__derive_guard() returns trigger: plpgsql volatile definer
 -- private.tg__end_token() returns trigger: plpgsql volatile definer
--- private.tg__tell_context() returns trigger: plpgsql volatile definer
--- private.tg__tell_failures() returns trigger: plpgsql volatile definer
--- private.tg__tell_integration() returns trigger: plpgsql volatile definer
+-- private.tg__notify_context() returns trigger: plpgsql volatile definer
+-- private.tg__notify_failures() returns trigger: plpgsql volatile definer
+-- private.tg__notify_integration() returns trigger: plpgsql volatile definer
 -- private.tg__touch() returns trigger: plpgsql volatile
 -- private.tg_api_keys__alert() returns trigger: plpgsql volatile definer
 -- private.tg_api_keys__emit_removal() returns trigger: plpgsql volatile definer
 -- private.tg_audit_files__drop() returns trigger: plpgsql volatile definer
 -- private.tg_audit_filters__bound() returns trigger: plpgsql volatile definer
 -- private.tg_audit_log__erase() returns trigger: plpgsql volatile
--- private.tg_audit_log__tell_webhooks() returns trigger: plpgsql volatile definer
+-- private.tg_audit_log__notify_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_audit_log__uncount() returns trigger: plpgsql volatile definer
 -- private.tg_audit_log__uncount_late() returns trigger: plpgsql volatile definer
 -- private.tg_content_blobs__drop_compressed() returns trigger: plpgsql volatile definer
@@ -6229,20 +6229,20 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_enrichment_runs__stamp() returns trigger: plpgsql volatile definer
 -- private.tg_git_connections__install() returns trigger: plpgsql volatile definer
 -- private.tg_git_connections__leave_hooks() returns trigger: plpgsql volatile definer
+-- private.tg_habits__check() returns trigger: plpgsql volatile definer
 -- private.tg_habits__emit() returns trigger: plpgsql volatile definer
--- private.tg_habits__judge() returns trigger: plpgsql volatile definer
+-- private.tg_ingestion_runs__check() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__end_entry() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__follow() returns trigger: plpgsql volatile definer
--- private.tg_ingestion_runs__judge() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__notify() returns trigger: plpgsql volatile definer
+-- private.tg_ingestion_runs__notify_people() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__own_entry() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__stamp() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__start_pushes() returns trigger: plpgsql volatile definer
--- private.tg_ingestion_runs__tell_people() returns trigger: plpgsql volatile definer
 -- private.tg_installation__send_invitations() returns trigger: plpgsql volatile definer
 -- private.tg_integrations__revoke() returns trigger: plpgsql volatile definer
 -- private.tg_login_history__alert() returns trigger: plpgsql volatile definer
--- private.tg_login_history__tell_webhooks() returns trigger: plpgsql volatile definer
+-- private.tg_login_history__notify_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_mails__forget_link() returns trigger: plpgsql volatile
 -- private.tg_memberships__audit() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__emit_change() returns trigger: plpgsql volatile definer
@@ -6255,19 +6255,19 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_memberships__leave_projects() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__mark_guarded() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__notify() returns trigger: plpgsql volatile definer
+-- private.tg_memberships__notify_provider() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__stop_habits() returns trigger: plpgsql volatile definer
 -- private.tg_memberships__stop_reflexes() returns trigger: plpgsql volatile definer
--- private.tg_memberships__tell_provider() returns trigger: plpgsql volatile definer
+-- private.tg_notification_preferences__notify_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_notification_preferences__plan() returns trigger: plpgsql volatile definer
 -- private.tg_notification_preferences__tell() returns trigger: plpgsql volatile definer
--- private.tg_notification_preferences__tell_webhooks() returns trigger: plpgsql volatile definer
+-- private.tg_notifications__notify_deleted() returns trigger: plpgsql volatile definer
+-- private.tg_notifications__notify_read() returns trigger: plpgsql volatile definer
 -- private.tg_notifications__read_once() returns trigger: plpgsql volatile
--- private.tg_notifications__tell_deleted() returns trigger: plpgsql volatile definer
--- private.tg_notifications__tell_read() returns trigger: plpgsql volatile definer
 -- private.tg_notifications__trim() returns trigger: plpgsql volatile definer
 -- private.tg_organizations__built_in() returns trigger: plpgsql volatile definer
+-- private.tg_organizations__check_name() returns trigger: plpgsql volatile
 -- private.tg_organizations__default_policies() returns trigger: plpgsql volatile definer
--- private.tg_organizations__judge_name() returns trigger: plpgsql volatile
 -- private.tg_plans__derive_guards() returns trigger: plpgsql volatile definer
 -- private.tg_plans__guard() returns trigger: plpgsql volatile definer
 -- private.tg_plans__limits() returns trigger: plpgsql volatile definer
@@ -6307,26 +6307,26 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_projects__equip() returns trigger: plpgsql volatile definer
 -- private.tg_projects__guard() returns trigger: plpgsql volatile
 -- private.tg_projects__no_run_left() returns trigger: plpgsql volatile
+-- private.tg_projects__notify_context() returns trigger: plpgsql volatile definer
+-- private.tg_projects__notify_delete() returns trigger: plpgsql volatile definer
 -- private.tg_projects__notify_owner() returns trigger: plpgsql volatile definer
+-- private.tg_projects__notify_owners() returns trigger: plpgsql volatile definer
+-- private.tg_projects__notify_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_projects__tell() returns trigger: plpgsql volatile definer
--- private.tg_projects__tell_context() returns trigger: plpgsql volatile definer
--- private.tg_projects__tell_delete() returns trigger: plpgsql volatile definer
--- private.tg_projects__tell_owners() returns trigger: plpgsql volatile definer
--- private.tg_projects__tell_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_push_hooks__work() returns trigger: plpgsql volatile definer
--- private.tg_reflexes__judge() returns trigger: plpgsql volatile definer
+-- private.tg_reflexes__check() returns trigger: plpgsql volatile definer
 -- private.tg_reflexes__tell() returns trigger: plpgsql volatile definer
 -- private.tg_sessions__alert_ended() returns trigger: plpgsql volatile definer
 -- private.tg_sessions__emit_removal() returns trigger: plpgsql volatile definer
 -- private.tg_sessions__end_at_provider() returns trigger: plpgsql volatile definer
 -- private.tg_sessions__limit() returns trigger: plpgsql volatile definer
+-- private.tg_skill_executions__check() returns trigger: plpgsql volatile definer
 -- private.tg_skill_executions__count() returns trigger: plpgsql volatile definer
 -- private.tg_skill_executions__emit() returns trigger: plpgsql volatile definer
--- private.tg_skill_executions__judge() returns trigger: plpgsql volatile definer
--- private.tg_skill_executions__tell_long() returns trigger: plpgsql volatile definer
+-- private.tg_skill_executions__notify_long() returns trigger: plpgsql volatile definer
 -- private.tg_skill_ratings__count() returns trigger: plpgsql volatile definer
 -- private.tg_skill_stars__count() returns trigger: plpgsql volatile definer
--- private.tg_skills__judge() returns trigger: plpgsql volatile
+-- private.tg_skills__check() returns trigger: plpgsql volatile
 -- private.tg_skills__release_executions() returns trigger: plpgsql volatile definer
 -- private.tg_skills__tell() returns trigger: plpgsql volatile definer
 -- private.tg_staged_files__count() returns trigger: plpgsql volatile definer
@@ -6336,17 +6336,17 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_subscriptions__notify() returns trigger: plpgsql volatile definer
 -- private.tg_team_invitations__guard() returns trigger: plpgsql volatile
 -- private.tg_team_invitations__tell() returns trigger: plpgsql volatile definer
--- private.tg_user_settings__tell_webhooks() returns trigger: plpgsql volatile definer
+-- private.tg_user_settings__notify_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_users__alert_second_factor() returns trigger: plpgsql volatile definer
+-- private.tg_users__check_names() returns trigger: plpgsql volatile
 -- private.tg_users__copy_picture() returns trigger: plpgsql volatile definer
 -- private.tg_users__delete_skills() returns trigger: plpgsql volatile definer
 -- private.tg_users__follow_members() returns trigger: plpgsql volatile definer
 -- private.tg_users__forget_room() returns trigger: plpgsql volatile definer
--- private.tg_users__judge_names() returns trigger: plpgsql volatile
+-- private.tg_users__notify_provider() returns trigger: plpgsql volatile definer
 -- private.tg_users__picture() returns trigger: plpgsql volatile
 -- private.tg_users__plan_digests() returns trigger: plpgsql volatile definer
 -- private.tg_users__prefer() returns trigger: plpgsql volatile definer
--- private.tg_users__tell_provider() returns trigger: plpgsql volatile definer
 -- private.tidy_conditions(p jsonb) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.tidy_paths(p_config jsonb) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.tidy_trigger(p_type text, p_config jsonb) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role

@@ -37,10 +37,10 @@ func VersionOf(ctx context.Context, q Querier) (ServerVersion, error) {
 	if err != nil {
 		return ServerVersion{}, fmt.Errorf("ask PostgreSQL for its version: %w", err)
 	}
-	return judge(number/10000, text), nil
+	return versionOf(number/10000, text), nil
 }
 
-func judge(major int, text string) ServerVersion {
+func versionOf(major int, text string) ServerVersion {
 	return ServerVersion{Text: text, TooOld: major < oldestVersion, Untested: major > newestVersion}
 }
 

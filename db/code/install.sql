@@ -163,10 +163,10 @@
 {{ template "notifications/api.sql" . }}
 {{ template "notifications/delivery.sql" . }}
 {{ template "notifications/triggers.sql" . }}
-{{ template "notifications/tell_people.sql" . }}
-{{ template "notifications/tell_work.sql" . }}
-{{ template "notifications/tell_accounts.sql" . }}
-{{ template "notifications/tell_contexts.sql" . }}
+{{ template "notifications/notify_people.sql" . }}
+{{ template "notifications/notify_work.sql" . }}
+{{ template "notifications/notify_accounts.sql" . }}
+{{ template "notifications/notify_contexts.sql" . }}
 {{ template "enrichments/settings.sql" . }}
 {{ template "enrichments/functions.sql" . }}
 {{ template "enrichments/runs.sql" . }}
@@ -231,4 +231,5 @@
 {{ template "settings/triggers.sql" . }}
 {{ template "settings/access.sql" . }}
 {{ template "keys/scopes.sql" . }}
+{{ template "core/renamed.sql" . }}
 {{ template "core/search_path.sql" . }}

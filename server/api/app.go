@@ -310,7 +310,7 @@ func (a *App) admitService(ctx context.Context, call *Call, token string) error 
 			return err
 		}
 		// A revoked key gets its own error. Other keys are refused like their users.
-		return a.judgeKey(ctx, call, caller, openapi.ScopeNever)
+		return a.authorizeKey(ctx, call, caller, openapi.ScopeNever)
 	}
 	if a.deps.Auth != nil && token != "" {
 		if _, err := a.deps.Auth.Authenticate(ctx, token); err != nil {

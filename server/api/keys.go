@@ -37,7 +37,7 @@ const nothing = "select null::jsonb, " + outcome
 func (a *App) admitKey(ctx context.Context, call *Call, e *endpoint) error {
 	var refused error
 	if e.handler != nil || !openapi.Reaches(call.Caller.Key.Scope, e.op.Scope) {
-		if refused = a.judgeKey(ctx, call, call.Caller, e.op.Scope); refused != nil && ProblemOf(refused).Status != http.StatusForbidden {
+		if refused = a.authorizeKey(ctx, call, call.Caller, e.op.Scope); refused != nil && ProblemOf(refused).Status != http.StatusForbidden {
 			return refused
 		}
 	}
@@ -56,8 +56,8 @@ func (a *App) admitKey(ctx context.Context, call *Call, e *endpoint) error {
 	return refused
 }
 
-// judgeKey asks the database about a key only.
-func (a *App) judgeKey(ctx context.Context, call *Call, caller *Caller, needs string) error {
+// authorizeKey asks the database about a key only.
+func (a *App) authorizeKey(ctx context.Context, call *Call, caller *Caller, needs string) error {
 	call.Caller = caller
 	_, err := a.exec.Run(ctx, &Request{Caller: caller, Needs: needs, SQL: nothing, ReadOnly: true, RequestID: call.RequestID, ClientIP: call.ClientIP})
 	return err

@@ -161,7 +161,7 @@ func (p *places) take(ctx context.Context, person, organization accountKey, sql 
 	}
 	if !p.makeRoom(l) {
 		p.mu.Unlock()
-		return nil, crowded(nil)
+		return nil, busy(nil)
 	}
 	p.enter(l)
 	t.granted = make(chan struct{})
@@ -182,7 +182,7 @@ func (p *places) take(ctx context.Context, person, organization accountKey, sql 
 	defer p.mu.Unlock()
 	switch {
 	case t.line == nil:
-		return nil, crowded(nil)
+		return nil, busy(nil)
 	case t.held && ctx.Err() == nil:
 		return t, nil
 	case t.held:
@@ -190,7 +190,7 @@ func (p *places) take(ctx context.Context, person, organization accountKey, sql 
 	default:
 		p.withdraw(t)
 	}
-	return nil, crowded(ctx.Err())
+	return nil, busy(ctx.Err())
 }
 
 // notice records whether several tenants call at the same time. Calls of the service itself belong to no tenant.
@@ -215,7 +215,7 @@ func (p *places) leave(t *ticket, learned bool) {
 	p.finish(t, time.Now(), learned)
 }
 
-func crowded(cause error) *Problem {
+func busy(cause error) *Problem {
 	return Unavailable("SERVICE_UNAVAILABLE", "Too many requests are waiting at the moment. Please try again.", cause)
 }
 

@@ -14,9 +14,9 @@ const (
 	webSocketKeyBytes = 16
 )
 
-// JudgeUpgrade refuses a request that is not a WebSocket request; it returns nil for one that is. The library would refuse in plain text,
+// CheckUpgrade refuses a request that is not a WebSocket request; it returns nil for one that is. The library would refuse in plain text,
 // without the supported version, and accepts any text as a key.
-func JudgeUpgrade(c *fiber.Ctx) *Problem {
+func CheckUpgrade(c *fiber.Ctx) *Problem {
 	header := &c.Request().Header
 	if !websocket.FastHTTPIsWebSocketUpgrade(c.Context()) || string(header.Peek("Sec-WebSocket-Version")) != webSocketVersion {
 		return UpgradeRequired()

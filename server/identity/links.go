@@ -64,7 +64,7 @@ func (i *Identity) resetPassword(c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	meets, err := i.JudgePassword(c.Context(), account.UserID, body.Password)
+	meets, err := i.CheckNewPassword(c.Context(), account.UserID, body.Password)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (i *Identity) changePassword(c *api.Call) error {
 	if !correct {
 		return api.NewProblem(400, "INVALID_PASSWORD", "The current password is not correct.", "currentPassword")
 	}
-	meets, err := i.JudgePassword(c.Context(), c.Caller.UserID, body.New)
+	meets, err := i.CheckNewPassword(c.Context(), c.Caller.UserID, body.New)
 	if err != nil {
 		return ofNewPassword(err)
 	}

@@ -80,7 +80,7 @@ func (i *Identity) secondFactor(c *api.Call, token, code string, remember bool) 
 	args := map[string]any{"challenge_hash": hash, "remember": remember}
 	if found.Attempt > 0 {
 		args["attempt"] = found.Attempt
-		proof, err := i.codes.Judge(found.UserID, found.Secret, code, time.Now())
+		proof, err := i.codes.Verify(found.UserID, found.Secret, code, time.Now())
 		if err != nil {
 			return err
 		}
@@ -100,20 +100,20 @@ type Rules struct {
 	FormerHashes []string `json:"formerHashes"`
 }
 
-// JudgePassword refuses a new password (400 WEAK_PASSWORD) that the rules of the user's organizations do not allow, or that the user had
+// CheckNewPassword refuses a new password (400 WEAK_PASSWORD) that the rules of the user's organizations do not allow, or that the user had
 // before. meets says whether the password meets the default policy.
-func (i *Identity) JudgePassword(ctx context.Context, userID, password string) (meets bool, err error) {
-	return i.judgePassword(ctx, map[string]any{"user_id": userID}, password)
+func (i *Identity) CheckNewPassword(ctx context.Context, userID, password string) (meets bool, err error) {
+	return i.checkPassword(ctx, map[string]any{"user_id": userID}, password)
 }
 
-// judgeInvited checks the password of a user who signs up with an invitation against the policy of the inviting organization, if it has
+// checkInvited checks the password of a user who signs up with an invitation against the policy of the inviting organization, if it has
 // one.
-func (i *Identity) judgeInvited(ctx context.Context, token, password string) error {
-	_, err := i.judgePassword(ctx, map[string]any{"invitation_hash": hex.EncodeToString(auth.HashSecret(token))}, password)
+func (i *Identity) checkInvited(ctx context.Context, token, password string) error {
+	_, err := i.checkPassword(ctx, map[string]any{"invitation_hash": hex.EncodeToString(auth.HashSecret(token))}, password)
 	return err
 }
 
-func (i *Identity) judgePassword(ctx context.Context, p map[string]any, password string) (meets bool, err error) {
+func (i *Identity) checkPassword(ctx context.Context, p map[string]any, password string) (meets bool, err error) {
 	answer, err := api.Serve(ctx, i.exec, api.Request{}, "password_rules", p)
 	if err != nil {
 		return false, err

@@ -28,7 +28,7 @@ func TestAPasswordIsHeldAgainstThePolicyOfItsOrganization(t *testing.T) {
 	}
 	refused := func(password, missing string) {
 		t.Helper()
-		_, err := i.JudgePassword(t.Context(), user, password)
+		_, err := i.CheckNewPassword(t.Context(), user, password)
 		var p *api.Problem
 		require.ErrorAs(t, err, &p)
 		require.Equal(t, "WEAK_PASSWORD", p.Code)
@@ -36,7 +36,7 @@ func TestAPasswordIsHeldAgainstThePolicyOfItsOrganization(t *testing.T) {
 	}
 	accepted := func(password string, meets bool) {
 		t.Helper()
-		got, err := i.JudgePassword(t.Context(), user, password)
+		got, err := i.CheckNewPassword(t.Context(), user, password)
 		require.NoError(t, err)
 		require.Equal(t, meets, got)
 	}

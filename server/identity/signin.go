@@ -31,7 +31,7 @@ func (i *Identity) signUp(c *api.Call) error {
 		return weak([]string{}, "The password must not be the e-mail address.")
 	}
 	if body.InvitationToken != "" {
-		if err := i.judgeInvited(c.Context(), body.InvitationToken, body.Password); err != nil {
+		if err := i.checkInvited(c.Context(), body.InvitationToken, body.Password); err != nil {
 			return err
 		}
 	}

@@ -59,7 +59,7 @@ func (f *Feature) saveWebhook(c *api.Call) error {
 	}
 	looking, cancel := context.WithTimeout(c.Context(), 5*time.Second)
 	defer cancel()
-	if err := f.Guard.Judge(looking, plan.EndpointURL); errors.Is(err, public.ErrAddress) {
+	if err := f.Guard.Check(looking, plan.EndpointURL); errors.Is(err, public.ErrAddress) {
 		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "This address is not one that may be contacted.", "endpointUrl")
 	}
 	if secret != "" {

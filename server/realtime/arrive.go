@@ -94,7 +94,7 @@ func (a *arrivals) serve() {
 func (a *arrivals) answer(batch []*arrival) {
 	ctx, cancel := context.WithTimeout(context.Background(), a.timeout)
 	defer cancel()
-	q := crowd{callers: map[claim]int{}, rooms: map[string]int{}, asked: map[question]struct{}{}, limit: sharedReplay}
+	q := joinBatch{callers: map[claim]int{}, rooms: map[string]int{}, asked: map[question]struct{}{}, limit: sharedReplay}
 	for _, one := range batch {
 		q.add(one.watch)
 	}
@@ -110,8 +110,8 @@ func (a *arrivals) answer(batch []*arrival) {
 	}
 }
 
-// crowd is the combined query of several connections. Callers and rooms are numbered from 1, as Postgres does.
-type crowd struct {
+// joinBatch is the combined query of several connections. Callers and rooms are numbered from 1, as Postgres does.
+type joinBatch struct {
 	callers map[claim]int
 	people  []claim
 	rooms   map[string]int
@@ -136,7 +136,7 @@ func callerOf(w watch) claim {
 	return claim{user: w.caller.UserID, session: w.caller.SessionID, org: w.caller.OrgHint}
 }
 
-func (q *crowd) add(w watch) {
+func (q *joinBatch) add(w watch) {
 	who := callerOf(w)
 	caller := q.callers[who]
 	if caller == 0 {
@@ -172,8 +172,8 @@ func optional(s string) *string {
 	return &s
 }
 
-// crowdAnswer is the answer of private.arrive, with the numbers of the crowd.
-type crowdAnswer struct {
+// joinAnswer is the answer of private.arrive, with the numbers of the joinBatch.
+type joinAnswer struct {
 	Head          int64
 	Organizations []*string
 	Refused       []*string
@@ -202,13 +202,13 @@ const sqlArrive = `select answer::text, place, removed_until, id, type, data, au
 	conflation_key, created_at
 	from private.arrive($1, $2, $3, $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[], $8, $9::uuid[], $10, $11, $12, $13, $14)`
 
-// arrive runs the query of a crowd in one statement. It runs one more for events that some members may not receive, and one more for events
+// arrive runs the query of a joinBatch in one statement. It runs one more for events that some members may not receive, and one more for events
 // that name a row.
-func (s *store) arrive(ctx context.Context, q *crowd) (*crowdAnswer, error) {
+func (s *store) arrive(ctx context.Context, q *joinBatch) (*joinAnswer, error) {
 	users, sessions, orgs, _ := columns(q.people)
 	args := []any{s.node, s.perUser, s.perOrg, users, sessions, orgs, notNil(q.sockets), notNil(q.owners),
 		notNil(q.projects), q.names, q.places, q.who, q.cursors, q.limit}
-	a := &crowdAnswer{opened: map[string]bool{}, admitted: map[[2]int]bool{}, tails: map[int]*tail{}}
+	a := &joinAnswer{opened: map[string]bool{}, admitted: map[[2]int]bool{}, tails: map[int]*tail{}}
 	var answer, kind, data, audience, project, actor, series *string
 	var place *int
 	var removed, id *int64
@@ -248,7 +248,7 @@ func (s *store) arrive(ctx context.Context, q *crowd) (*crowdAnswer, error) {
 }
 
 // complete reads what delivery of the events depends on: the users' permissions on projects, and the rows that events name.
-func (s *store) complete(ctx context.Context, q *crowd, a *crowdAnswer) error {
+func (s *store) complete(ctx context.Context, q *joinBatch, a *joinAnswer) error {
 	projects := map[int]map[string]bool{} // the projects that matter, by room
 	var reads []int64
 	for place, t := range a.tails {
@@ -307,7 +307,7 @@ func (s *store) complete(ctx context.Context, q *crowd, a *crowdAnswer) error {
 }
 
 // cut returns the answer for one connection.
-func (a *crowdAnswer) cut(q *crowd, w watch) (*beginning, error) {
+func (a *joinAnswer) cut(q *joinBatch, w watch) (*beginning, error) {
 	caller := q.callers[callerOf(w)]
 	if code := a.Refused[caller-1]; code != nil {
 		return nil, refusalOf(*code)

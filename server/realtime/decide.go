@@ -84,7 +84,7 @@ func (h *hub) decide(ctx context.Context, claims []claim) {
 		h.verdicts = map[string]map[viewer]verdict{}
 	}
 	for len(claims) > 0 {
-		n := min(len(claims), judgedAtOnce)
+		n := min(len(claims), authorizedAtOnce)
 		answers, err := insist(ctx, h.patience, func(ctx context.Context) ([]verdict, error) { return h.ask.viewers(ctx, claims[:n]) })
 		if ctx.Err() != nil {
 			return

@@ -35,7 +35,7 @@ func newUpgrader(originAllowed func(*fasthttp.RequestCtx) bool) *websocket.FastH
 // serve answers GET .../projects/{projectId}/ws and GET .../ws. Refusals before the upgrade are ordinary problems. The token is checked
 // after the upgrade, because a browser sees neither the status nor a close code of a refused upgrade.
 func (s *Server) serve(c *fiber.Ctx) error {
-	if p := api.JudgeUpgrade(c); p != nil {
+	if p := api.CheckUpgrade(c); p != nil {
 		return p
 	}
 	ip := s.deps.ClientIP(c)

@@ -207,13 +207,13 @@ func (h *hub) withdraw(ctx context.Context, e *Event) {
 	}
 }
 
-// judgeAll authorizes every connection again, after the feed was disconnected.
-func (h *hub) judgeAll(ctx context.Context) {
+// authorizeAll authorizes every connection again, after the feed was disconnected.
+func (h *hub) authorizeAll(ctx context.Context) {
 	h.verdicts = map[string]map[viewer]verdict{}
 	h.judge(ctx, h.conns(), leftRevoked)
 }
 
-const judgedAtOnce = 500
+const authorizedAtOnce = 500
 
 // judge removes connections from rooms that they may no longer be in, and closes connections that may no longer exist. Equal claims are
 // queried once. reason is sent to the connections that lose a room.
@@ -226,7 +226,7 @@ func (h *hub) judge(ctx context.Context, conns []*Conn, reason string) {
 	}
 	claims := keysOf(byClaim)
 	for len(claims) > 0 {
-		n := min(len(claims), judgedAtOnce)
+		n := min(len(claims), authorizedAtOnce)
 		h.verify(ctx, claims[:n], byClaim, reason)
 		claims = claims[n:]
 	}

@@ -171,7 +171,7 @@ func New(deps Deps) (*Server, error) {
 	s.arrivals = &arrivals{store: s.store, timeout: opt.OpenTimeout}
 	s.feed = &feed{
 		dsn: deps.ListenDSN, log: deps.Log, poll: opt.Poll, deaf: opt.Deaf,
-		dispatch: s.hub.dispatch, returned: s.hub.judgeAll, wake: func() { s.waker.Wake(true, false) },
+		dispatch: s.hub.dispatch, returned: s.hub.authorizeAll, wake: func() { s.waker.Wake(true, false) },
 		ephemeral: s.hub.tell,
 	}
 	s.feed.last.Store(-1)

@@ -255,7 +255,7 @@ func (s *store) recheck(ctx context.Context, claims []claim) ([]*refusal, error)
 
 // viewers queries for each claim what it sees of its project.
 func (s *store) viewers(ctx context.Context, claims []claim) ([]verdict, error) {
-	answers, err := s.each(ctx, "judge_viewers", claims)
+	answers, err := s.each(ctx, "authorize_viewers", claims)
 	if err != nil {
 		return nil, fmt.Errorf("asking what people see: %w", err)
 	}
@@ -372,7 +372,7 @@ func (s *store) settle(ctx context.Context) (*float64, error) {
 
 // tellCompletion reports whether the completion still has to be sent to the user. It is sent once, by any process.
 func (s *store) tellCompletion(ctx context.Context, user, project, run string) (first bool, err error) {
-	err = s.pool.QueryRow(ctx, `select private.tell_completion($1, $2, $3)`, user, project, run).Scan(&first)
+	err = s.pool.QueryRow(ctx, `select private.notify_completion($1, $2, $3)`, user, project, run).Scan(&first)
 	return first, err
 }
 

@@ -100,7 +100,7 @@ func (f *Feature) receive(c *api.Call) error {
 		}
 		return err
 	}
-	matches, fault := f.judge.Match(t.Conditions, payload)
+	matches, fault := f.evaluator.Match(t.Conditions, payload)
 	answer, err := f.server(ctx, c, "take_delivery", map[string]any{"id": id, "payload": json.RawMessage(text), "matches": matches,
 		"error": fault != nil, "key": deliveryKey(c)})
 	if err != nil {

@@ -47,7 +47,7 @@ func (f *Feature) send(c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	matched := matching(f.judge, list, condition.Event{TriggerType: e.TriggerType, Source: strings.TrimSpace(e.Source), Name: e.EventName, Payload: payload})
+	matched := matching(f.evaluator, list, condition.Event{TriggerType: e.TriggerType, Source: strings.TrimSpace(e.Source), Name: e.EventName, Payload: payload})
 	if len(matched) == 0 && !c.Keyed() {
 		return c.JSON(map[string]any{"matched": 0, "executionIds": []string{}})
 	}
@@ -85,13 +85,13 @@ func (f *Feature) begin(ctx context.Context, c *api.Call, e event) ([]waiting, e
 }
 
 // matching returns the reflexes whose trigger and conditions match. A reflex that cannot be evaluated does not match.
-func matching(judge *condition.Judge, list []waiting, e condition.Event) []uuid.UUID {
+func matching(evaluator *condition.Evaluator, list []waiting, e condition.Event) []uuid.UUID {
 	matched := []uuid.UUID{}
 	for _, w := range list {
-		if ok, err := judge.Triggers(w.Config, e); !ok || err != nil {
+		if ok, err := evaluator.Triggers(w.Config, e); !ok || err != nil {
 			continue
 		}
-		if ok, err := judge.Match(w.Conditions, e.Payload); ok && err == nil {
+		if ok, err := evaluator.Match(w.Conditions, e.Payload); ok && err == nil {
 			matched = append(matched, w.ID)
 		}
 	}

@@ -27,13 +27,13 @@ type Settings struct {
 
 // Feature is reflexes' part of the edge.
 type Feature struct {
-	exec     api.Runner
-	box      *seal.Box
-	tester   Tester
-	judge    *condition.Judge
-	log      *slog.Logger
-	watcher  *watcher
-	stopping context.CancelFunc
+	exec      api.Runner
+	box       *seal.Box
+	tester    Tester
+	evaluator *condition.Evaluator
+	log       *slog.Logger
+	watcher   *watcher
+	stopping  context.CancelFunc
 
 	// genuine counts signed deliveries by reflex: it protects the database, which counts for all processes. failures counts wrong
 	// signatures by sender and reflex, unknown counts addresses without a webhook by sender.
@@ -58,12 +58,12 @@ func New(s Settings) (*Feature, error) {
 		genuine: api.NewLimiter(perMinute, time.Minute), failures: api.NewLimiter(failuresPerMinute, time.Minute), unknown: api.NewLimiter(failuresPerMinute, time.Minute),
 		recent: expirable.NewLRU[string, string](recentKept, nil, recentFor), lookups: semaphore.NewWeighted(lookups)}
 	var err error
-	if f.judge, err = condition.NewJudge(); err != nil {
+	if f.evaluator, err = condition.NewEvaluator(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.stopping = cancel
-	f.watcher = newWatcher(s.Exec, f.judge, s.Log, s.Refresh)
+	f.watcher = newWatcher(s.Exec, f.evaluator, s.Log, s.Refresh)
 	f.watcher.start(ctx)
 	return f, nil
 }

@@ -127,7 +127,7 @@ func (f *Feature) sampleMatches(c *api.Call, payload *condition.Payload) (bool, 
 	if err := json.Unmarshal(answer.Body, &r); err != nil {
 		return false, "", fmt.Errorf("get_reflex_full: %w", err)
 	}
-	matches, err := f.judge.Match(r.Conditions, payload)
+	matches, err := f.evaluator.Match(r.Conditions, payload)
 	if err != nil {
 		return false, err.Error(), nil
 	}

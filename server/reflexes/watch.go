@@ -22,15 +22,15 @@ import (
 // watcher fires api_call reflexes after their owner's calls. For all other users a call costs a look-up in a map, which is renewed from
 // time to time. Calls that do not fit into the queue are dropped, because the watcher must not delay a call.
 type watcher struct {
-	exec    api.Runner
-	judge   *condition.Judge
-	log     *slog.Logger
-	refresh time.Duration
-	owners  atomic.Pointer[map[string]struct{}]
-	mu      sync.Mutex // guards writers of owners
-	queue   chan call
-	rates   *api.Limiter
-	done    sync.WaitGroup
+	exec      api.Runner
+	evaluator *condition.Evaluator
+	log       *slog.Logger
+	refresh   time.Duration
+	owners    atomic.Pointer[map[string]struct{}]
+	mu        sync.Mutex // guards writers of owners
+	queue     chan call
+	rates     *api.Limiter
+	done      sync.WaitGroup
 }
 
 // call is the data about a call that a reflex gets.
@@ -45,8 +45,8 @@ const (
 	maxCallBody = 64 << 10
 )
 
-func newWatcher(exec api.Runner, judge *condition.Judge, log *slog.Logger, refresh time.Duration) *watcher {
-	w := &watcher{exec: exec, judge: judge, log: log, refresh: refresh, queue: make(chan call, maxCalls),
+func newWatcher(exec api.Runner, evaluator *condition.Evaluator, log *slog.Logger, refresh time.Duration) *watcher {
+	w := &watcher{exec: exec, evaluator: evaluator, log: log, refresh: refresh, queue: make(chan call, maxCalls),
 		rates: api.NewLimiter(perMinute, time.Minute)}
 	w.owners.Store(&map[string]struct{}{})
 	return w
@@ -202,7 +202,7 @@ func (w *watcher) fire(ctx context.Context, c call) error {
 	if err := json.Unmarshal(answer.Body, &list); err != nil {
 		return fmt.Errorf("waiting_reflexes: %w", err)
 	}
-	matched := matching(w.judge, list, condition.Event{TriggerType: "api_call", Payload: payload})
+	matched := matching(w.evaluator, list, condition.Event{TriggerType: "api_call", Payload: payload})
 	if len(matched) == 0 {
 		return nil
 	}

@@ -25,7 +25,7 @@ func (f *Feature) check(w written) error {
 	if err := condition.CheckPatterns(w.TriggerConfig); errors.As(err, &fault) {
 		return api.NewProblem(http.StatusBadRequest, "INVALID_TRIGGER_CONFIG", fault.Message, fault.Field)
 	}
-	if err := f.judge.Check(w.Conditions); errors.As(err, &fault) {
+	if err := f.evaluator.Check(w.Conditions); errors.As(err, &fault) {
 		return api.NewProblem(http.StatusBadRequest, "INVALID_CONDITIONS", fault.Message, fault.Field)
 	}
 	return nil

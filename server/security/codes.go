@@ -72,9 +72,9 @@ func (p Proof) AddTo(args map[string]any) {
 	}
 }
 
-// Judge checks a code against a sealed secret. It tries the three time steps around now one by one, because the database stores the used
+// Verify checks a code against a sealed secret. It tries the three time steps around now one by one, because the database stores the used
 // step, and the library does not return it.
-func (c *Codes) Judge(userID, sealed, code string, now time.Time) (Proof, error) {
+func (c *Codes) Verify(userID, sealed, code string, now time.Time) (Proof, error) {
 	code = strings.ToUpper(strings.TrimSpace(code))
 	if backupCode.MatchString(code) {
 		sums, err := c.backupDigests(userID, code)

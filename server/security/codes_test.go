@@ -52,7 +52,7 @@ func TestTheAddressIsWhatAppsRead(t *testing.T) {
 	require.Equal(t, "ABCD EFGH IJ", grouped("ABCDEFGHIJ"))
 }
 
-func TestJudge(t *testing.T) {
+func TestVerify(t *testing.T) {
 	c := codes(t, "k")
 	sealed, err := c.NewSecret("ann")
 	require.NoError(t, err)
@@ -68,33 +68,33 @@ func TestJudge(t *testing.T) {
 
 	t.Run("TellsTheStepThatMatched", func(t *testing.T) {
 		for offset, step := range map[int]int64{-30: 59_999_999, -16: 59_999_999, -15: 60_000_000, 0: 60_000_000, 14: 60_000_000, 15: 60_000_001, 44: 60_000_001} {
-			proof, err := c.Judge("ann", sealed, at(offset), now)
+			proof, err := c.Verify("ann", sealed, at(offset), now)
 			require.NoError(t, err)
 			require.Equal(t, Proof{"step": step, "checkedSecret": sealed}, proof, "%d s away", offset)
 		}
 	})
 	t.Run("NothingFurtherAwayIsRight", func(t *testing.T) {
 		for _, offset := range []int{-46, 45, -3600, 3600} {
-			proof, err := c.Judge("ann", sealed, at(offset), now)
+			proof, err := c.Verify("ann", sealed, at(offset), now)
 			require.NoError(t, err)
 			require.Empty(t, proof)
 		}
 	})
 	t.Run("NorWhatIsNoCode", func(t *testing.T) {
 		for _, code := range []string{"", "12345", "1234567", "abcdef", "A1B2-C3D4", "A1B2C3D4E5F6", "١٢٣٤٥٦"} {
-			proof, err := c.Judge("ann", sealed, code, now)
+			proof, err := c.Verify("ann", sealed, code, now)
 			require.NoError(t, err)
 			require.Empty(t, proof)
 		}
 	})
 	t.Run("OfSomebodyElseNothingOpens", func(t *testing.T) {
-		_, err := c.Judge("ben", sealed, at(0), now)
+		_, err := c.Verify("ben", sealed, at(0), now)
 		require.ErrorIs(t, err, seal.ErrOpen)
 	})
 	t.Run("AnEmptySecretIsNone", func(t *testing.T) {
 		empty, err := c.box.Seal(seal.SecondFactor("ann"), nil)
 		require.NoError(t, err)
-		_, err = c.Judge("ann", empty, "328482", now)
+		_, err = c.Verify("ann", empty, "328482", now)
 		require.ErrorContains(t, err, "wrong length")
 	})
 }
@@ -106,10 +106,10 @@ func TestBackupCodesOutliveAChangeOfKeys(t *testing.T) {
 	shown, err := old.BackupCodes("ann", args["sealedCodes"].(string))
 	require.NoError(t, err)
 	require.Len(t, shown, 10)
-	proof, err := codes(t, "b", "a").Judge("ann", "", strings.ToLower(shown[7].Code)+" ", time.Now())
+	proof, err := codes(t, "b", "a").Verify("ann", "", strings.ToLower(shown[7].Code)+" ", time.Now())
 	require.NoError(t, err)
 	require.Contains(t, proof["backupHashes"], args["codeHashes"].([]string)[7])
-	other, err := old.Judge("ben", "", shown[7].Code, time.Now())
+	other, err := old.Verify("ben", "", shown[7].Code, time.Now())
 	require.NoError(t, err)
 	require.NotContains(t, other["backupHashes"], args["codeHashes"].([]string)[7])
 }

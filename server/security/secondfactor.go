@@ -85,7 +85,7 @@ func (f *Feature) verify(c *api.Call) error {
 	args := map[string]any{}
 	if k.Attempt > 0 {
 		args["attempt"], args["checkedSecret"] = k.Attempt, k.Secret
-		proof, err := f.codes.Judge(c.Caller.UserID, k.Secret, body.Code, time.Now())
+		proof, err := f.codes.Verify(c.Caller.UserID, k.Secret, body.Code, time.Now())
 		if err != nil {
 			return err
 		}
@@ -152,7 +152,7 @@ func (f *Feature) disable(c *api.Call) error {
 		args["isPasswordRight"], args["checkedHash"] = right, k.PasswordHash
 	}
 	if k.Secret != "" {
-		proof, err := f.codes.Judge(c.Caller.UserID, k.Secret, body.Code, time.Now())
+		proof, err := f.codes.Verify(c.Caller.UserID, k.Secret, body.Code, time.Now())
 		if err != nil {
 			return err
 		}

@@ -12,13 +12,13 @@ import (
 func Handlers() map[string]api.Handler {
 	handlers := map[string]api.Handler{}
 	for _, id := range []string{"createPlaybookSkill", "updatePlaybook", "updatePlaybookPatch"} {
-		handlers[id] = judged
+		handlers[id] = withFrontMatter
 	}
 	return handlers
 }
 
-// judged refuses an invalid front matter and leaves the rest to the function that the document names.
-func judged(c *api.Call) error {
+// withFrontMatter refuses an invalid front matter and leaves the rest to the function that the document names.
+func withFrontMatter(c *api.Call) error {
 	var body struct {
 		Content *string `json:"content"`
 	}

@@ -365,7 +365,7 @@ begin
 end
 $$;
 comment on function private.zone_used is
-  'The name by which Postgres converts an IANA name; null when it is none (another letter case is none). Judges: no caller, the list is public knowledge.';
+  'The name by which Postgres converts an IANA name; null when it is none (another letter case is none). Authorization: no caller, the list is public knowledge.';
 
 create or replace function private.is_zone(p_name text) returns boolean
 language sql stable parallel safe
@@ -487,7 +487,7 @@ begin
     and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now();
 end
 $$;
-comment on function private.claimed_session is 'Living session of the claims, not yet held to its organization''s rules. Judges: callable by functions of ours only.';
+comment on function private.claimed_session is 'Living session of the claims, not yet held to its organization''s rules. Authorization: callable by functions of ours only.';
 
 create or replace function private.claimed_org_id() returns uuid
 language sql stable parallel safe
@@ -509,7 +509,7 @@ begin
 end
 $$;
 comment on function private.claimed_user_id is
-  'User of the claims when their session is alive and no rule of their organization refuses it; used only where private.enter did not run. Judges: reads the caller''s own claims only.';
+  'User of the claims when their session is alive and no rule of their organization refuses it; used only where private.enter did not run. Authorization: reads the caller''s own claims only.';
 
 create or replace function private.membership_of(p_user_id uuid, out org_id uuid, out org_role text)
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -521,7 +521,7 @@ begin
   where m.user_id = p_user_id and m.status = 'active' and m.organization_id = coalesce(private.claimed_org_id(), u.default_organization_id);
 end
 $$;
-comment on function private.membership_of is 'Active membership of a user that the claims ask for. Judges: callable by functions of ours only.';
+comment on function private.membership_of is 'Active membership of a user that the claims ask for. Authorization: callable by functions of ours only.';
 
 -- Organization and role that the claims ask for, if the membership is active now.
 create or replace function private.claimed_membership(out org_id uuid, out org_role text)
@@ -531,7 +531,7 @@ begin
   select * into org_id, org_role from private.membership_of(private.claimed_user_id());
 end
 $$;
-comment on function private.claimed_membership is 'Active membership that the claims mean; used only where private.enter did not run. Judges: reads the caller''s own claims only.';
+comment on function private.claimed_membership is 'Active membership that the claims mean; used only where private.enter did not run. Authorization: reads the caller''s own claims only.';
 
 create or replace function private.user_id() returns uuid
 language sql stable parallel safe
@@ -691,7 +691,7 @@ begin
 end
 $$;
 comment on function private.enter_claims is
-  'PostgREST''s pre-request hook: makes the caller known by their claims. Judges: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED, and those of private.refuse_guarded.';
+  'PostgREST''s pre-request hook: makes the caller known by their claims. Authorization: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED, and those of private.refuse_guarded.';
 grant execute on function private.enter_claims to anon, authenticated, service_role;
 
 do $$
@@ -712,7 +712,7 @@ begin
 end
 $$;
 comment on function private.installation_value is
-  'What this installation is set to, or null. Judges: callable by functions of ours only; values hold no secrets.';
+  'What this installation is set to, or null. Authorization: callable by functions of ours only; values hold no secrets.';
 
 create or replace function private.schema_version() returns integer
 language plpgsql stable security definer set search_path = ''
@@ -723,7 +723,7 @@ begin
   );
 end
 $$;
-comment on function private.schema_version is 'Number of the newest migration applied. Judges: callable by the server and the worker only.';
+comment on function private.schema_version is 'Number of the newest migration applied. Authorization: callable by the server and the worker only.';
 grant execute on function private.schema_version to kijko_server, kijko_worker;
 
 -- Every write accepts an Idempotency-Key: the same key with the same body answers the stored response for 24 hours, with another body 409.
@@ -763,7 +763,7 @@ begin
 end
 $$;
 comment on function private.begin_idempotent is
-  'Claims a key of the caller, or gives the stored answer. Judges: only keys of private.user_id(). Errors: 409 IDEMPOTENCY_CONFLICT.';
+  'Claims a key of the caller, or gives the stored answer. Authorization: only keys of private.user_id(). Errors: 409 IDEMPOTENCY_CONFLICT.';
 grant execute on function private.begin_idempotent to authenticated;
 
 create or replace function private.finish_idempotent(p_key text, p_response jsonb) returns void
@@ -777,7 +777,7 @@ begin
   where user_id = private.user_id() and key = p_key;
 end
 $$;
-comment on function private.finish_idempotent is 'Stores the answer under a key that the caller claimed in this transaction. Judges: only keys of private.user_id().';
+comment on function private.finish_idempotent is 'Stores the answer under a key that the caller claimed in this transaction. Authorization: only keys of private.user_id().';
 grant execute on function private.finish_idempotent to authenticated;
 
 -- Runs operation api.<p_operation> under a key, as the caller: it has no right that the operation itself would not have.
@@ -825,7 +825,7 @@ begin
 end
 $$;
 comment on function private.take_answer is
-  'The answer kept under a key, or whether the asking process is to find it: {answer} or {mine}. Judges: callable by the server only, for the caller of a request.';
+  'The answer kept under a key, or whether the asking process is to find it: {answer} or {mine}. Authorization: callable by the server only, for the caller of a request.';
 
 -- {userId, key, answer}; without an answer the work may be taken again at once.
 create or replace function private.keep_answer(p jsonb) returns jsonb
@@ -839,7 +839,7 @@ begin
 end
 $$;
 comment on function private.keep_answer is
-  'Keeps the answer of work that was taken under a key, or gives it up. Judges: callable by the server only, for the caller of a request.';
+  'Keeps the answer of work that was taken under a key, or gives it up. Authorization: callable by the server only, for the caller of a request.';
 grant execute on function private.take_answer, private.keep_answer to kijko_server;
 
 -- Sliding-window rate limits, shared by all server processes: the count of the previous fixed window is weighted by the share of it that is
@@ -871,7 +871,7 @@ begin
 end
 $$;
 comment on function private.take_rate is
-  'Counts one attempt under a key and says whether it is within the limit. Judges: callable by the server and the worker only.';
+  'Counts one attempt under a key and says whether it is within the limit. Authorization: callable by the server and the worker only.';
 grant execute on function private.take_rate to kijko_server, kijko_worker;
 
 create or replace function private.prune_core(p_at timestamptz default now()) returns void
@@ -882,7 +882,7 @@ begin
   delete from private.idempotency_keys where created_at < p_at - interval '24 hours';
 end
 $$;
-comment on function private.prune_core is 'Retention of rate counters and idempotency keys. Judges: callable by the worker only.';
+comment on function private.prune_core is 'Retention of rate counters and idempotency keys. Authorization: callable by the worker only.';
 grant execute on function private.prune_core to kijko_worker;
 
 -- Trigger functions shared by many tables.
@@ -965,7 +965,7 @@ begin
 end
 $$;
 comment on function private.enqueue is
-  'Puts a job into the queue, in this transaction; null when one with the same unique key waits already. Judges: callable by definer functions of ours, the server and the worker only.';
+  'Puts a job into the queue, in this transaction; null when one with the same unique key waits already. Authorization: callable by definer functions of ours, the server and the worker only.';
 grant execute on function private.enqueue to kijko_server, kijko_worker;
 
 create or replace function private.bury_job(
@@ -979,7 +979,7 @@ begin
   on conflict (job_id) do nothing;
 end
 $$;
-comment on function private.bury_job is 'Keeps a job that used up its attempts for an administrator. Judges: callable by the worker only.';
+comment on function private.bury_job is 'Keeps a job that used up its attempts for an administrator. Authorization: callable by the worker only.';
 grant execute on function private.bury_job to kijko_worker;
 
 create or replace function private.queue_state(out pending bigint, out oldest_seconds double precision)
@@ -988,7 +988,7 @@ as $$
   select count(*), coalesce(max(extract(epoch from now() - run_at)) filter (where run_at <= now()), 0)
   from (select run_at from jobs.gue_jobs order by run_at limit 10000) j
 $$;
-comment on function private.queue_state is 'Waiting jobs (counted up to 10,000) and the age of the oldest due one, for the health check. Judges: callable by the server and the worker only.';
+comment on function private.queue_state is 'Waiting jobs (counted up to 10,000) and the age of the oldest due one, for the health check. Authorization: callable by the server and the worker only.';
 grant execute on function private.queue_state to kijko_server, kijko_worker;
 
 -- The floor of the queue (db/migrations/016_queue.sql): no job waits below it. Workers that have been busy raise it; without busy workers
@@ -1011,7 +1011,7 @@ begin
   );
 end
 $$;
-comment on function private.earliest_job is 'The smallest run_at from p_from on among the jobs that wait in some queues. Judges: callable by functions of ours only.';
+comment on function private.earliest_job is 'The smallest run_at from p_from on among the jobs that wait in some queues. Authorization: callable by functions of ours only.';
 
 create or replace function private.raise_queue_floor() returns timestamptz
 language plpgsql volatile security definer set search_path = ''
@@ -1053,7 +1053,7 @@ begin
 end
 $$;
 comment on function private.raise_queue_floor is
-  'Moves the place where looks for the next job begin; gives it, or null when another worker is at it or the caller''s transaction has written already. Judges: callable by the worker only.';
+  'Moves the place where looks for the next job begin; gives it, or null when another worker is at it or the caller''s transaction has written already. Authorization: callable by the worker only.';
 grant execute on function private.raise_queue_floor to kijko_worker;
 
 -- gue works as kijko_worker, with whole rows of the whole queue. No other role sees jobs.
@@ -1081,7 +1081,7 @@ begin
   return (select private.plan_in_effect(s) from public.subscriptions s where s.organization_id = p_org_id);
 end
 $$;
-comment on function private.effective_plan is 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';
+comment on function private.effective_plan is 'free, pro, teams or enterprise. Authorization: not callable by request roles for other organizations than through functions of ours.';
 
 create or replace function private.limit_of(s public.subscriptions, p public.plans, p_metric text) returns bigint
 language sql immutable parallel safe
@@ -1111,7 +1111,7 @@ begin
     select p.audit_retention_days from public.plans p where p.id = private.effective_plan(private.org_id())));
 end
 $$;
-comment on function private.audit_horizon is 'Oldest audit entry that the caller''s plan shows. Judges: only the caller''s own organization.';
+comment on function private.audit_horizon is 'Oldest audit entry that the caller''s plan shows. Authorization: only the caller''s own organization.';
 grant execute on function private.audit_horizon to authenticated;
 
 -- The key of the counter row: a new window is a new key, nothing is ever reset.
@@ -1171,7 +1171,7 @@ begin
 end
 $$;
 comment on function private.take_back_grants is
-  'Makes the next unit of each counter of an organization read the limit again. Judges: callable by functions of ours only.';
+  'Makes the next unit of each counter of an organization read the limit again. Authorization: callable by functions of ours only.';
 
 create or replace function private.tg_subscriptions__limits() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -1231,7 +1231,7 @@ begin
   end if;
 end
 $$;
-comment on function private.close_usage_day is 'Keeps the units of a slot''s day. Judges: callable by functions of ours only.';
+comment on function private.close_usage_day is 'Keeps the units of a slot''s day. Authorization: callable by functions of ours only.';
 
 create or replace function private.units_used(p_org_id uuid, p_metric text, p_period date) returns bigint
 language plpgsql stable security definer set search_path = ''
@@ -1241,7 +1241,7 @@ begin
     where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period);
 end
 $$;
-comment on function private.units_used is 'Units of a counter over all its slots. Judges: callable by functions of ours only.';
+comment on function private.units_used is 'Units of a counter over all its slots. Authorization: callable by functions of ours only.';
 
 create or replace function private.consume_slowly(
   p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, out quota bigint, out used bigint
@@ -1309,7 +1309,7 @@ begin
 end
 $$;
 comment on function private.consume_slowly is
-  'Counts units of a counter whose slots cannot take them as they are; gives the limit and what is used then, or more than the limit when it forbids that. Judges: callable by functions of ours only.';
+  'Counts units of a counter whose slots cannot take them as they are; gives the limit and what is used then, or more than the limit when it forbids that. Authorization: callable by functions of ours only.';
 
 -- Storage: a gauge in bytes, which also goes down; one slot, one writer at a time. Growth past the limit is refused.
 create or replace function private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_at timestamptz) returns void
@@ -1337,12 +1337,12 @@ begin
   set used = greatest(c.used + p_bytes, 0), day = v_day, day_value = greatest(c.used + p_bytes, 0), updated_at = now()
   where c.organization_id = p_org_id and c.metric = 'storage' and c.period = date '1970-01-01' and c.slot = 0;
   if p_bytes > 0 and p_limit > 0 and (v.used + p_bytes) * 5 >= v_cap * 4 and (v.used * 5 < v_cap * 4 or v.used + p_bytes >= v_cap) then
-    perform private.tell_quota(p_org_id, 'storage', v.used + p_bytes, v_cap, date_trunc('month', p_at at time zone 'UTC')::date);
+    perform private.notify_quota(p_org_id, 'storage', v.used + p_bytes, v_cap, date_trunc('month', p_at at time zone 'UTC')::date);
   end if;
 end
 $$;
 comment on function private.consume_storage is
-  'Adds bytes to an organization''s storage or gives them back. Judges: callable by functions of ours only. Errors: 429 QUOTA_EXCEEDED.';
+  'Adds bytes to an organization''s storage or gives them back. Authorization: callable by functions of ours only. Errors: 429 QUOTA_EXCEEDED.';
 
 -- Counters: amount > 0, never past the limit, not even with the first row of a window. Storage: bytes, may be negative.
 create or replace function private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamptz default now())
@@ -1382,7 +1382,7 @@ begin
   if v_limit < 0 then
     return;
   elsif not v_is_alone then
-    -- The worker looks at the sum of a spread counter (private.tell_spread_quotas); here only a request does, for its headers.
+    -- The worker looks at the sum of a spread counter (private.notify_spread_quotas); here only a request does, for its headers.
     if not v_asked then
       return;
     end if;
@@ -1390,7 +1390,7 @@ begin
   end if;
   -- The first units beyond 80 % (transactions at work do not see each other's units) and the last one: reported once a window.
   if v_used * 5 >= v_limit * 4 and (v_used >= v_limit or (v_used - p_amount - 64) * 5 < v_limit * 4) then
-    v_void := private.tell_quota(p_org_id, p_metric, v_used, v_limit, v_period);
+    v_void := private.notify_quota(p_org_id, p_metric, v_used, v_limit, v_period);
   end if;
   if v_asked then
     v_void := private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining',
@@ -1400,7 +1400,7 @@ begin
 end
 $$;
 comment on function private.consume_quota is
-  'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions and triggers of ours only.';
+  'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Authorization: callable by definer functions and triggers of ours only.';
 
 -- Gates: the features that a plan opens beside its limits (plans.gates). They are read from the effective plan at the moment of the
 -- request.
@@ -1413,7 +1413,7 @@ begin
 end
 $$;
 comment on function private.has_gate is
-  'Does the effective plan of an organization open this? Judges: callable by functions of ours only; the answer tells no more than a plan.';
+  'Does the effective plan of an organization open this? Authorization: callable by functions of ours only; the answer tells no more than a plan.';
 
 create or replace function private.is_open(p_gate text) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -1422,7 +1422,7 @@ begin
   return private.has_gate(private.org_id(), p_gate);
 end
 $$;
-comment on function private.is_open is 'Does the caller''s plan open this? Judges: only the caller''s own organization.';
+comment on function private.is_open is 'Does the caller''s plan open this? Authorization: only the caller''s own organization.';
 
 create or replace function private.require_gate(p_gate text, p_message text, p_field text default null) returns void
 language plpgsql stable security definer set search_path = ''
@@ -1435,13 +1435,13 @@ begin
 end
 $$;
 comment on function private.require_gate is
-  '403 PLAN_UPGRADE_REQUIRED with the smallest plan that opens the gate. Judges: only the caller''s own organization.';
+  '403 PLAN_UPGRADE_REQUIRED with the smallest plan that opens the gate. Authorization: only the caller''s own organization.';
 
 grant execute on function private.is_open, private.require_gate to authenticated;
 
 -- Plans are public knowledge. Every member of the organization sees its subscription and its usage; only functions write them.
 grant select on public.plans to anon, authenticated;
-create policy select_everybody on public.plans for select to anon, authenticated using (true);
+create policy select_all on public.plans for select to anon, authenticated using (true);
 
 grant select on public.subscriptions, public.usage_counters, public.usage_days, public.usage, public.usage_trend to authenticated;
 create policy select_member on public.subscriptions for select to authenticated using (organization_id = (select private.org_id()));
@@ -1471,7 +1471,7 @@ begin
 end
 $$;
 comment on function private.audit is
-  'Writes one entry of the audit trail for the caller. Judges: callable by definer functions and triggers of ours only.';
+  'Writes one entry of the audit trail for the caller. Authorization: callable by definer functions and triggers of ours only.';
 
 -- {field, oldValue, newValue} for each of the given columns that differ, as the entry''s `changes`; fields are named as everywhere on the wire.
 create or replace function private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) returns jsonb
@@ -1504,7 +1504,7 @@ comment on function private.require_permission is '403 FORBIDDEN unless the call
 grant execute on function private.has_permission, private.require_permission to authenticated;
 
 grant select on public.role_permissions to anon, authenticated;
-create policy select_everybody on public.role_permissions for select to anon, authenticated using (true);
+create policy select_all on public.role_permissions for select to anon, authenticated using (true);
 
 -- A new organization has its owner, its subscription row and nothing else; people join and leave through memberships.
 create or replace function private.create_organization(p_name text, p_owner_id uuid) returns uuid
@@ -1521,7 +1521,7 @@ begin
 end
 $$;
 comment on function private.create_organization is
-  'A new organization on plan free with its owner; returns its id. Judges: callable by definer functions of ours only.';
+  'A new organization on plan free with its owner; returns its id. Authorization: callable by definer functions of ours only.';
 
 -- Seats, the lock under which they are counted, and who may manage whom (contract 40, sections 2 and 5). The tables of a team have no grant
 -- to write: these functions are the only way, for HTTP, psql and Supabase's API alike. Each takes the lock on the organization's row first
@@ -1551,7 +1551,7 @@ begin
   perform from public.organizations o where o.id = p_org_id for no key update;
 end
 $$;
-comment on function private.lock_organization is 'Makes changes of an organization''s people follow each other. Judges: callable by definer functions of ours only.';
+comment on function private.lock_organization is 'Makes changes of an organization''s people follow each other. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.begin_managing(p_permission text) returns text
 language plpgsql volatile security definer set search_path = ''
@@ -1572,7 +1572,7 @@ begin
 end
 $$;
 comment on function private.begin_managing is
-  'Locks the caller''s organization and gives their role in it now, if it has the permission. Judges: the permission, before and under the lock. Errors: 403 FORBIDDEN, ORG_REQUIRED.';
+  'Locks the caller''s organization and gives their role in it now, if it has the permission. Authorization: the permission, before and under the lock. Errors: 403 FORBIDDEN, ORG_REQUIRED.';
 
 -- The member that the caller, with this role, wants to manage.
 create or replace function private.managed_team_member(p_id text, p_role text) returns public.memberships
@@ -1593,7 +1593,7 @@ begin
 end
 $$;
 comment on function private.managed_team_member is
-  'A member of the caller''s organization whom that role may manage: never oneself, only lower roles, only by owner and admins. Judges: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 403 CANNOT_MANAGE_SELF, FORBIDDEN.';
+  'A member of the caller''s organization whom that role may manage: never oneself, only lower roles, only by owner and admins. Authorization: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 403 CANNOT_MANAGE_SELF, FORBIDDEN.';
 
 -- ------------------------------------------------------------------------------------------------------------------------- seats
 
@@ -1607,7 +1607,7 @@ begin
   return case when v_limit = -1 then 9999 else coalesce(v_limit, 0) end;
 end
 $$;
-comment on function private.max_seats is 'Seats of an organization''s effective plan; unlimited is 9999. Judges: callable by definer functions of ours only.';
+comment on function private.max_seats is 'Seats of an organization''s effective plan; unlimited is 9999. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.seats_used(p_org_id uuid) returns integer
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -1617,7 +1617,7 @@ begin
     + (select count(*) from public.team_invitations i where i.organization_id = p_org_id and i.status = 'pending' and i.expires_at > now());
 end
 $$;
-comment on function private.seats_used is 'Members of every status and invitations that can still be accepted. Judges: callable by definer functions of ours only.';
+comment on function private.seats_used is 'Members of every status and invitations that can still be accepted. Authorization: callable by definer functions of ours only.';
 
 -- p_tells: does the caller belong to the organization? Other callers learn that there is no seat, and no numbers.
 create or replace function private.require_seats(p_org_id uuid, p_requested integer, p_tells boolean default true, p_field text default null) returns void
@@ -1638,7 +1638,7 @@ begin
 end
 $$;
 comment on function private.require_seats is
-  '429 QUOTA_EXCEEDED unless that many more seats are free. Call it under private.lock_organization. Judges: callable by definer functions of ours only.';
+  '429 QUOTA_EXCEEDED unless that many more seats are free. Call it under private.lock_organization. Authorization: callable by definer functions of ours only.';
 
 -- The team as its members see it, and the operations on members. The effects of a change are triggers of the table (here and in other
 -- features): sessions end, projects move to the owner, habits and reflexes stop, people are notified, the audit trail is written.
@@ -1666,7 +1666,7 @@ begin
   );
 end
 $$;
-comment on function private.team_members_json is 'The members of the caller''s organization: active ones first, then by role and time. Judges: private.org_id() only.';
+comment on function private.team_members_json is 'The members of the caller''s organization: active ones first, then by role and time. Authorization: private.org_id() only.';
 grant execute on function private.team_members_json to authenticated;
 
 create or replace function private.team_member_of(p_org_id uuid, p_user_id uuid) returns jsonb
@@ -1679,7 +1679,7 @@ begin
   );
 end
 $$;
-comment on function private.team_member_of is 'One TeamMember. Judges: callable by definer functions of ours only.';
+comment on function private.team_member_of is 'One TeamMember. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.team_json() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -1693,7 +1693,7 @@ begin
   );
 end
 $$;
-comment on function private.team_json is 'Team. Judges: private.org_id() only.';
+comment on function private.team_json is 'Team. Authorization: private.org_id() only.';
 
 create or replace function private.team_overview_json() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -1714,7 +1714,7 @@ begin
 end
 $$;
 comment on function private.team_overview_json is
-  'TeamOverview; invitations only for who may invite. Judges: private.org_id() and the role in it. Errors: 403 PLAN_UPGRADE_REQUIRED.';
+  'TeamOverview; invitations only for who may invite. Authorization: private.org_id() and the role in it. Errors: 403 PLAN_UPGRADE_REQUIRED.';
 grant execute on function private.team_overview_json to authenticated;
 
 create or replace function private.rename_team(p_name jsonb) returns jsonb
@@ -1733,7 +1733,7 @@ begin
 end
 $$;
 comment on function private.rename_team is
-  'Gives the caller''s organization another name. Judges: canManageTeam. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 400 VALIDATION_ERROR.';
+  'Gives the caller''s organization another name. Authorization: canManageTeam. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 400 VALIDATION_ERROR.';
 grant execute on function private.rename_team to authenticated;
 
 create or replace function private.change_role(p_id text, p_role text) returns jsonb
@@ -1757,7 +1757,7 @@ begin
 end
 $$;
 comment on function private.change_role is
-  'Gives a member another role; owner hands the organization over. Judges: canChangeRoles and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 MEMBER_INACTIVE.';
+  'Gives a member another role; owner hands the organization over. Authorization: canChangeRoles and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 MEMBER_INACTIVE.';
 
 -- Two statements under the lock: between them there is no owner, which no other transaction sees.
 create or replace function private.transfer_team(m public.memberships, p_role text) returns void
@@ -1775,7 +1775,7 @@ begin
 end
 $$;
 comment on function private.transfer_team is
-  'Makes an active member the owner and the former owner an admin. Judges: canTransferOwnership of the caller''s role; callable by definer functions of ours, under the lock. Errors: 403 FORBIDDEN, 409 MEMBER_INACTIVE.';
+  'Makes an active member the owner and the former owner an admin. Authorization: canTransferOwnership of the caller''s role; callable by definer functions of ours, under the lock. Errors: 403 FORBIDDEN, 409 MEMBER_INACTIVE.';
 
 create or replace function private.change_status(p_id text, p_status text, p_gated boolean) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -1797,7 +1797,7 @@ begin
 end
 $$;
 comment on function private.change_status is
-  'Deactivates or reactivates a member, who keeps the seat. Judges: canManageTeam and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE.';
+  'Deactivates or reactivates a member, who keeps the seat. Authorization: canManageTeam and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE.';
 
 create or replace function private.update_team_member(p_id text, p_body jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -1822,7 +1822,7 @@ begin
 end
 $$;
 comment on function private.update_team_member is
-  'Changes the role or the status of a member. Judges: as private.change_role and private.change_status. Errors: theirs, and 400 VALIDATION_ERROR.';
+  'Changes the role or the status of a member. Authorization: as private.change_role and private.change_status. Errors: theirs, and 400 VALIDATION_ERROR.';
 grant execute on function private.update_team_member to authenticated;
 
 create or replace function private.deactivate_team_member(p_id text) returns jsonb
@@ -1832,7 +1832,7 @@ begin
   return private.change_status(p_id, 'inactive', false);
 end
 $$;
-comment on function private.deactivate_team_member is 'On each plan, so that a team can shrink. Judges: as private.change_status. Errors: its.';
+comment on function private.deactivate_team_member is 'On each plan, so that a team can shrink. Authorization: as private.change_status. Errors: its.';
 
 create or replace function private.reactivate_team_member(p_id text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -1841,7 +1841,7 @@ begin
   return private.change_status(p_id, 'active', true);
 end
 $$;
-comment on function private.reactivate_team_member is 'On plans with team management. Judges: as private.change_status. Errors: its.';
+comment on function private.reactivate_team_member is 'On plans with team management. Authorization: as private.change_status. Errors: its.';
 
 create or replace function private.remove_team_member(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -1854,7 +1854,7 @@ begin
 end
 $$;
 comment on function private.remove_team_member is
-  'Ends a membership, on each plan. Judges: canRemoveMembers and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
+  'Ends a membership, on each plan. Authorization: canRemoveMembers and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
 
 create or replace function private.leave_team() returns void
 language plpgsql volatile security definer set search_path = ''
@@ -1872,7 +1872,7 @@ begin
   delete from public.memberships x where x.id = m.id;
 end
 $$;
-comment on function private.leave_team is 'Ends the caller''s own membership. Judges: private.user_id() in private.org_id(). Errors: 409 OWNER_REQUIRED, 403 ORG_REQUIRED.';
+comment on function private.leave_team is 'Ends the caller''s own membership. Authorization: private.user_id() in private.org_id(). Errors: 409 OWNER_REQUIRED, 403 ORG_REQUIRED.';
 grant execute on function private.deactivate_team_member, private.reactivate_team_member, private.remove_team_member, private.leave_team to authenticated;
 
 -- Invitations (contract 40, 5.3). A pending one keeps a seat until it expires. Only the answer that creates the token and the mail show it:
@@ -1905,7 +1905,7 @@ begin
     'expiresAt', private.iso(i.expires_at), 'createdAt', private.iso(i.created_at)));
 end
 $$;
-comment on function private.team_invitation_json is 'TeamInvitation. Judges: callable by definer functions of ours only.';
+comment on function private.team_invitation_json is 'TeamInvitation. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.team_invitations_json() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -1918,7 +1918,7 @@ begin
   );
 end
 $$;
-comment on function private.team_invitations_json is 'Open and expired invitations of the caller''s organization. Judges: callable by definer functions of ours only, which have judged the role.';
+comment on function private.team_invitations_json is 'Open and expired invitations of the caller''s organization. Authorization: callable by definer functions of ours only, which have judged the role.';
 
 create or replace function private.list_team_invitations() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -1929,7 +1929,7 @@ begin
   return private.team_invitations_json();
 end
 $$;
-comment on function private.list_team_invitations is 'TeamInvitation[]. Judges: canInviteMembers. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED.';
+comment on function private.list_team_invitations is 'TeamInvitation[]. Authorization: canInviteMembers. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED.';
 grant execute on function private.list_team_invitations to authenticated;
 
 -- The addresses of a body in their compared form, each once, in their given order.
@@ -1958,7 +1958,7 @@ $$;
 comment on function private.invited_addresses is '1 to 50 addresses, cleaned and without doubles, or 400 VALIDATION_ERROR about emails (details.invalid).';
 
 -- The reason against inviting these addresses, checked under the lock.
-create or replace function private.judge_addresses(p_org_id uuid, p_emails text[], p_except uuid default null) returns void
+create or replace function private.assert_invitees(p_org_id uuid, p_emails text[], p_except uuid default null) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -1983,8 +1983,8 @@ begin
   end if;
 end
 $$;
-comment on function private.judge_addresses is
-  'Refuses addresses of members and of pending invitations. Judges: callable by definer functions of ours only. Errors: 409 ALREADY_MEMBER, INVITATION_PENDING.';
+comment on function private.assert_invitees is
+  'Refuses addresses of members and of pending invitations. Authorization: callable by definer functions of ours only. Errors: 409 ALREADY_MEMBER, INVITATION_PENDING.';
 
 -- Withdrawn invitations are kept for a while, so seats alone do not limit their number.
 create or replace function private.take_invitation_allowance(p_org_id uuid, p_requested integer) returns void
@@ -2004,7 +2004,7 @@ begin
 end
 $$;
 comment on function private.take_invitation_allowance is
-  'Refuses 429 RATE_LIMITED when the organization would have made more than 1,000 invitations in the last hour. Call it under private.lock_organization. Judges: callable by definer functions of ours only.';
+  'Refuses 429 RATE_LIMITED when the organization would have made more than 1,000 invitations in the last hour. Call it under private.lock_organization. Authorization: callable by definer functions of ours only.';
 
 -- Queues the mail, and the job that notifies an existing account. It is a job so that inviting costs the same whether there is an account
 -- or not.
@@ -2046,7 +2046,7 @@ begin
 end
 $$;
 comment on function private.send_invitation is
-  'Queues the mail of an invitation with its token. Judges: callable by definer functions of ours only. Errors: 429 RATE_LIMITED.';
+  'Queues the mail of an invitation with its token. Authorization: callable by definer functions of ours only. Errors: 429 RATE_LIMITED.';
 
 create or replace function private.invite_members(p_body jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -2076,7 +2076,7 @@ begin
   if private.team_rank(v_role) > private.team_rank(v_actor) then
     perform private.refuse(403, 'FORBIDDEN', 'You cannot give a role above your own.', 'role');
   end if;
-  perform private.judge_addresses(v_org, v_emails);
+  perform private.assert_invitees(v_org, v_emails);
   perform private.require_seats(v_org, cardinality(v_emails));
   perform private.take_invitation_allowance(v_org, cardinality(v_emails));
   foreach v_email in array v_emails loop
@@ -2094,7 +2094,7 @@ begin
 end
 $$;
 comment on function private.invite_members is
-  'Invites addresses, all or none, within the seats. Judges: canInviteMembers, a role not above the caller''s. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 409 ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
+  'Invites addresses, all or none, within the seats. Authorization: canInviteMembers, a role not above the caller''s. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 409 ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
 grant execute on function private.invite_members to authenticated;
 
 -- Under the lock of the organization.
@@ -2114,7 +2114,7 @@ begin
 end
 $$;
 comment on function private.open_invitation is
-  'An invitation of the caller''s organization that is pending or expired. Judges: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 409 INVITATION_NOT_PENDING.';
+  'An invitation of the caller''s organization that is pending or expired. Authorization: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 409 INVITATION_NOT_PENDING.';
 
 create or replace function private.resend_team_invitation(p_id text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -2129,7 +2129,7 @@ begin
   if private.team_rank(i.role) > private.team_rank(v_actor) then
     perform private.refuse(403, 'FORBIDDEN', 'You cannot give a role above your own.');
   end if;
-  perform private.judge_addresses(i.organization_id, array[i.email], i.id);
+  perform private.assert_invitees(i.organization_id, array[i.email], i.id);
   if i.status = 'expired' or i.expires_at <= now() then
     perform private.require_seats(i.organization_id, 1);
   end if;
@@ -2146,7 +2146,7 @@ begin
 end
 $$;
 comment on function private.resend_team_invitation is
-  'A new token and seven new days; the old token is dead. Judges: canInviteMembers. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING, ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
+  'A new token and seven new days; the old token is dead. Authorization: canInviteMembers. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING, ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
 
 create or replace function private.cancel_team_invitation(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -2161,12 +2161,12 @@ begin
 end
 $$;
 comment on function private.cancel_team_invitation is
-  'Ends an invitation and frees its seat, on each plan. Judges: canInviteMembers. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING.';
+  'Ends an invitation and frees its seat, on each plan. Authorization: canInviteMembers. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING.';
 grant execute on function private.resend_team_invitation, private.cancel_team_invitation to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------------------- for the worker
 
-create or replace function private.tell_invited(p_id uuid) returns void
+create or replace function private.notify_invited(p_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -2181,9 +2181,9 @@ begin
   where u.email = i.email and o.id = i.organization_id;
 end
 $$;
-comment on function private.tell_invited is
-  'Notifies the account of an invited address, if there is one and the invitation is still open. Judges: callable by the worker only.';
-grant execute on function private.tell_invited to kijko_worker;
+comment on function private.notify_invited is
+  'Notifies the account of an invited address, if there is one and the invitation is still open. Authorization: callable by the worker only.';
+grant execute on function private.notify_invited to kijko_worker;
 
 create or replace function private.expire_invitations(p_at timestamptz default now()) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -2200,12 +2200,12 @@ begin
 end
 $$;
 comment on function private.expire_invitations is
-  'Writes down which invitations are over, and forgets closed ones after 90 days; gives how many expired. Judges: callable by schedules only.';
+  'Writes down which invitations are over, and forgets closed ones after 90 days; gives how many expired. Authorization: callable by schedules only.';
 
 -- The invited person's side of an invitation: the holder of its token looks it up, signs up with it or accepts it. The token is the only
 -- credential. Without a valid one the answer reveals nothing about any invitation, account or organization.
 
-create or replace function private.judge_invitation(i public.team_invitations, p_email text, p_field text) returns void
+create or replace function private.assert_invitation_open(i public.team_invitations, p_email text, p_field text) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
@@ -2223,8 +2223,8 @@ begin
   perform private.require_seats(i.organization_id, 0, false, p_field);
 end
 $$;
-comment on function private.judge_invitation is
-  'Can this invitation be accepted, by this address (null: not asked)? Judges: callable by definer functions of ours only. Errors: 404 INVITATION_NOT_FOUND, 403 INVITATION_EMAIL_MISMATCH, PLAN_UPGRADE_REQUIRED, 409 INVITATION_EXPIRED, 429 QUOTA_EXCEEDED.';
+comment on function private.assert_invitation_open is
+  'Can this invitation be accepted, by this address (null: not asked)? Authorization: callable by definer functions of ours only. Errors: 404 INVITATION_NOT_FOUND, 403 INVITATION_EMAIL_MISMATCH, PLAN_UPGRADE_REQUIRED, 409 INVITATION_EXPIRED, 429 QUOTA_EXCEEDED.';
 
 create or replace function private.look_up_invitation(p_token text) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -2233,7 +2233,7 @@ declare
   i public.team_invitations;
 begin
   select * into i from public.team_invitations x where x.token_hash = private.invitation_hash(p_token);
-  perform private.judge_invitation(i, null, 'token');
+  perform private.assert_invitation_open(i, null, 'token');
   return (
     select jsonb_build_object('teamName', o.name, 'email', i.email, 'role', i.role,
       'invitedBy', (private.team_invitation_json(i) -> 'invitedBy') - 'id', 'expiresAt', private.iso(i.expires_at))
@@ -2241,7 +2241,7 @@ begin
   );
 end
 $$;
-comment on function private.look_up_invitation is 'What an invitation says to who has its token. Judges: the token. Errors: as private.judge_invitation.';
+comment on function private.look_up_invitation is 'What an invitation says to who has its token. Authorization: the token. Errors: as private.assert_invitation_open.';
 grant execute on function private.look_up_invitation to anon, authenticated;
 
 -- Returns the organization. Sign-up calls it with the new person.
@@ -2254,7 +2254,7 @@ declare
 begin
   perform private.lock_organization(x.organization_id) from public.team_invitations x where x.token_hash = p_token_hash;
   select * into i from public.team_invitations x where x.token_hash = p_token_hash for update;
-  perform private.judge_invitation(i, v_email, p_field);
+  perform private.assert_invitation_open(i, v_email, p_field);
   if exists (select from public.memberships m where m.organization_id = i.organization_id and m.user_id = p_user_id) then
     perform private.refuse(409, 'ALREADY_MEMBER', 'You are a member of this team already.', p_field);
   end if;
@@ -2271,7 +2271,7 @@ begin
 end
 $$;
 comment on function private.accept_invitation is
-  'Makes the person of an invitation a member, and the organization their default one. Judges: token and address; callable by definer functions of ours only. Errors: as private.judge_invitation, and 409 ALREADY_MEMBER.';
+  'Makes the person of an invitation a member, and the organization their default one. Authorization: token and address; callable by definer functions of ours only. Errors: as private.assert_invitation_open, and 409 ALREADY_MEMBER.';
 
 create or replace function private.accept_team_invitation(p_token text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -2287,7 +2287,7 @@ begin
   return private.team_member_of(v_org, v_user);
 end
 $$;
-comment on function private.accept_team_invitation is 'TeamMember of the caller in the inviting organization. Judges: private.user_id() and the token. Errors: as private.accept_invitation, and 401 UNAUTHENTICATED.';
+comment on function private.accept_team_invitation is 'TeamMember of the caller in the inviting organization. Authorization: private.user_id() and the token. Errors: as private.accept_invitation, and 401 UNAUTHENTICATED.';
 grant execute on function private.accept_team_invitation to authenticated;
 
 -- The team of the organization that the caller acts in (contract 40, 5.1).
@@ -2467,7 +2467,7 @@ create or replace trigger _500_end_sessions_on_delete after delete on public.mem
 create or replace trigger _500_end_sessions_on_deactivation after update of status on public.memberships
   for each row when (old.status = 'active' and new.status <> 'active') execute function private.tg_memberships__end_sessions();
 
-create or replace function private.tg_organizations__judge_name() returns trigger
+create or replace function private.tg_organizations__check_name() returns trigger
 language plpgsql volatile
 as $$
 begin
@@ -2480,11 +2480,11 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_organizations__judge_name is 'Trigger: the name of an organization is trimmed, visible and has 1 to 150 characters.';
-create or replace trigger _200_judge_name before insert on public.organizations
-  for each row execute function private.tg_organizations__judge_name();
-create or replace trigger _250_judge_new_name before update of name on public.organizations
-  for each row when (old.name <> new.name) execute function private.tg_organizations__judge_name();
+comment on function private.tg_organizations__check_name is 'Trigger: the name of an organization is trimmed, visible and has 1 to 150 characters.';
+create or replace trigger _200_check_name before insert on public.organizations
+  for each row execute function private.tg_organizations__check_name();
+create or replace trigger _250_check_new_name before update of name on public.organizations
+  for each row when (old.name <> new.name) execute function private.tg_organizations__check_name();
 
 -- ------------------------------------------------------------------------------------------------------------------------- rules
 
@@ -2566,13 +2566,13 @@ begin
 end
 $$;
 comment on function private.tg_team_invitations__tell is 'Trigger: events of invitations, and their lines of the audit trail.';
-create or replace trigger _900_tell after insert on public.team_invitations
+create or replace trigger _900_notify after insert on public.team_invitations
   for each row execute function private.tg_team_invitations__tell();
-create or replace trigger _900_tell_change after update on public.team_invitations for each row
+create or replace trigger _900_notify_change after update on public.team_invitations for each row
   when ((old.status, old.expires_at, old.token_hash) is distinct from (new.status, new.expires_at, new.token_hash))
   execute function private.tg_team_invitations__tell();
 -- Retention deletes invitations that no list shows any more, except expired ones.
-create or replace trigger _900_tell_removed after delete on public.team_invitations
+create or replace trigger _900_notify_removed after delete on public.team_invitations
   for each row when (old.status in ('pending', 'expired')) execute function private.tg_team_invitations__tell();
 
 create or replace function private.tg_memberships__audit() returns trigger
@@ -2677,7 +2677,7 @@ begin
 end
 $$;
 comment on function private.note_bulk is
-  'Counts the events of a kind that this statement has for a room, and takes the first hundred back when there are more. Judges: callable by private.emit only.';
+  'Counts the events of a kind that this statement has for a room, and takes the first hundred back when there are more. Authorization: callable by private.emit only.';
 
 -- Not a definer function either: its callers are definer functions, and any other caller has no right to the inbox.
 create or replace function private.emit(
@@ -2741,7 +2741,7 @@ begin
 end
 $$;
 comment on function private.emit is
-  'Writes an event of this transaction. Room "kind:uuid"; audience room, project, activity or users (p_users). Call it from AFTER triggers, in the order of the changes of a row. Judges: callable by definer functions and triggers of ours only.';
+  'Writes an event of this transaction. Room "kind:uuid"; audience room, project, activity or users (p_users). Call it from AFTER triggers, in the order of the changes of a row. Authorization: callable by definer functions and triggers of ours only.';
 
 -- A removal is a row of the log that no client receives: every server process applies it in log order, before any later event.
 create or replace function private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid)
@@ -2760,7 +2760,7 @@ begin
 end
 $$;
 comment on function private.emit_removal is
-  'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = all users. Judges: callable by definer functions and triggers of ours only.';
+  'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = all users. Authorization: callable by definer functions and triggers of ours only.';
 
 -- The sequencer. There is no leader: every process that has committed events calls it, and the row lock makes one of the callers work. It
 -- is called as one statement outside a transaction block, so a process that hangs or dies cannot keep the lock.
@@ -2834,7 +2834,7 @@ begin
 end
 $$;
 comment on function private.sequence_events is
-  'Numbers committed events and tells listeners once; returns the new head, or null when there was nothing. Run it as a statement of its own. Judges: callable by the server and the worker only.';
+  'Numbers committed events and tells listeners once; returns the new head, or null when there was nothing. Run it as a statement of its own. Authorization: callable by the server and the worker only.';
 grant execute on function private.sequence_events to kijko_server, kijko_worker;
 
 -- The feed of a server process: all events after an id, for its hub to distribute.
@@ -2854,7 +2854,7 @@ begin
   limit p_limit;
 end
 $$;
-comment on function private.read_events is 'Rows of the log after an id, in order. Judges: callable by the server only, which decides per socket.';
+comment on function private.read_events is 'Rows of the log after an id, in order. Authorization: callable by the server only, which decides per socket.';
 grant execute on function private.read_events to kijko_server;
 
 -- Head and pending places belong to one snapshot: the rows of a room that a reader of the same statement sees are exactly the state after
@@ -2924,7 +2924,7 @@ begin
 end
 $$;
 comment on function private.publish is
-  'Tells the open sockets of a room something that is not kept: room "kind:uuid", at most 6 KiB of data; more is not sent. Judges: callable by the server, the worker and definer functions of ours only.';
+  'Tells the open sockets of a room something that is not kept: room "kind:uuid", at most 6 KiB of data; more is not sent. Authorization: callable by the server, the worker and definer functions of ours only.';
 grant execute on function private.publish to kijko_server, kijko_worker;
 
 -- Records which sockets are open on which process: the limits per person and organization hold over all server processes.
@@ -2970,7 +2970,7 @@ begin
 end
 $$;
 comment on function private.open_sockets is
-  'Counts sockets that people open; returns those that are not too many. Judges: callable by the server only.';
+  'Counts sockets that people open; returns those that are not too many. Authorization: callable by the server only.';
 grant execute on function private.open_sockets to kijko_server;
 
 create or replace function private.close_sockets(p_socket_ids uuid[]) returns void
@@ -2980,7 +2980,7 @@ begin
   delete from private.realtime_sockets where id = any (p_socket_ids);
 end
 $$;
-comment on function private.close_sockets is 'Forgets closed sockets. Judges: callable by the server only.';
+comment on function private.close_sockets is 'Forgets closed sockets. Authorization: callable by the server only.';
 grant execute on function private.close_sockets to kijko_server;
 
 -- Sent by every server process each 30 s with the sockets that it holds. It repairs the state after a crash of the database (unlogged
@@ -3004,7 +3004,7 @@ begin
   perform private.bury_nodes();
 end
 $$;
-comment on function private.beat_node is 'Heartbeat of a server process with the sockets it holds. Judges: callable by the server only.';
+comment on function private.beat_node is 'Heartbeat of a server process with the sockets it holds. Authorization: callable by the server only.';
 grant execute on function private.beat_node to kijko_server;
 
 create or replace function private.leave_node(p_node_id uuid) returns void
@@ -3016,7 +3016,7 @@ begin
   perform private.bury_nodes();
 end
 $$;
-comment on function private.leave_node is 'A server process stops. Judges: callable by the server only.';
+comment on function private.leave_node is 'A server process stops. Authorization: callable by the server only.';
 grant execute on function private.leave_node to kijko_server;
 
 -- The questions of the server's sockets to the database. Whether a person may watch a project is never computed here: each question is
@@ -3048,7 +3048,7 @@ begin
 end
 $$;
 comment on function private.enter_socket is
-  'Judges the session, and the membership if there is one, and makes the user known to the transaction. Judges: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
+  'Judges the session, and the membership if there is one, and makes the user known to the transaction. Authorization: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
 grant execute on function private.enter_socket to kijko_server;
 
 -- Answers, for people with open sockets, whether each may still watch: 'ok', 'hidden', or the code of the refusal of private.enter. It runs
@@ -3079,7 +3079,7 @@ begin
 end
 $$;
 comment on function private.recheck_sockets is
-  'For each (user, session, organization, project): ok, hidden, or the code of the refusal. Judges: every answer is given under that person''s own rights; callable by the server only.';
+  'For each (user, session, organization, project): ok, hidden, or the code of the refusal. Authorization: every answer is given under that person''s own rights; callable by the server only.';
 grant execute on function private.recheck_sockets to kijko_server;
 
 -- The facts that a person's view of a project can depend on: two people with the same answer see the same.
@@ -3101,12 +3101,12 @@ begin
 end
 $$;
 comment on function private.viewer_classes is
-  'For each (user, organization, project): project, organization, role there, role in the project, whether owner, whether deactivated in its organization; those whose rights cannot differ are alike. Judges: callable by the server only.';
+  'For each (user, organization, project): project, organization, role there, role in the project, whether owner, whether deactivated in its organization; those whose rights cannot differ are alike. Authorization: callable by the server only.';
 grant execute on function private.viewer_classes to kijko_server;
 
 -- For events that only some members of a room may have: does each person see the project, and the whole of its activity log? Asked once a
 -- class of people, under the rights of one of them. 'ended' means that the person's session or membership is over.
-create or replace function private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]
+create or replace function private.authorize_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]
 language plpgsql volatile
 as $$
 declare
@@ -3136,9 +3136,9 @@ begin
   return v_answers;
 end
 $$;
-comment on function private.judge_viewers is
-  'For each (user, session, organization, project): none, some (sees the project), all (and its whole activity log) or ended. Judges: every answer is given under the rights of a person of that class; callable by the server only.';
-grant execute on function private.judge_viewers to kijko_server;
+comment on function private.authorize_viewers is
+  'For each (user, session, organization, project): none, some (sees the project), all (and its whole activity log) or ended. Authorization: every answer is given under the rights of a person of that class; callable by the server only.';
+grant execute on function private.authorize_viewers to kijko_server;
 
 -- Answers everything that a client gets when it joins rooms, in one statement and therefore from one snapshot: whether the caller may be in
 -- each room, the head of the log, the events missed since a cursor (null: none), and for the ingestion socket the state of the project's
@@ -3235,7 +3235,7 @@ begin
 end
 $$;
 comment on function private.resolve_events is
-  'What events that name a row are told with; no row where it is gone. Judges: callable by the server only, which decides who gets it.';
+  'What events that name a row are told with; no row where it is gone. Authorization: callable by the server only, which decides who gets it.';
 grant execute on function private.resolve_events to kijko_server;
 
 -- Handles many clients that connect at once, as after a restart. A server process merges their requests, so that the database gets one
@@ -3258,7 +3258,7 @@ begin
 end
 $$;
 comment on function private.rooms_now is
-  'For each room the newest number, and of an ingestion room the state of the run. Judges: callable by the server only, which shows a state to admitted users.';
+  'For each room the newest number, and of an ingestion room the state of the run. Authorization: callable by the server only, which shows a state to admitted users.';
 grant execute on function private.rooms_now to kijko_server;
 
 -- Returns one row for each missed event, at least one row a room. The server decides which subscribers of the room may receive it, as it
@@ -3303,7 +3303,7 @@ begin
 end
 $$;
 comment on function private.missed_events is
-  'What rooms lost by retention, and their newest events after the smallest cursor that is still good. Judges: callable by the server only, which decides who gets what.';
+  'What rooms lost by retention, and their newest events after the smallest cursor that is still good. Authorization: callable by the server only, which decides who gets what.';
 grant execute on function private.missed_events to kijko_server;
 
 -- Callers are numbered, and so are rooms: p_callers and p_places map callers to rooms, p_owners names the owners of the sockets that are to
@@ -3366,7 +3366,7 @@ begin
     where v_refused[a.caller] is null and split_part(p_rooms[a.place], ':', 1) not in ('user', 'org')
   ) w;
   if v_watching is not null then
-    select private.judge_viewers(array_agg(p_users[w.caller] order by w.nth), array_agg(p_sessions[w.caller] order by w.nth),
+    select private.authorize_viewers(array_agg(p_users[w.caller] order by w.nth), array_agg(p_sessions[w.caller] order by w.nth),
         array_agg(v_members[w.caller] order by w.nth), v_watched)
       into v_views
     from unnest(v_watching) with ordinality w (caller, nth);
@@ -3393,7 +3393,7 @@ begin
 end
 $$;
 comment on function private.arrive is
-  'Judges many people and their rooms, counts their sockets, and gives what was missed since the cursors. Judges: each person''s session and membership, each project under the rights of a person of the same class; callable by the server only.';
+  'Judges many people and their rooms, counts their sockets, and gives what was missed since the cursors. Authorization: each person''s session and membership, each project under the rights of a person of the same class; callable by the server only.';
 grant execute on function private.arrive to kijko_server;
 
 -- Presence (contract 30, 8.2): a person is online in a context while one of their sockets, on any server process, is in its room. The
@@ -3430,7 +3430,7 @@ begin
 end
 $$;
 comment on function private.note_presence is
-  'A server process reports who came to a context and who left; returns as settle_presence does. Judges: callable by the server only, which admitted them.';
+  'A server process reports who came to a context and who left; returns as settle_presence does. Authorization: callable by the server only, which admitted them.';
 grant execute on function private.note_presence to kijko_server;
 
 -- Publishes the states that are due to the rooms. Any process may do it at any time; rows that another process has locked are skipped.
@@ -3463,7 +3463,7 @@ begin
 end
 $$;
 comment on function private.settle_presence is
-  'Tells rooms who is online or offline, as far as it is due; returns in how many seconds the next one is, or null. Judges: callable by the server only.';
+  'Tells rooms who is online or offline, as far as it is due; returns in how many seconds the next one is, or null. Authorization: callable by the server only.';
 grant execute on function private.settle_presence to kijko_server;
 
 -- With each heartbeat: repairs the state after a crash of the database or a lost report.
@@ -3497,7 +3497,7 @@ begin
 end
 $$;
 comment on function private.keep_presence is
-  'The people and watchers of a server process, whole. Judges: callable by the server only.';
+  'The people and watchers of a server process, whole. Authorization: callable by the server only.';
 grant execute on function private.keep_presence to kijko_server;
 
 -- A process without a heartbeat for 90 s has no people and no watchers any more.
@@ -3518,7 +3518,7 @@ begin
       where r.context_id = g.context_id and r.user_id = g.user_id and r.node_id = any (v_alive));
 end
 $$;
-comment on function private.bury_nodes is 'Forgets the people and watchers of server processes that are dead. Judges: callable by the server only.';
+comment on function private.bury_nodes is 'Forgets the people and watchers of server processes that are dead. Authorization: callable by the server only.';
 grant execute on function private.bury_nodes to kijko_server;
 
 -- Counts the sockets that watch a project. They are reported as totals, so that the next report repairs a lost one.
@@ -3533,7 +3533,7 @@ begin
   on conflict (project_id, node_id) do update set sockets = excluded.sockets;
 end
 $$;
-comment on function private.note_watchers is 'A server process reports how many of its sockets watch a project. Judges: callable by the server only.';
+comment on function private.note_watchers is 'A server process reports how many of its sockets watch a project. Authorization: callable by the server only.';
 grant execute on function private.note_watchers to kijko_server;
 
 create or replace function private.count_watchers(p_project_id uuid) returns bigint
@@ -3550,7 +3550,7 @@ begin
   );
 end
 $$;
-comment on function private.count_watchers is 'Sockets that watch a project, over all server processes. Judges: owner, admin and manager of the project; others learn 0.';
+comment on function private.count_watchers is 'Sockets that watch a project, over all server processes. Authorization: owner, admin and manager of the project; others learn 0.';
 grant execute on function private.count_watchers to authenticated;
 
 -- The access log of the sockets (contract 30, section 12): for operators, the newest 1000 refused attempts over all server processes.
@@ -3571,7 +3571,7 @@ begin
   where r.id < (select k.id from private.realtime_refusals k order by k.id desc offset 999 limit 1);
 end
 $$;
-comment on function private.log_refusals is 'Adds refused attempts and forgets all but the newest 1000. Judges: callable by the server only.';
+comment on function private.log_refusals is 'Adds refused attempts and forgets all but the newest 1000. Authorization: callable by the server only.';
 grant execute on function private.log_refusals to kijko_server;
 
 create or replace function private.read_refusals(p_limit integer) returns jsonb
@@ -3588,7 +3588,7 @@ begin
   );
 end
 $$;
-comment on function private.read_refusals is 'The newest refused attempts, oldest first. Judges: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
+comment on function private.read_refusals is 'The newest refused attempts, oldest first. Authorization: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
 grant execute on function private.read_refusals to authenticated;
 
 create or replace function private.clear_refusals() returns void
@@ -3601,7 +3601,7 @@ begin
   delete from private.realtime_refusals;
 end
 $$;
-comment on function private.clear_refusals is 'Empties the access log. Judges: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
+comment on function private.clear_refusals is 'Empties the access log. Authorization: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
 grant execute on function private.clear_refusals to authenticated;
 
 -- The log keeps events for a day. The loss of each room is remembered, so that a client with an older cursor is told that it expired
@@ -3657,7 +3657,7 @@ begin
 end
 $$;
 comment on function private.prune_events is
-  'Removes events older than p_keep and superseded ones; returns how many expired. For the job events.prune, hourly. Judges: callable by the worker only.';
+  'Removes events older than p_keep and superseded ones; returns how many expired. For the job events.prune, hourly. Authorization: callable by the worker only.';
 grant execute on function private.prune_events to kijko_worker;
 
 -- Checks who asks for a connection token, and whether they may watch its project (contract 30, 2.5). The server signs the token.
@@ -3924,7 +3924,7 @@ begin
 end
 $$;
 comment on function private.add_api_key is
-  'Makes an API key of the caller. Judges: only the caller''s own user and organization, and no caller who comes with a key. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 TOO_MANY_API_KEYS.';
+  'Makes an API key of the caller. Authorization: only the caller''s own user and organization, and no caller who comes with a key. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 TOO_MANY_API_KEYS.';
 
 create or replace function private.end_api_key(p_id uuid, p_reason text) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -3941,7 +3941,7 @@ begin
   return true;
 end
 $$;
-comment on function private.end_api_key is 'Revokes a key now; false when it had been. Judges: callable by definer functions of ours only.';
+comment on function private.end_api_key is 'Revokes a key now; false when it had been. Authorization: callable by definer functions of ours only.';
 
 -- The audit trail keeps names of keys for as long as the plan says; the rows themselves are needed for sockets and the last counts only.
 create or replace function private.prune_keys(p_at timestamptz default now()) returns void
@@ -3951,7 +3951,7 @@ begin
   delete from public.api_keys k where k.revoked_at < p_at - interval '90 days';
 end
 $$;
-comment on function private.prune_keys is 'Revoked keys go after 90 days. Judges: callable by schedules only.';
+comment on function private.prune_keys is 'Revoked keys go after 90 days. Authorization: callable by schedules only.';
 
 create or replace function private.revoke_own_key(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -3963,7 +3963,7 @@ begin
 end
 $$;
 comment on function private.revoke_own_key is
-  'Revokes a key of the caller; false where there is none that lives. Judges: only the caller''s own keys in the organization they act in.';
+  'Revokes a key of the caller; false where there is none that lives. Authorization: only the caller''s own keys in the organization they act in.';
 grant execute on function private.add_api_key, private.revoke_own_key to authenticated;
 
 -- Admits requests with an API key, as private.enter admits those with a session. The key is found by its digest, in the transaction of the
@@ -4012,7 +4012,7 @@ begin
 end
 $$;
 comment on function private.enter_key is
-  'Judges an API key by its SHA-256, its member and what the operation needs (read, write, admin, never), and makes the caller known to the transaction. Judges: callable by the server only. Errors: 401 API_KEY_INVALID, 401 API_KEY_EXPIRED, 403 MEMBERSHIP_INACTIVE, 403 API_KEY_NOT_ALLOWED, 403 INSUFFICIENT_SCOPE, 403 IP_NOT_ALLOWED.';
+  'Judges an API key by its SHA-256, its member and what the operation needs (read, write, admin, never), and makes the caller known to the transaction. Authorization: callable by the server only. Errors: 401 API_KEY_INVALID, 401 API_KEY_EXPIRED, 403 MEMBERSHIP_INACTIVE, 403 API_KEY_NOT_ALLOWED, 403 INSUFFICIENT_SCOPE, 403 IP_NOT_ALLOWED.';
 grant execute on function private.enter_key to kijko_server;
 
 -- A socket that was opened with a key is checked again and again as long as it is open, by the key's id instead of a session id.
@@ -4034,7 +4034,7 @@ begin
 end
 $$;
 comment on function private.enter_key_again is
-  'private.enter_key for a key that was judged before; false where it is none, or ended. Judges: callable by definer functions of ours only.';
+  'private.enter_key for a key that was judged before; false where it is none, or ended. Authorization: callable by definer functions of ours only.';
 
 -- First use of a key in a process: returns its owner, which never changes. Its rights are checked at each request.
 create or replace function private.find_key(p jsonb) returns jsonb
@@ -4049,7 +4049,7 @@ begin
   );
 end
 $$;
-comment on function private.find_key is 'Who a key acts as, by its SHA-256 (hexadecimal), or null. Judges: callable by the server only.';
+comment on function private.find_key is 'Who a key acts as, by its SHA-256 (hexadecimal), or null. Authorization: callable by the server only.';
 grant execute on function private.find_key to kijko_server;
 
 -- The records of requests with keys: their number and last moment, the login history, and units of api_calls. A process collects them and
@@ -4088,7 +4088,7 @@ begin
 end
 $$;
 comment on function private.record_key_uses is
-  'Adds uses of keys to their counters, with one entry of the login history a key and UTC day, and one a refusal of an expired key. Judges: callable by the server only.';
+  'Adds uses of keys to their counters, with one entry of the login history a key and UTC day, and one a refusal of an expired key. Authorization: callable by the server only.';
 
 -- Units go back to the counter that they were taken from. The counter of a past month is not read any more.
 create or replace function private.give_back_units(p_org_id uuid, p_period date, p_day date, p_units bigint) returns void
@@ -4116,7 +4116,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.give_back_units is 'Takes units of api_calls that were not used off the counter. Judges: callable by functions of ours only.';
+comment on function private.give_back_units is 'Takes units of api_calls that were not used off the counter. Authorization: callable by functions of ours only.';
 
 -- Returns the unused units of a process that died. A living process renews its lease within a second.
 create or replace function private.reclaim_units(p_org_id uuid default null) returns void
@@ -4138,7 +4138,7 @@ begin
 end
 $$;
 comment on function private.reclaim_units is
-  'Gives back what processes that died had taken of api_calls, of one organization or of all. Judges: callable by the worker and functions of ours only.';
+  'Gives back what processes that died had taken of api_calls, of one organization or of all. Authorization: callable by the worker and functions of ours only.';
 grant execute on function private.reclaim_units to kijko_worker;
 
 -- p: organizationId, leaseId, wanted. Never past the limit, and near it one unit at a time, so that over any number of processes exactly as
@@ -4166,7 +4166,7 @@ begin
 end
 $$;
 comment on function private.take_units is
-  'Takes units of api_calls for a server process that hands them to requests with API keys. Judges: callable by the server only. Errors: 429 QUOTA_EXCEEDED.';
+  'Takes units of api_calls for a server process that hands them to requests with API keys. Authorization: callable by the server only. Errors: 429 QUOTA_EXCEEDED.';
 
 -- leases: [{id, left, ends}]: the rest of each lease; a lease that ends returns its units.
 create or replace function private.settle_units(p jsonb) returns jsonb
@@ -4190,7 +4190,7 @@ begin
   return null;
 end
 $$;
-comment on function private.settle_units is 'Renews or ends what a server process holds of api_calls. Judges: callable by the server only.';
+comment on function private.settle_units is 'Renews or ends what a server process holds of api_calls. Authorization: callable by the server only.';
 grant execute on function private.record_key_uses, private.take_units, private.settle_units to kijko_server;
 
 -- The routes of API keys. None of them is open to a key.
@@ -4268,7 +4268,7 @@ create or replace function private.tg_api_keys__alert() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_security(new.user_id, case tg_op when 'INSERT' then 'An API key was created' else 'An API key was revoked' end,
+  perform private.notify_security(new.user_id, case tg_op when 'INSERT' then 'An API key was created' else 'An API key was revoked' end,
     format('API key "%s" (%s...) was %s. If that was not you, change your password and look at your keys.', private.one_line(new.name), new.prefix,
       case tg_op when 'INSERT' then 'created' else 'revoked' end),
     false, format('api_key:%s:%s', lower(tg_op), new.id), jsonb_build_object('keyId', new.id));
@@ -4334,7 +4334,7 @@ return coalesce(least(p_signed_in_at + g.session_length, p_last_active_at + g.id
   and (p_role = any (g.free_roles) or p_client_ip = ''
     or case when p_client_ip ~ '^[0-9a-f:.]+$' then p_client_ip::inet end <<= any (g.networks));
 comment on function private.meets_guard is
-  'Does a session meet all of its organization''s rules? Where not true, judge_guard says which is broken. Callable by functions of ours only.';
+  'Does a session meet all of its organization''s rules? Where not true, assert_guard says which is broken. Callable by functions of ours only.';
 
 create or replace function private.is_outside(g private.guards, p_role text, p_client_ip text) returns boolean
 language sql immutable parallel safe
@@ -4342,7 +4342,7 @@ return p_role <> all (g.free_roles) and p_client_ip is distinct from ''
   and not coalesce(private.client_address(p_client_ip) <<= any (g.networks), false);
 comment on function private.is_outside is 'Is this an address that the allow-list does not admit for the role? Not where it was checked before.';
 
-create or replace function private.judge_guard(
+create or replace function private.assert_guard(
   g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text,
   p_password_changed_at timestamptz
 ) returns text
@@ -4358,7 +4358,7 @@ begin
   end;
 end
 $$;
-comment on function private.judge_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz) is
+comment on function private.assert_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz) is
   'What the organization''s rules say of a session: the code of a refusal, warned for an address that is only to be noted, or null. Callable by functions of ours only.';
 
 create or replace function private.refuse_guarded(p_code text) returns void
@@ -4378,7 +4378,7 @@ begin
 end
 $$;
 comment on function private.refuse_guarded is
-  'Raises what judge_guard found. Errors: 401 SESSION_EXPIRED, 403 IP_NOT_ALLOWED, 403 TWO_FACTOR_SETUP_REQUIRED, 403 PASSWORD_EXPIRED.';
+  'Raises what assert_guard found. Errors: 401 SESSION_EXPIRED, 403 IP_NOT_ALLOWED, 403 TWO_FACTOR_SETUP_REQUIRED, 403 PASSWORD_EXPIRED.';
 
 -- A read writes nothing, so the server notes the address after its answer (private.note_address).
 create or replace function private.warn_of_address(p_subject_id uuid, p_client_ip text) returns void
@@ -4418,7 +4418,7 @@ language plpgsql volatile
 as $$
 declare
   v_verdict constant text := (
-    select private.judge_guard(g, p_role, p_has_second_factor, p_signed_in_at, p_last_active_at, p_client_ip, p_password_changed_at)
+    select private.assert_guard(g, p_role, p_has_second_factor, p_signed_in_at, p_last_active_at, p_client_ip, p_password_changed_at)
     from private.guards g where g.organization_id = p_org_id);
 begin
   if v_verdict = 'warned' then
@@ -4431,7 +4431,7 @@ $$;
 comment on function private.meet_guard is
   'Refuses a session that does not meet its organization''s rules, or has its address noted. Callable by private.enter only. Errors: as private.refuse_guarded.';
 drop function if exists private.enter_guarded(uuid, uuid, text, boolean, timestamptz, timestamptz, text, uuid);
-drop function if exists private.judge_guard(uuid, uuid, text, boolean, timestamptz, timestamptz, text);
+drop function if exists private.assert_guard(uuid, uuid, text, boolean, timestamptz, timestamptz, text);
 
 -- Returns the refusal of the claims of this request, or null, for callers past our server. Their address is unverified.
 create or replace function private.claims_refusal(p_user_id uuid, p_signed_in_at timestamptz, p_last_active_at timestamptz) returns text
@@ -4439,7 +4439,7 @@ language plpgsql stable parallel safe
 as $$
 begin
   return (
-    select nullif(private.judge_guard(g, m.role, u.two_factor_enabled_at is not null, p_signed_in_at, p_last_active_at, null,
+    select nullif(private.assert_guard(g, m.role, u.two_factor_enabled_at is not null, p_signed_in_at, p_last_active_at, null,
       u.password_changed_at), 'warned')
     from public.memberships m
     join public.users u on u.id = m.user_id
@@ -4475,13 +4475,13 @@ begin
   values (p_user_id, v.session_id, v.method, 'success', 'IP address not on the allow-list', p_client_ip, v.user_agent);
   perform private.audit('security.login_failed', 'Came from an address that the IP allow-list does not name; it only warns.',
     private.client_metadata() || jsonb_build_object('reason', 'IP address not on the allow-list', 'mode', 'warn'), null, v.org_id, p_user_id);
-  perform private.tell_security(p_user_id, 'Access from an unlisted address',
+  perform private.notify_security(p_user_id, 'Access from an unlisted address',
     format('Your account was used from the address %s, which your organization''s allow-list does not name. If that was not you, change your password.', p_client_ip),
     true, format('address:%s:%s', p_subject_id, p_client_ip));
 end
 $$;
 comment on function private.note_address is
-  'History, audit and notification of an address that the allow-list warns of, once a session or key. Judges: callable by the server only, after entering warned.';
+  'History, audit and notification of an address that the allow-list warns of, once a session or key. Authorization: callable by the server only, after entering warned.';
 grant execute on function private.note_address to kijko_server;
 
 -- ------------------------------------------------------------------------------------------------------------------- length of sessions
@@ -4515,7 +4515,7 @@ begin
   end if;
 end
 $$;
-comment on function private.end_by_policy is 'Ends a session for which a policy leaves no room. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.end_by_policy is 'Ends a session for which a policy leaves no room. Authorization: callable by definer functions and triggers of ours only.';
 
 -- A request with an overdue session is refused. Because it may be a read, the session is ended here, when the server notes active users.
 create or replace function private.end_overdue_sessions(p_sessions uuid[], p_at timestamptz default now()) returns void
@@ -4535,7 +4535,7 @@ begin
 end
 $$;
 comment on function private.end_overdue_sessions is
-  'Ends those of the sessions (null: of all) that outlived their policy. Judges: callable by definer functions of ours only.';
+  'Ends those of the sessions (null: of all) that outlived their policy. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.prune_security(p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -4549,7 +4549,7 @@ begin
 end
 $$;
 comment on function private.prune_security is
-  'Ends overdue sessions, and retention of warnings, set-ups, challenges and remembered devices. Judges: callable by the worker only.';
+  'Ends overdue sessions, and retention of warnings, set-ups, challenges and remembered devices. Authorization: callable by the worker only.';
 grant execute on function private.prune_security to kijko_worker;
 
 -- Sessions, the organization they act in, and the answers of sign-in. The server itself calls these functions of schema private (granted to
@@ -4587,7 +4587,7 @@ begin
 end
 $$;
 comment on function private.account_address is
-  'The address by which the account of a typed one is found, or null where it is none. Judges: callable by definer functions of ours only.';
+  'The address by which the account of a typed one is found, or null where it is none. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.require_email(p_text text) returns text
 language plpgsql stable
@@ -4661,7 +4661,7 @@ begin
 end
 $$;
 comment on function private.choose_organization is
-  'Organization that a session of this person acts in, made if there is none; null when all memberships are inactive. Judges: callable by definer functions of ours only.';
+  'Organization that a session of this person acts in, made if there is none; null when all memberships are inactive. Authorization: callable by definer functions of ours only.';
 
 -- The device as it was described when its row was written; unknown without a description.
 create or replace function private.device_json(p_device jsonb) returns jsonb
@@ -4699,7 +4699,7 @@ begin
   );
 end
 $$;
-comment on function private.session_json is 'What a token answer is made of. Judges: callable by definer functions of ours only.';
+comment on function private.session_json is 'What a token answer is made of. Authorization: callable by definer functions of ours only.';
 
 -- 30 days from issue, and never beyond the session: 90 days from sign-in.
 create or replace function private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamptz) returns void
@@ -4711,7 +4711,7 @@ begin atomic
   insert into private.refresh_tokens (token_hash, session_id, issued_at, expires_at)
   select decode(p_token_hash, 'hex'), s.id, p_at, s.idle_expires_at from private.sessions s where s.id = p_session_id;
 end;
-comment on function private.issue_refresh_token is 'Stores the SHA-256 (hex) of a new refresh token. Judges: callable by definer functions of ours only.';
+comment on function private.issue_refresh_token is 'Stores the SHA-256 (hex) of a new refresh token. Authorization: callable by definer functions of ours only.';
 
 -- p holds token_hash and user_agent, and of a sign-in at a provider provider_issuer and provider_key. The absolute end is given where a session
 -- continues another one; then p also holds signed_in_at and signed_in_by of that one.
@@ -4739,7 +4739,7 @@ begin
   return private.session_json(v_id, p_at);
 end
 $$;
-comment on function private.begin_session is 'A new session with its first refresh token. Judges: callable by definer functions of ours only.';
+comment on function private.begin_session is 'A new session with its first refresh token. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.record_sign_in(p_user_id uuid, p_org_id uuid, p_session_id uuid, p_method text, p_user_agent text)
 returns void
@@ -4753,7 +4753,7 @@ begin
   perform private.audit('user.login', 'Signed in.', private.client_metadata() || jsonb_build_object('method', p_method), null, p_org_id, p_user_id);
 end
 $$;
-comment on function private.record_sign_in is 'History and audit of a successful sign-in. Judges: callable by definer functions of ours only.';
+comment on function private.record_sign_in is 'History and audit of a successful sign-in. Authorization: callable by definer functions of ours only.';
 
 -- A trigger of the event log notifies all server processes, which close the session's sockets.
 create or replace function private.revoke_session(p_session_id uuid, p_reason text, p_at timestamptz default now()) returns boolean
@@ -4764,7 +4764,7 @@ begin
   return found;
 end
 $$;
-comment on function private.revoke_session is 'Ends a session now; false when it had ended. Judges: callable by definer functions of ours only.';
+comment on function private.revoke_session is 'Ends a session now; false when it had ended. Authorization: callable by definer functions of ours only.';
 
 -- The session, and the sessions that continued it after a membership had ended.
 create or replace function private.session_line(p_session_id uuid) returns setof uuid
@@ -4777,7 +4777,7 @@ begin atomic
   )
   select line.id from line;
 end;
-comment on function private.session_line is 'A session and its successors. Judges: callable by definer functions of ours only.';
+comment on function private.session_line is 'A session and its successors. Authorization: callable by definer functions of ours only.';
 
 -- p: session_id? (from a genuine token of ours) or issuer, session_key, auth_time? (of an external one), expired or not; token_hash? (of a
 -- refresh token). Unknown sessions are ignored: logging out twice, or without a session, is no error. Answers the Keycloak names of the
@@ -4815,7 +4815,7 @@ begin
   return jsonb_build_object('ended', v_ended);
 end
 $$;
-comment on function private.log_out is 'Ends the sessions named by a token and by a refresh token. Judges: callable by the server only, which has verified the token.';
+comment on function private.log_out is 'Ends the sessions named by a token and by a refresh token. Authorization: callable by the server only, which has verified the token.';
 grant execute on function private.log_out to kijko_server;
 
 -- A session that continues in another organization stays the same sign-in. It keeps its absolute end, and the provider's session that it
@@ -4826,13 +4826,13 @@ as $$
 declare
   v_is_theirs boolean := coalesce(p_session.provider = 'keycloak' and p_session.external_key !~ ':', false);
 begin
-  perform private.tell_provider(p_session.user_id);
+  perform private.notify_provider(p_session.user_id);
   return private.begin_session(p_session.user_id, p_org_id, 'switch', p || private.manner_of(p_session) || jsonb_build_object(
     'provider_issuer', case when v_is_theirs then p_session.issuer else p_session.provider_issuer end,
     'provider_key', case when v_is_theirs then p_session.external_key else p_session.provider_key end), p_at, p_session.expires_at);
 end
 $$;
-comment on function private.succeed_session is 'Begins the session that continues another one elsewhere. Judges: callable by definer functions of ours only.';
+comment on function private.succeed_session is 'Begins the session that continues another one elsewhere. Authorization: callable by definer functions of ours only.';
 
 -- The current session ends and one for the other organization begins; it inherits the moment of signing in.
 -- p: user_id, session_id, claims, request_id, client_ip of the caller; org_id; token_hash, user_agent.
@@ -4865,7 +4865,7 @@ begin
 end
 $$;
 comment on function private.switch_session is
-  'Moves the caller to another organization. Judges: session and memberships, through private.enter, and the other organization''s rules. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED. Results: as private.sign_in_policy_problem.';
+  'Moves the caller to another organization. Authorization: session and memberships, through private.enter, and the other organization''s rules. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED. Results: as private.sign_in_policy_problem.';
 grant execute on function private.switch_session to kijko_server;
 
 -- p: session_id, of a cookie that the server has signed. private.enter checks everything else, as with a token.
@@ -4885,7 +4885,7 @@ begin
 end
 $$;
 comment on function private.session_caller is
-  'Whose session a cookie names. Judges: callable by the server only, which has verified the cookie. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED.';
+  'Whose session a cookie names. Authorization: callable by the server only, which has verified the cookie. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED.';
 grant execute on function private.session_caller to kijko_server;
 
 -- Handles many sessions at once, seconds after their answers. Rows that another transaction has locked are skipped. p_orgs: the hint of the
@@ -4916,7 +4916,7 @@ begin
   update public.memberships m set last_active_at = p_at from busy where busy.id = m.id;
 end
 $$;
-comment on function private.touch_sessions is 'Moves last_active_at of sessions and memberships, at most once a minute. Judges: callable by the server only.';
+comment on function private.touch_sessions is 'Moves last_active_at of sessions and memberships, at most once a minute. Authorization: callable by the server only.';
 grant execute on function private.touch_sessions to kijko_server;
 
 -- Only for development: every process of the installation gets the key that the first process offered.
@@ -4928,7 +4928,7 @@ begin
   return (select k.pem from private.signing_keys k);
 end
 $$;
-comment on function private.keep_signing_key is 'The installation''s own signing key, or the offered one if it had none. Judges: callable by the server only.';
+comment on function private.keep_signing_key is 'The installation''s own signing key, or the offered one if it had none. Authorization: callable by the server only.';
 grant execute on function private.keep_signing_key to kijko_server;
 
 -- Used tokens stay a week: a stolen token that is presented until then ends its session, a later one is merely unknown.
@@ -4948,7 +4948,7 @@ begin
   delete from private.login_history where created_at < p_at - interval '90 days';
 end
 $$;
-comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures, links, states and sign-in history. Judges: callable by the worker only.';
+comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures, links, states and sign-in history. Authorization: callable by the worker only.';
 grant execute on function private.prune_identity to kijko_worker;
 
 -- Sign-up and sign-in with a password, and the lock-out: ten failures for one e-mail address within 15 minutes lock it for 15 minutes,
@@ -4975,7 +4975,7 @@ begin
     v_user.default_organization_id, v_user.id);
 end
 $$;
-comment on function private.record_failed_login is 'History and audit of a failed sign-in, where an account has the address. Judges: callable by definer functions of ours only.';
+comment on function private.record_failed_login is 'History and audit of a failed sign-in, where an account has the address. Authorization: callable by definer functions of ours only.';
 
 -- Null while the address is not locked, else the refusal. The refusal is recorded at most once a minute.
 create or replace function private.locked_problem(p_email text, p_at timestamptz) returns jsonb
@@ -4997,7 +4997,7 @@ begin
     null, jsonb_build_object('retryAfter', greatest(1, ceil(extract(epoch from v.locked_until - p_at))::integer)));
 end
 $$;
-comment on function private.locked_problem is 'The refusal of a locked address, or null. Judges: callable by definer functions of ours only.';
+comment on function private.locked_problem is 'The refusal of a locked address, or null. Authorization: callable by definer functions of ours only.';
 
 -- The person has proven their identity, by any method. Now the rules of their organization and the second factor are checked.
 create or replace function private.finish_sign_in(
@@ -5016,7 +5016,7 @@ begin
 end
 $$;
 comment on function private.finish_sign_in is
-  'Begins the session of a person who was recognized, unless a rule is against it. Judges: callable by definer functions of ours only. Results: 403 MEMBERSHIP_INACTIVE, those of private.complete_sign_in.';
+  'Begins the session of a person who was recognized, unless a rule is against it. Authorization: callable by definer functions of ours only. Results: 403 MEMBERSHIP_INACTIVE, those of private.complete_sign_in.';
 
 -- Before the password is checked. p: email. Answers the hash to check, or none for an unknown address.
 create or replace function private.begin_login(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
@@ -5032,7 +5032,7 @@ begin
     jsonb_build_object('email', v_email));
 end
 $$;
-comment on function private.begin_login is 'First half of a sign-in: what to check the password against, or 429 ACCOUNT_LOCKED. Judges: callable by the server only.';
+comment on function private.begin_login is 'First half of a sign-in: what to check the password against, or 429 ACCOUNT_LOCKED. Authorization: callable by the server only.';
 grant execute on function private.begin_login to kijko_server;
 
 -- After the password was checked. p: email, user_id?, checked_hash?, is_correct, new_hash? (parameters have changed), token_hash,
@@ -5079,7 +5079,7 @@ begin
 end
 $$;
 comment on function private.finish_login is
-  'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.complete_sign_in.';
+  'Second half of a sign-in: counts a failure or begins a session. Authorization: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.complete_sign_in.';
 grant execute on function private.finish_login to kijko_server;
 
 -- One transaction: person, password, organization with owner and subscription (or membership in the inviting one), session. The address counts as unverified until its
@@ -5120,7 +5120,7 @@ begin
 end
 $$;
 comment on function private.sign_up is
-  'A new person, signed in: with an organization of their own, or in the one that invites them. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, and those of private.accept_invitation and private.sign_in_policy_problem.';
+  'A new person, signed in: with an organization of their own, or in the one that invites them. Authorization: callable by the server only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, and those of private.accept_invitation and private.sign_in_policy_problem.';
 grant execute on function private.sign_up to kijko_server;
 
 -- Links in mails: verification of an address, a forgotten password, sign-in without a password. The answer to a request for the last two
@@ -5134,7 +5134,7 @@ begin
   return private.has_mail() and private.app_url() <> '';
 end
 $$;
-comment on function private.can_mail_links is 'Can this installation send links, and does it know where they lead? Judges: callable by definer functions of ours only.';
+comment on function private.can_mail_links is 'Can this installation send links, and does it know where they lead? Authorization: callable by definer functions of ours only.';
 
 create or replace function private.require_mail() returns void
 language plpgsql stable security definer set search_path = ''
@@ -5145,7 +5145,7 @@ begin
   end if;
 end
 $$;
-comment on function private.require_mail is '503 PROVIDER_NOT_CONFIGURED where no mail can be sent. Judges: callable by definer functions of ours only.';
+comment on function private.require_mail is '503 PROVIDER_NOT_CONFIGURED where no mail can be sent. Authorization: callable by definer functions of ours only.';
 
 -- Null, or the refusal. Attempts for one address count together, whether it has an account or not.
 create or replace function private.link_rate_problem(p_purpose text, p_email text, p_limit integer, p_at timestamptz) returns jsonb
@@ -5162,7 +5162,7 @@ begin
     'limit', p_limit, 'remaining', v.remaining, 'resetUnix', floor(extract(epoch from v.reset_at))::bigint, 'retryAfter', v.retry_after));
 end
 $$;
-comment on function private.link_rate_problem is 'The limit of mails for one address. Judges: callable by definer functions of ours only.';
+comment on function private.link_rate_problem is 'The limit of mails for one address. Authorization: callable by definer functions of ours only.';
 
 -- p: purpose (reset_password, magic_link), email, email_limit.
 create or replace function private.request_link(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
@@ -5181,7 +5181,7 @@ begin
 end
 $$;
 comment on function private.request_link is
-  'Has a link mailed to the account of an address, if there is one; the answer is the same. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 503 PROVIDER_NOT_CONFIGURED. Results: 429 RATE_LIMITED.';
+  'Has a link mailed to the account of an address, if there is one; the answer is the same. Authorization: callable by the server only. Errors: 400 VALIDATION_ERROR, 503 PROVIDER_NOT_CONFIGURED. Results: 429 RATE_LIMITED.';
 grant execute on function private.request_link to kijko_server;
 
 -- The work of job accounts.link: {requestId, purpose, email}. A second run of the same request finds its row and does nothing.
@@ -5196,7 +5196,7 @@ begin
   end if;
 end
 $$;
-comment on function private.mail_requested_link is 'Mails a link that was asked for, where an account has the address. Judges: callable by the worker only.';
+comment on function private.mail_requested_link is 'Mails a link that was asked for, where an account has the address. Authorization: callable by the worker only.';
 grant execute on function private.mail_requested_link to kijko_worker;
 
 -- Makes a token and queues its mail. To change the address of an account, the new address is verified by such a link. A newer link replaces
@@ -5241,7 +5241,7 @@ begin
 end
 $$;
 comment on function private.issue_account_link is
-  'Mails a link for one use to an address of a person. Judges: callable by definer functions of ours only.';
+  'Mails a link for one use to an address of a person. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.refuse_link() returns void
 language plpgsql stable
@@ -5271,7 +5271,7 @@ begin
 end
 $$;
 comment on function private.use_account_link is
-  'Uses a link up; of simultaneous uses one wins. Judges: callable by definer functions of ours only. Errors: 400 INVALID_TOKEN.';
+  'Uses a link up; of simultaneous uses one wins. Authorization: callable by definer functions of ours only. Errors: 400 INVALID_TOKEN.';
 
 -- ------------------------------------------------------------------------------------------------------------- verification
 
@@ -5291,12 +5291,12 @@ begin
   update public.users x set email = p_email, email_verified_at = p_at where x.id = u.id;
   perform private.audit('user.profile_updated', 'The e-mail address was changed.', null,
     private.audit_changes(jsonb_build_object('email', u.email), jsonb_build_object('email', p_email), array['email']), u.default_organization_id, u.id);
-  perform private.tell_security(u.id, 'Your e-mail address was changed', 'If that was not you, change your password now.', true,
+  perform private.notify_security(u.id, 'Your e-mail address was changed', 'If that was not you, change your password now.', true,
     'email:' || pg_current_xact_id());
 end
 $$;
 comment on function private.confirm_address is
-  'The person has proven to own an address: it is verified, and becomes the account''s where it was to. Judges: callable by definer functions of ours only. Errors: 409 EMAIL_TAKEN.';
+  'The person has proven to own an address: it is verified, and becomes the account''s where it was to. Authorization: callable by definer functions of ours only. Errors: 409 EMAIL_TAKEN.';
 
 create or replace function private.verify_email(p_token text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -5307,7 +5307,7 @@ begin
   perform private.confirm_address(v.user_id, v.email, clock_timestamp());
 end
 $$;
-comment on function private.verify_email is 'Confirms an address by the token of its mail. Judges: the token. Errors: 400 INVALID_TOKEN, 409 EMAIL_TAKEN.';
+comment on function private.verify_email is 'Confirms an address by the token of its mail. Authorization: the token. Errors: 400 INVALID_TOKEN, 409 EMAIL_TAKEN.';
 grant execute on function private.verify_email to anon, authenticated;
 
 create or replace function api.verify_email(p jsonb) returns jsonb
@@ -5350,7 +5350,7 @@ begin
 end
 $$;
 comment on function private.resend_verification is
-  'Mails the caller another link to confirm their address. Judges: private.user_id() only. Errors: 401, 409 EMAIL_ALREADY_VERIFIED, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
+  'Mails the caller another link to confirm their address. Authorization: private.user_id() only. Errors: 401, 409 EMAIL_ALREADY_VERIFIED, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
 grant execute on function private.resend_verification to authenticated;
 
 create or replace function api.resend_verification(p jsonb) returns jsonb
@@ -5385,7 +5385,7 @@ begin
   return jsonb_strip_nulls(v_answer);
 end
 $$;
-comment on function private.begin_reset is 'First half of a reset: whose it is. Judges: callable by the server only. Errors: 400 INVALID_TOKEN.';
+comment on function private.begin_reset is 'First half of a reset: whose it is. Authorization: callable by the server only. Errors: 400 INVALID_TOKEN.';
 grant execute on function private.begin_reset to kijko_server;
 
 -- p: reset_hash (hex), new_hash, meets_policy. The holder of the link owns the address, so it counts as verified from here on.
@@ -5405,7 +5405,7 @@ begin
   on conflict (user_id) do update set password_hash = excluded.password_hash, meets_policy = excluded.meets_policy,
     changed_at = greatest(excluded.changed_at, c.changed_at + interval '1 microsecond');
   -- A first password is reported as well. The trigger reports a changed one, under the same key.
-  perform private.tell_security(u.id, 'Your password was changed', 'If that was not you, reset it now.', true, 'password:' || pg_current_xact_id());
+  perform private.notify_security(u.id, 'Your password was changed', 'If that was not you, reset it now.', true, 'password:' || pg_current_xact_id());
   perform private.revoke_session(s.id, 'password_reset', p_at) from private.sessions s where s.user_id = u.id and s.revoked_at is null;
   delete from private.account_tokens t where t.user_id = u.id and t.purpose <> 'verify_email' and t.used_at is null;
   perform private.audit('user.password_changed', 'A new password was chosen by a link in a mail.', '{"method": "reset"}', null, u.default_organization_id, u.id);
@@ -5413,7 +5413,7 @@ begin
 end
 $$;
 comment on function private.finish_reset is
-  'Second half of a reset: the new password, and all sessions end. Judges: callable by the server only. Errors: 400 INVALID_TOKEN.';
+  'Second half of a reset: the new password, and all sessions end. Authorization: callable by the server only. Errors: 400 INVALID_TOKEN.';
 grant execute on function private.finish_reset to kijko_server;
 
 -- ------------------------------------------------------------------------------------------------------- sign-in by a link
@@ -5430,7 +5430,7 @@ begin
 end
 $$;
 comment on function private.finish_magic_link is
-  'Signs in who holds the link of a mail. Judges: callable by the server only. Errors: 400 INVALID_TOKEN. Results: those of finish_sign_in.';
+  'Signs in who holds the link of a mail. Authorization: callable by the server only. Errors: 400 INVALID_TOKEN. Results: those of finish_sign_in.';
 grant execute on function private.finish_magic_link to kijko_server;
 
 -- A claimed account. The person who registered an address never proved to own it, and now its owner has: by an identity provider, by the
@@ -5505,7 +5505,7 @@ begin
 end
 $$;
 comment on function private.pause_connections is
-  'Pauses what connects organizations with the outside, and counts it. Judges: callable by definer functions of ours only.';
+  'Pauses what connects organizations with the outside, and counts it. Authorization: callable by definer functions of ours only.';
 
 -- All other people in the organizations that the person owns. A reactivation or another sending brings each of them back as they were.
 create or replace function private.pause_people(p_user_id uuid, p_orgs uuid[]) returns jsonb
@@ -5548,7 +5548,7 @@ begin
 end
 $$;
 comment on function private.pause_people is
-  'Pauses all others in organizations of a person, and counts them. Judges: callable by definer functions of ours only.';
+  'Pauses all others in organizations of a person, and counts them. Authorization: callable by definer functions of ours only.';
 
 -- One line for each kind that was counted; null where nothing was.
 create or replace function private.claim_lines(p_counts jsonb) returns text
@@ -5646,7 +5646,7 @@ begin
   perform private.audit('security.account_claimed', 'The owner of the address proved it for the first time; all that was set up before was paused or ended.',
     v || '{"reason": "address_proven"}', null, o, u.id) from unnest(v_orgs) o;
   if v_lines is not null or v_elsewhere is not null then
-    perform private.tell_security(u.id, 'Your account was secured', left(concat_ws(E'\n',
+    perform private.notify_security(u.id, 'Your account was secured', left(concat_ws(E'\n',
         'You proved that this address is yours. Until now no proof was there, so a stranger may have used the account. All sessions ended. '
           || 'What was set up before was paused. Switch on again what is yours:',
         v_lines,
@@ -5656,7 +5656,7 @@ begin
 end
 $$;
 comment on function private.claim_account is
-  'An unverified account becomes that of the person who proved to own its address. Judges: callable by definer functions of ours only.';
+  'An unverified account becomes that of the person who proved to own its address. Authorization: callable by definer functions of ours only.';
 
 -- Sign-in at an external identity provider. Keycloak or Supabase has signed a token, and the server has verified it. This file finds its
 -- person and its session. A known identity belongs to its person. Otherwise the identity is linked to an account with the same verified
@@ -5686,7 +5686,7 @@ begin
 end
 $$;
 comment on function private.external_session is
-  'The session of an external token by its issuer''s name for it and the moment of signing in, or null. Judges: callable by definer functions of ours only.';
+  'The session of an external token by its issuer''s name for it and the moment of signing in, or null. Authorization: callable by definer functions of ours only.';
 
 -- p: issuer, provider, subject, email?, email_verified, first_name, last_name, org_hint?, session_id (for the first session of its name),
 -- session_key (the issuer's name), iat and auth_time? (seconds), user_agent?.
@@ -5696,9 +5696,9 @@ as $$
 declare
   v_session_id uuid := (p ->> 'session_id')::uuid;
   v_issued_at timestamptz := to_timestamp((p ->> 'iat')::double precision);
-  -- A time in the future would outlive each revocation until then.
-  v_authenticated_at timestamptz := case when p ->> 'auth_time' is not null then
-    to_timestamp(least((p ->> 'auth_time')::double precision, (p ->> 'iat')::double precision + 300)) end;
+  -- A time after the token's own would outlive each revocation until then: such a token says no moment. Five minutes are for clocks.
+  v_authenticated_at timestamptz := case when (p ->> 'auth_time')::double precision <= (p ->> 'iat')::double precision + 300 then
+    to_timestamp((p ->> 'auth_time')::double precision) end;
   v_session private.sessions;
   v_user_id uuid;
   v_org_id uuid;
@@ -5760,7 +5760,7 @@ begin
 end
 $$;
 comment on function private.resolve_external is
-  'Person and session behind a verified token of an external issuer, made at first use. Judges: callable by the server only. Errors: 401 UNAUTHENTICATED, 403 EMAIL_NOT_VERIFIED, 403 MEMBERSHIP_INACTIVE.';
+  'Person and session behind a verified token of an external issuer, made at first use. Authorization: callable by the server only. Errors: 401 UNAUTHENTICATED, 403 EMAIL_NOT_VERIFIED, 403 MEMBERSHIP_INACTIVE.';
 grant execute on function private.resolve_external to kijko_server;
 
 -- A session that ended here still lives at Keycloak. Its cookie there would sign the same person in again without asking, with tokens that
@@ -5794,7 +5794,7 @@ begin
 end
 $$;
 comment on function private.provider_session is
-  'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Judges: callable by the worker only.';
+  'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Authorization: callable by the worker only.';
 grant execute on function private.provider_session to kijko_worker;
 
 -- Finds or creates the account for an identity that is not known yet.
@@ -5829,12 +5829,12 @@ begin
       jsonb_build_object('issuer', p ->> 'issuer'), null, v_user.default_organization_id, v_user.id);
   end if;
   insert into private.identities (issuer, subject, user_id) values (p ->> 'issuer', p ->> 'subject', v_user.id);
-  perform private.tell_provider(v_user.id);
+  perform private.notify_provider(v_user.id);
   return v_user.id;
 end
 $$;
 comment on function private.adopt_identity is
-  'Links an unknown external identity to a person, or makes a new one. Judges: callable by definer functions of ours only. Errors: 403 EMAIL_NOT_VERIFIED.';
+  'Links an unknown external identity to a person, or makes a new one. Authorization: callable by definer functions of ours only. Errors: 403 EMAIL_NOT_VERIFIED.';
 
 -- Sign-in at Google or GitHub through Keycloak (contract 40, 1.6): the state of a sign-in in progress, the session that it ends in, and the
 -- organization that Keycloak is to know for a person.
@@ -5849,7 +5849,7 @@ begin
   return '{}';
 end
 $$;
-comment on function private.begin_oauth is 'Remembers a sign-in at a provider for 10 minutes. Judges: callable by the server only.';
+comment on function private.begin_oauth is 'Remembers a sign-in at a provider for 10 minutes. Authorization: callable by the server only.';
 
 -- p: state_hash (hex), redirect_uri, key? (hex, of an Idempotency-Key: its answer is kept there, and the state was used for it). The state
 -- is used up in any case.
@@ -5876,7 +5876,7 @@ begin
 end
 $$;
 comment on function private.take_oauth_state is
-  'Uses the state of a sign-in up. Judges: callable by the server only. Results: 400 INVALID_STATE, 400 INVALID_REDIRECT_URI.';
+  'Uses the state of a sign-in up. Authorization: callable by the server only. Results: 400 INVALID_STATE, 400 INVALID_REDIRECT_URI.';
 
 -- p: issuer, subject, email, email_verified, first_name, last_name, org_hint?, session_key, token_hash, user_agent.
 create or replace function private.finish_oauth(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
@@ -5902,13 +5902,13 @@ begin
 end
 $$;
 comment on function private.finish_oauth is
-  'Signs in who a provider vouches for: known, linked by verified address, or new. Judges: callable by the server only. Errors: 403 EMAIL_NOT_VERIFIED. Results: those of finish_sign_in.';
+  'Signs in who a provider vouches for: known, linked by verified address, or new. Authorization: callable by the server only. Errors: 403 EMAIL_NOT_VERIFIED. Results: those of finish_sign_in.';
 grant execute on function private.begin_oauth, private.take_oauth_state, private.finish_oauth to kijko_server;
 
 -- ------------------------------------------------------------------------------------------ the organization as Keycloak knows it
 
 -- Tokens of Keycloak carry org_id from an attribute of the user. With a stale attribute each request would be refused.
-create or replace function private.tell_provider(p_user_id uuid) returns void
+create or replace function private.notify_provider(p_user_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
@@ -5917,8 +5917,8 @@ begin
   end if;
 end
 $$;
-comment on function private.tell_provider is
-  'Has the organization of a person written where they sign in. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.notify_provider is
+  'Has the organization of a person written where they sign in. Authorization: callable by definer functions and triggers of ours only.';
 
 -- The organization of the newest living session, else the default one; null, which clears it, without an active membership there.
 create or replace function private.provider_accounts(p_user_id uuid) returns table (issuer text, subject text, org_id text)
@@ -5938,34 +5938,34 @@ begin
 end
 $$;
 comment on function private.provider_accounts is
-  'Accounts of a person at identity providers, with the organization to be written there. Judges: callable by the worker only.';
+  'Accounts of a person at identity providers, with the organization to be written there. Authorization: callable by the worker only.';
 grant execute on function private.provider_accounts to kijko_worker;
 
-create or replace function private.tg_memberships__tell_provider() returns trigger
+create or replace function private.tg_memberships__notify_provider() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_provider(old.user_id);
+  perform private.notify_provider(old.user_id);
   return null;
 end
 $$;
-comment on function private.tg_memberships__tell_provider is 'Trigger: a membership that ended must not be in tokens of the identity provider.';
-create or replace trigger _550_tell_provider_on_delete after delete on public.memberships
-  for each row execute function private.tg_memberships__tell_provider();
-create or replace trigger _550_tell_provider_on_deactivation after update of status on public.memberships
-  for each row when (old.status <> new.status) execute function private.tg_memberships__tell_provider();
+comment on function private.tg_memberships__notify_provider is 'Trigger: a membership that ended must not be in tokens of the identity provider.';
+create or replace trigger _550_notify_provider_on_delete after delete on public.memberships
+  for each row execute function private.tg_memberships__notify_provider();
+create or replace trigger _550_notify_provider_on_deactivation after update of status on public.memberships
+  for each row when (old.status <> new.status) execute function private.tg_memberships__notify_provider();
 
-create or replace function private.tg_users__tell_provider() returns trigger
+create or replace function private.tg_users__notify_provider() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_provider(new.id);
+  perform private.notify_provider(new.id);
   return null;
 end
 $$;
-comment on function private.tg_users__tell_provider is 'Trigger: another default organization is told to the identity provider.';
-create or replace trigger _550_tell_provider after update of default_organization_id on public.users
-  for each row when (old.default_organization_id is distinct from new.default_organization_id) execute function private.tg_users__tell_provider();
+comment on function private.tg_users__notify_provider is 'Trigger: another default organization is told to the identity provider.';
+create or replace trigger _550_notify_provider after update of default_organization_id on public.users
+  for each row when (old.default_organization_id is distinct from new.default_organization_id) execute function private.tg_users__notify_provider();
 
 -- Refresh with rotation. Each token counts its own first use: for 30 seconds after it the same token works again, as often as needed (a
 -- browser with many open requests refreshes many times at once), and each use yields a valid pair of the same session. A later use means
@@ -6028,7 +6028,7 @@ begin
 end
 $$;
 comment on function private.refresh_session is
-  'A fresh pair for a refresh token. Judges: callable by the server only. Results: 401 INVALID_REFRESH_TOKEN, 403 MEMBERSHIP_INACTIVE, 429 RATE_LIMITED.';
+  'A fresh pair for a refresh token. Authorization: callable by the server only. Results: 401 INVALID_REFRESH_TOKEN, 403 MEMBERSHIP_INACTIVE, 429 RATE_LIMITED.';
 grant execute on function private.refresh_session to kijko_server;
 
 create or replace function private.end_stolen_session(p_session private.sessions, p_at timestamptz) returns void
@@ -6046,7 +6046,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.end_stolen_session is 'Ends a session whose refresh token was used again, with its successors. Judges: callable by definer functions of ours only.';
+comment on function private.end_stolen_session is 'Ends a session whose refresh token was used again, with its successors. Authorization: callable by definer functions of ours only.';
 
 -- A membership that ends also ends its session, but the person stays signed in: they continue in another organization of theirs, or in a
 -- new personal one. All tokens of the ended session lead to the same successor.
@@ -6079,7 +6079,7 @@ begin
   return v_answer;
 end
 $$;
-comment on function private.continue_session is 'Moves the person of an ended membership to another organization. Judges: callable by definer functions of ours only.';
+comment on function private.continue_session is 'Moves the person of an ended membership to another organization. Authorization: callable by definer functions of ours only.';
 
 -- Runs an operation that answers tokens under an Idempotency-Key: there is no user yet (or no longer), and the answers hold secrets. The
 -- row is inserted in the transaction of the work. So of equal requests one does the work and the others wait for its commit; a refused one
@@ -6122,7 +6122,7 @@ begin
 end
 $$;
 comment on function private.sign_in_once is
-  'sign_up, finish_login, finish_magic_link, finish_oauth, refresh_session or switch_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
+  'sign_up, finish_login, finish_magic_link, finish_oauth, refresh_session or switch_session at most once per Idempotency-Key (24 hours). Authorization: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
 grant execute on function private.sign_in_once to kijko_server;
 
 create or replace function private.seal_answer(p jsonb) returns jsonb
@@ -6135,7 +6135,7 @@ begin
     from private.sealed_answers a where a.key_digest = decode(p ->> 'key', 'hex'));
 end
 $$;
-comment on function private.seal_answer is 'Keeps an encrypted answer unless there is one, and gives the kept one. Judges: callable by the server only.';
+comment on function private.seal_answer is 'Keeps an encrypted answer unless there is one, and gives the kept one. Authorization: callable by the server only.';
 grant execute on function private.seal_answer to kijko_server;
 
 -- Between the first factor and the session: the rules of the organization, then the second factor. Every kind of sign-in (a password, a
@@ -6153,7 +6153,7 @@ begin
     private.client_metadata() || jsonb_build_object('reason', p_reason), null, p_org_id, p_user_id);
 end
 $$;
-comment on function private.record_attempt is 'History and audit of a sign-in that came to nothing. Judges: callable by definer functions of ours only.';
+comment on function private.record_attempt is 'History and audit of a sign-in that came to nothing. Authorization: callable by definer functions of ours only.';
 
 -- The decision of the organization's rules about a sign-in by this method from this address: a refusal, which is recorded, or null.
 create or replace function private.sign_in_policy_problem(p_user_id uuid, p_org_id uuid, p_method text, p_user_agent text default null) returns jsonb
@@ -6193,7 +6193,7 @@ begin
 end
 $$;
 comment on function private.sign_in_policy_problem is
-  'Results: 403 SSO_REQUIRED, 403 PASSWORD_LOGIN_DISABLED, 403 MAGIC_LINK_LOGIN_DISABLED, 403 IP_NOT_ALLOWED, or null. Judges: callable by definer functions of ours only.';
+  'Results: 403 SSO_REQUIRED, 403 PASSWORD_LOGIN_DISABLED, 403 MAGIC_LINK_LOGIN_DISABLED, 403 IP_NOT_ALLOWED, or null. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.remember_days(p_org_id uuid) returns integer
 language plpgsql stable security definer set search_path = ''
@@ -6204,7 +6204,7 @@ begin
     then (select p.remember_days from public.security_policies p where p.organization_id = p_org_id) else 30 end;
 end
 $$;
-comment on function private.remember_days is 'For how many days a device may be remembered; 0 is not at all. Judges: callable by definer functions of ours only.';
+comment on function private.remember_days is 'For how many days a device may be remembered; 0 is not at all. Authorization: callable by definer functions of ours only.';
 
 -- After the first factor. p: token_hash and user_agent of the session; challenge_hash (of the token that a second factor may be shown with),
 -- device_hash? (of a remembered device).
@@ -6233,7 +6233,7 @@ begin
 end
 $$;
 comment on function private.complete_sign_in is
-  'A session for a user whose first factor was right, or the demand for the second. Judges: callable by definer functions of ours only. Results: 401 TWO_FACTOR_REQUIRED, and those of private.sign_in_policy_problem.';
+  'A session for a user whose first factor was right, or the demand for the second. Authorization: callable by definer functions of ours only. Results: 401 TWO_FACTOR_REQUIRED, and those of private.sign_in_policy_problem.';
 
 -- Before the server checks a code. p: challenge_hash. Each attempt takes one of five tries here, so that many simultaneous attempts get no
 -- more. Answers nothing for a token that is unknown, used or too old, or has no tries left.
@@ -6250,7 +6250,7 @@ begin
   return coalesce(v, '{}');
 end
 $$;
-comment on function private.begin_second_factor is 'What the server judges a code by, once for each of five tries. Judges: callable by the server only.';
+comment on function private.begin_second_factor is 'What the server judges a code by, once for each of five tries. Authorization: callable by the server only.';
 grant execute on function private.begin_second_factor to kijko_server;
 
 -- After the server checked it. p: challenge_hash, attempt? (where begin_second_factor gave one), the arguments of private.use_second_factor
@@ -6314,7 +6314,7 @@ begin
 end
 $$;
 comment on function private.finish_second_factor is
-  'Second half of a sign-in with a second factor. Judges: callable by the server only, which has judged the code. Results: 401 INVALID_TWO_FACTOR_CODE, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.sign_in_policy_problem.';
+  'Second half of a sign-in with a second factor. Authorization: callable by the server only, which has judged the code. Results: 401 INVALID_TWO_FACTOR_CODE, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.sign_in_policy_problem.';
 grant execute on function private.finish_second_factor to kijko_server;
 
 create or replace function private.manner_of(s private.sessions) returns jsonb
@@ -6350,7 +6350,7 @@ begin
         order by f.id desc limit greatest(v.reuse - 1, 0))) h));
 end
 $$;
-comment on function private.password_rules is 'What the server holds a new password against. Judges: callable by the server only.';
+comment on function private.password_rules is 'What the server holds a new password against. Authorization: callable by the server only.';
 grant execute on function private.password_rules to kijko_server;
 
 -- The second factor: codes of an authenticator app (RFC 6238), or one of ten backup codes on paper. Only our server can compute codes: the
@@ -6369,7 +6369,7 @@ begin
   );
 end
 $$;
-comment on function private.two_factor_json is 'TwoFactorStatus of a person. Judges: callable by definer functions of ours only.';
+comment on function private.two_factor_json is 'TwoFactorStatus of a person. Authorization: callable by definer functions of ours only.';
 
 create or replace function api.get_two_factor(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -6381,7 +6381,7 @@ begin
   return private.two_factor_json(private.user_id());
 end
 $$;
-comment on function api.get_two_factor is 'GET /security/2fa: TwoFactorStatus. Judges: private.user_id() only. Errors: 401 UNAUTHENTICATED.';
+comment on function api.get_two_factor is 'GET /security/2fa: TwoFactorStatus. Authorization: private.user_id() only. Errors: 401 UNAUTHENTICATED.';
 grant execute on function api.get_two_factor to authenticated;
 
 -- Values that only our server makes, and that a stranger could only invent.
@@ -6421,7 +6421,7 @@ begin
 end
 $$;
 comment on function api.set_up_two_factor is
-  'POST /security/2fa/setup: the new secret, sealed, and the address of its account. Judges: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_ALREADY_ENABLED.';
+  'POST /security/2fa/setup: the new secret, sealed, and the address of its account. Authorization: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_ALREADY_ENABLED.';
 grant execute on function api.set_up_two_factor to authenticated;
 
 -- Before the server checks a code of a signed-in person: authorizes the caller and returns the data for the check. An attempt at a pending
@@ -6450,7 +6450,7 @@ begin
 end
 $$;
 comment on function private.begin_second_factor_call is
-  'What the server needs to judge a code of the caller. Judges: callable by the server only; the session through private.enter. Errors: as private.enter.';
+  'What the server needs to judge a code of the caller. Authorization: callable by the server only; the session through private.enter. Errors: as private.enter.';
 grant execute on function private.begin_second_factor_call to kijko_server;
 
 create or replace function private.keep_backup_codes(p_user_id uuid, p jsonb) returns void
@@ -6467,7 +6467,7 @@ begin
   select p_user_id, h.position, decode(h.hash, 'hex') from jsonb_array_elements_text(p -> 'codeHashes') with ordinality h (hash, position);
 end
 $$;
-comment on function private.keep_backup_codes is 'Ten new backup codes in the place of the old ones. Judges: callable by definer functions of ours only.';
+comment on function private.keep_backup_codes is 'Ten new backup codes in the place of the old ones. Authorization: callable by definer functions of ours only.';
 
 -- After the server checked a code. p: attempt?, checkedSecret?, step? (where the code was right), codeHashes, sealedCodes.
 create or replace function api.verify_two_factor(p jsonb) returns jsonb
@@ -6505,7 +6505,7 @@ begin
 end
 $$;
 comment on function api.verify_two_factor is
-  'POST /security/2fa/verify: the first code of a pending secret switches it on. Judges: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_NOT_PENDING; result: 429 RATE_LIMITED.';
+  'POST /security/2fa/verify: the first code of a pending secret switches it on. Authorization: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_NOT_PENDING; result: 429 RATE_LIMITED.';
 grant execute on function api.verify_two_factor to authenticated;
 
 -- --------------------------------------------------------------------------------------------------------------------- codes on paper
@@ -6521,7 +6521,7 @@ begin
   );
 end
 $$;
-comment on function api.list_backup_codes is 'GET /security/2fa/backup-codes: which are used; the codes themselves are stored nowhere. Judges: private.user_id() only.';
+comment on function api.list_backup_codes is 'GET /security/2fa/backup-codes: which are used; the codes themselves are stored nowhere. Authorization: private.user_id() only.';
 grant execute on function api.list_backup_codes to authenticated;
 
 -- p: codeHashes, sealedCodes, made by the server.
@@ -6541,7 +6541,7 @@ begin
 end
 $$;
 comment on function api.regenerate_backup_codes is
-  'POST /security/2fa/backup-codes/regenerate: ten new codes, sealed for the server. Judges: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_NOT_ENABLED.';
+  'POST /security/2fa/backup-codes/regenerate: ten new codes, sealed for the server. Authorization: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_NOT_ENABLED.';
 grant execute on function api.regenerate_backup_codes to authenticated;
 
 -- ------------------------------------------------------------------------------------------------------------------------ using a code
@@ -6566,7 +6566,7 @@ begin
   return false;
 end
 $$;
-comment on function private.use_second_factor is 'Uses up a code; false for one that is wrong or was used. Judges: callable by definer functions of ours only.';
+comment on function private.use_second_factor is 'Uses up a code; false for one that is wrong or was used. Authorization: callable by definer functions of ours only.';
 
 -- Does one of the person's organizations require the second factor for their present role?
 create or replace function private.is_second_factor_demanded(p_user_id uuid) returns boolean
@@ -6579,7 +6579,7 @@ begin
       and (p.require_second_factor = 'all' or p.require_second_factor = 'admins' and m.role in ('owner', 'admin')));
 end
 $$;
-comment on function private.is_second_factor_demanded is 'Does a policy in force demand the second factor of them? Judges: callable by definer functions of ours only.';
+comment on function private.is_second_factor_demanded is 'Does a policy in force demand the second factor of them? Authorization: callable by definer functions of ours only.';
 
 -- p: checkedHash? and isPasswordRight, and the arguments of private.use_second_factor; the server has found all of them.
 create or replace function api.disable_two_factor(p jsonb) returns jsonb
@@ -6610,7 +6610,7 @@ begin
 end
 $$;
 comment on function api.disable_two_factor is
-  'POST /security/2fa/disable: TwoFactorStatus. Judges: the caller''s own account, and no stranger. Errors: 400 INVALID_PASSWORD, 400 INVALID_CODE, 403 TWO_FACTOR_REQUIRED_BY_POLICY, 409 TWO_FACTOR_NOT_ENABLED.';
+  'POST /security/2fa/disable: TwoFactorStatus. Authorization: the caller''s own account, and no stranger. Errors: 400 INVALID_PASSWORD, 400 INVALID_CODE, 403 TWO_FACTOR_REQUIRED_BY_POLICY, 409 TWO_FACTOR_NOT_ENABLED.';
 grant execute on function api.disable_two_factor to authenticated;
 
 -- Security policies (contract 40, 6.5). Every member of the organization may read them; they hold where the plan includes them.
@@ -6652,7 +6652,7 @@ begin
 end
 $$;
 comment on function api.get_security_policies is
-  'GET /security/policies: SecurityPolicies. Judges: members, of their own organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+  'GET /security/policies: SecurityPolicies. Authorization: members, of their own organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
 grant execute on function api.get_security_policies to authenticated;
 
 create or replace function private.policy_number(p_group jsonb, p_name text, p_key text, p_now integer, p_least integer, p_most integer) returns integer
@@ -6752,7 +6752,7 @@ begin
 end
 $$;
 comment on function api.update_security_policies is
-  'PATCH /security/policies: SecurityPolicies. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 SSO_NOT_CONFIGURED, 409 TWO_FACTOR_SETUP_REQUIRED.';
+  'PATCH /security/policies: SecurityPolicies. Authorization: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 SSO_NOT_CONFIGURED, 409 TWO_FACTOR_SETUP_REQUIRED.';
 grant execute on function api.update_security_policies to authenticated;
 
 -- The IP allow-list (contract 40, 6.6). Reading needs canManageTeam; writing needs the plan as well. No change may lock its own author out.
@@ -6767,7 +6767,7 @@ begin
     'createdBy', coalesce((select u.email from public.users u where u.id = e.created_by), 'deleted user')));
 end
 $$;
-comment on function private.ip_entry_json is 'IPWhitelistEntry. Judges: callable by definer functions of ours only.';
+comment on function private.ip_entry_json is 'IPWhitelistEntry. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.ip_list_json(p_org_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -6782,7 +6782,7 @@ begin
   );
 end
 $$;
-comment on function private.ip_list_json is 'IPWhitelistSettings. Judges: callable by definer functions of ours only.';
+comment on function private.ip_list_json is 'IPWhitelistSettings. Authorization: callable by definer functions of ours only.';
 
 create or replace function api.get_ip_allow_list(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -6795,7 +6795,7 @@ begin
 end
 $$;
 comment on function api.get_ip_allow_list is
-  'GET /security/ip-whitelist: IPWhitelistSettings. Judges: canManageTeam in the caller''s own organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+  'GET /security/ip-whitelist: IPWhitelistSettings. Authorization: canManageTeam in the caller''s own organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
 grant execute on function api.get_ip_allow_list to authenticated;
 
 -- The caller's organization, with its settings locked, so that changes are checked one after the other.
@@ -6812,7 +6812,7 @@ begin
   return s;
 end
 $$;
-comment on function private.begin_ip_change is 'Judges who changes an allow-list: canManageTeam, and the plan. Judges: callable by definer functions of ours only.';
+comment on function private.begin_ip_change is 'Judges who changes an allow-list: canManageTeam, and the plan. Authorization: callable by definer functions of ours only.';
 
 -- Checks the state after the change. Past our server the client address is unverified, so there only the bypass admits a caller.
 create or replace function private.finish_ip_change(p_description text, p_changes jsonb, p_metadata jsonb default null) returns void
@@ -6828,7 +6828,7 @@ begin
   perform private.audit('security.ip_whitelist_updated', p_description, p_metadata, p_changes);
 end
 $$;
-comment on function private.finish_ip_change is 'Refuses a change that shuts its maker out, and writes the audit entry. Judges: callable by definer functions of ours only. Errors: 409 IP_LOCKOUT.';
+comment on function private.finish_ip_change is 'Refuses a change that shuts its maker out, and writes the audit entry. Authorization: callable by definer functions of ours only. Errors: 409 IP_LOCKOUT.';
 
 create or replace function api.update_ip_allow_list(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -6853,7 +6853,7 @@ begin
 end
 $$;
 comment on function api.update_ip_allow_list is
-  'PATCH /security/ip-whitelist: IPWhitelistSettings. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 IP_LOCKOUT.';
+  'PATCH /security/ip-whitelist: IPWhitelistSettings. Authorization: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 IP_LOCKOUT.';
 grant execute on function api.update_ip_allow_list to authenticated;
 
 -- The network of a body; null where the body has none.
@@ -6894,7 +6894,7 @@ begin
   end if;
 end
 $$;
-comment on function private.assert_free_network is 'Judges: callable by definer functions of ours only. Errors: 409 IP_ENTRY_EXISTS.';
+comment on function private.assert_free_network is 'Authorization: callable by definer functions of ours only. Errors: 409 IP_ENTRY_EXISTS.';
 
 create or replace function private.entry_name(p_value jsonb) returns text
 language plpgsql stable
@@ -6934,7 +6934,7 @@ begin
 end
 $$;
 comment on function api.create_ip_entry is
-  'POST /security/ip-whitelist/entries: IPWhitelistEntry. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 IP_ENTRY_EXISTS, 409 IP_LOCKOUT, 409 TOO_MANY_IP_ENTRIES.';
+  'POST /security/ip-whitelist/entries: IPWhitelistEntry. Authorization: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 IP_ENTRY_EXISTS, 409 IP_LOCKOUT, 409 TOO_MANY_IP_ENTRIES.';
 grant execute on function api.create_ip_entry to authenticated;
 
 create or replace function private.ip_entry(p_org_id uuid, p_id text) returns public.ip_allow_list_entries
@@ -6950,7 +6950,7 @@ begin
   return e;
 end
 $$;
-comment on function private.ip_entry is 'An entry of an organization. Judges: callable by definer functions of ours only. Errors: 404 NOT_FOUND.';
+comment on function private.ip_entry is 'An entry of an organization. Authorization: callable by definer functions of ours only. Errors: 404 NOT_FOUND.';
 
 create or replace function api.update_ip_entry(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -6979,7 +6979,7 @@ begin
 end
 $$;
 comment on function api.update_ip_entry is
-  'PATCH /security/ip-whitelist/entries/{entryId}: IPWhitelistEntry. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 IP_ENTRY_EXISTS, 409 IP_LOCKOUT.';
+  'PATCH /security/ip-whitelist/entries/{entryId}: IPWhitelistEntry. Authorization: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 IP_ENTRY_EXISTS, 409 IP_LOCKOUT.';
 grant execute on function api.update_ip_entry to authenticated;
 
 create or replace function api.delete_ip_entry(p jsonb) returns jsonb
@@ -6995,7 +6995,7 @@ begin
 end
 $$;
 comment on function api.delete_ip_entry is
-  'DELETE /security/ip-whitelist/entries/{entryId}. Judges: canManageTeam in the caller''s own organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 IP_LOCKOUT.';
+  'DELETE /security/ip-whitelist/entries/{entryId}. Authorization: canManageTeam in the caller''s own organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 IP_LOCKOUT.';
 grant execute on function api.delete_ip_entry to authenticated;
 
 -- Compliance (contract 40, 6.7): rows of the whole platform, kept by its staff. The location of the data comes from the settings of the
@@ -7016,7 +7016,7 @@ begin
     '{"region": "Unknown", "country": "Unknown", "provider": "Unknown", "certifications": []}');
 end
 $$;
-comment on function private.data_residency is 'Where the data of this installation is. Judges: gives away what is public.';
+comment on function private.data_residency is 'Where the data of this installation is. Authorization: gives away what is public.';
 grant execute on function private.data_residency to authenticated;
 
 create or replace function private.compliance_json() returns jsonb
@@ -7076,7 +7076,7 @@ begin
     where d.id = private.as_uuid(p ->> 'documentId'));
 end
 $$;
-comment on function private.compliance_file is 'A document''s content, or null. Judges: callable by the server only, which has checked the link''s signature.';
+comment on function private.compliance_file is 'A document''s content, or null. Authorization: callable by the server only, which has checked the link''s signature.';
 grant execute on function private.compliance_file to kijko_server;
 
 -- {frameworks?, dataResidency?}: the named frameworks are set. A list of documents, where one is given, replaces the documents on file. A
@@ -7129,7 +7129,7 @@ begin
 end
 $$;
 comment on function api.update_compliance is
-  'PUT /admin/compliance: ComplianceDashboardData. Judges: the staff of this platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+  'PUT /admin/compliance: ComplianceDashboardData. Authorization: the staff of this platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
 grant execute on function api.update_compliance to authenticated;
 
 create or replace function private.set_compliance_documents(p_framework text, p_documents jsonb, p_field text) returns void
@@ -7178,7 +7178,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.set_compliance_documents is 'The documents on file for a framework. Judges: callable by api.update_compliance only.';
+comment on function private.set_compliance_documents is 'The documents on file for a framework. Authorization: callable by api.update_compliance only.';
 
 -- The security score (contract 40, 6.8): 100 points for the measures that the caller and their organization have in place, computed when it
 -- is read.
@@ -7197,7 +7197,7 @@ begin
   is_current := coalesce(is_current, true);
 end
 $$;
-comment on function private.score_of_keys is 'What the keys of a person add to their score. Judges: callable by functions of ours only.';
+comment on function private.score_of_keys is 'What the keys of a person add to their score. Authorization: callable by functions of ours only.';
 
 -- {item id: whether it is in place}
 create or replace function private.score_marks(p_user_id uuid, p_org_id uuid) returns jsonb
@@ -7228,7 +7228,7 @@ begin
     'comp-3', exists (select from public.compliance_documents));
 end
 $$;
-comment on function private.score_marks is 'Which items of the score are in place. Judges: callable by definer functions of ours only.';
+comment on function private.score_marks is 'Which items of the score are in place. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.security_score() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -7284,7 +7284,7 @@ begin
       'lastCalculated', private.iso(now())));
 end
 $$;
-comment on function private.security_score is 'SecurityScore of the caller. Judges: the caller''s own account and organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+comment on function private.security_score is 'SecurityScore of the caller. Authorization: the caller''s own account and organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
 grant execute on function private.security_score to authenticated;
 
 create or replace function api.get_security_score(p jsonb) returns jsonb
@@ -7440,7 +7440,7 @@ begin
     where g.* is distinct from excluded.*;
 end
 $$;
-comment on function private.derive_guard is 'Derives what an organization''s requests are held to. Judges: callable by triggers of ours only.';
+comment on function private.derive_guard is 'Derives what an organization''s requests are held to. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg__derive_guard() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -7507,8 +7507,8 @@ create policy select_admin on public.ip_allow_list_entries for select to authent
 
 -- The platform's statements about itself are for every signed-in caller; its staff write them.
 grant select on public.compliance_frameworks, public.compliance_documents to authenticated;
-create policy select_everybody on public.compliance_frameworks for select to authenticated using (true);
-create policy select_everybody on public.compliance_documents for select to authenticated using (true);
+create policy select_all on public.compliance_frameworks for select to authenticated using (true);
+create policy select_all on public.compliance_documents for select to authenticated using (true);
 
 -- Operations of a signed-in caller on their own account.
 
@@ -7522,7 +7522,7 @@ begin
 end
 $$;
 comment on function private.is_platform_admin is
-  'Is the caller staff of this platform? Past our server only users.is_platform_admin says so. Judges: private.user_id() only.';
+  'Is the caller staff of this platform? Past our server only users.is_platform_admin says so. Authorization: private.user_id() only.';
 grant execute on function private.is_platform_admin to authenticated;
 
 create or replace function private.me_json() returns jsonb
@@ -7540,7 +7540,7 @@ begin
   );
 end
 $$;
-comment on function private.me_json is 'AuthUser of the contract for the caller. Judges: private.user_id() only.';
+comment on function private.me_json is 'AuthUser of the contract for the caller. Authorization: private.user_id() only.';
 grant execute on function private.me_json to authenticated;
 
 create or replace function api.get_me(p jsonb) returns jsonb
@@ -7571,7 +7571,7 @@ begin
   );
 end
 $$;
-comment on function private.my_organizations_json is 'Organizations of the caller, the current one first. Judges: private.user_id() only.';
+comment on function private.my_organizations_json is 'Organizations of the caller, the current one first. Authorization: private.user_id() only.';
 grant execute on function private.my_organizations_json to authenticated;
 
 create or replace function api.list_organizations(p jsonb) returns jsonb
@@ -7599,7 +7599,7 @@ begin
   );
 end
 $$;
-comment on function private.my_sessions_json is 'UserSession[] of the caller. Judges: private.user_id() only.';
+comment on function private.my_sessions_json is 'UserSession[] of the caller. Authorization: private.user_id() only.';
 grant execute on function private.my_sessions_json to authenticated;
 
 create or replace function private.session_of_claims() returns uuid
@@ -7635,7 +7635,7 @@ begin
 end
 $$;
 comment on function private.terminate_sessions is
-  'Ends sessions of the caller, never the one that asks; gives how many. Judges: private.user_id() only. Errors: 401 UNAUTHENTICATED.';
+  'Ends sessions of the caller, never the one that asks; gives how many. Authorization: private.user_id() only. Errors: 401 UNAUTHENTICATED.';
 grant execute on function private.session_of_claims, private.terminate_sessions to authenticated;
 
 create or replace function api.list_sessions(p jsonb) returns jsonb
@@ -7709,7 +7709,7 @@ begin
     'hasMore', p_offset + p_limit < v_total, 'total', v_total, 'statusCounts', v_counts);
 end
 $$;
-comment on function private.my_login_history is 'A page of the caller''s sign-ins with its numbers. Judges: private.user_id() only.';
+comment on function private.my_login_history is 'A page of the caller''s sign-ins with its numbers. Authorization: private.user_id() only.';
 grant execute on function private.my_login_history to authenticated;
 
 create or replace function api.list_login_history(p jsonb) returns jsonb
@@ -7768,7 +7768,7 @@ begin
     'fileName', case when p_after is null then format('login-history-%s.csv', private.day_text(now(), v_zone)) end));
 end
 $$;
-comment on function private.login_history_csv is 'Lines of the file, and where the next page begins. Judges: private.user_id() only.';
+comment on function private.login_history_csv is 'Lines of the file, and where the next page begins. Authorization: private.user_id() only.';
 grant execute on function private.login_history_csv to authenticated;
 
 create or replace function api.export_login_history(p jsonb) returns jsonb
@@ -7814,7 +7814,7 @@ begin
     'total', (select count(*) from jobs.dead_letters x where p_type is null or x.job_type = p_type));
 end
 $$;
-comment on function private.list_dead_letters is 'Jobs that failed and are not tried again. Judges: the staff of this platform only. Errors: 403 FORBIDDEN.';
+comment on function private.list_dead_letters is 'Jobs that failed and are not tried again. Authorization: the staff of this platform only. Errors: 403 FORBIDDEN.';
 
 -- The job is enqueued again with all its attempts. The dead letter is deleted, so of two clicks one runs the job.
 create or replace function private.retry_dead_letter(p_id text) returns text
@@ -7836,7 +7836,7 @@ begin
 end
 $$;
 comment on function private.retry_dead_letter is
-  'Enqueues a dead letter once more; returns the job''s new id. Judges: the staff of this platform only. Errors: 403 FORBIDDEN, 404 JOB_NOT_FOUND.';
+  'Enqueues a dead letter once more; returns the job''s new id. Authorization: the staff of this platform only. Errors: 403 FORBIDDEN, 404 JOB_NOT_FOUND.';
 
 grant execute on function private.assert_platform_admin, private.list_dead_letters, private.retry_dead_letter to authenticated;
 
@@ -7866,7 +7866,7 @@ grant execute on function api.list_dead_jobs, api.retry_dead_job to authenticate
 
 -- Every writer of an address or a name meets the rules of sign-up. They are checked when the value changes and not by a constraint of the
 -- row, so that accounts older than a rule can still be changed.
-create or replace function private.tg_users__judge_names() returns trigger
+create or replace function private.tg_users__check_names() returns trigger
 language plpgsql volatile
 as $$
 begin
@@ -7885,9 +7885,9 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_users__judge_names is 'Trigger: an address or a name that is written is one that sign-up would accept; a name may be empty.';
-create or replace trigger _200_judge_names before insert or update of email, first_name, last_name on public.users
-  for each row execute function private.tg_users__judge_names();
+comment on function private.tg_users__check_names is 'Trigger: an address or a name that is written is one that sign-up would accept; a name may be empty.';
+create or replace trigger _200_check_names before insert or update of email, first_name, last_name on public.users
+  for each row execute function private.tg_users__check_names();
 
 -- Only the functions of this feature use its tables. So there is no policy and no grant.
 
@@ -7909,7 +7909,7 @@ begin
 end
 $$;
 comment on function private.is_deactivated is
-  'Is this person''s membership in the organization deactivated? Judges: callable by definer functions and triggers of ours only.';
+  'Is this person''s membership in the organization deactivated? Authorization: callable by definer functions and triggers of ours only.';
 
 -- Owners and admins of an organization see its projects anyway: for them only memberships elsewhere count. Two ranges of the index replace
 -- one "is not": a person with 100,000 projects in the current organization reads none of them.
@@ -7934,7 +7934,7 @@ begin
 end
 $$;
 comment on function private.member_project_ids is
-  'Projects that the caller sees as an accepted member, in any organization; policies evaluate it at most once a statement. Judges: only the caller''s own rows.';
+  'Projects that the caller sees as an accepted member, in any organization; policies evaluate it at most once a statement. Authorization: only the caller''s own rows.';
 
 -- Guests belong to a project and not to its organization.
 create or replace function private.guest_project_ids() returns uuid[]
@@ -7957,7 +7957,7 @@ begin
       where s.organization_id = m.organization_id and s.user_id = v_user));
 end
 $$;
-comment on function private.guest_project_ids is 'Projects where the caller is a guest: member of the project, not of its organization. Judges: only the caller''s own rows.';
+comment on function private.guest_project_ids is 'Projects where the caller is a guest: member of the project, not of its organization. Authorization: only the caller''s own rows.';
 
 -- Auditors see the project, its people and its activity, but none of its content.
 create or replace function private.auditor_project_ids() returns uuid[]
@@ -7972,7 +7972,7 @@ begin
   );
 end
 $$;
-comment on function private.auditor_project_ids is 'Projects where the caller is no more than an auditor. Judges: only the caller''s own rows.';
+comment on function private.auditor_project_ids is 'Projects where the caller is no more than an auditor. Authorization: only the caller''s own rows.';
 
 create or replace function private.overseen_project_ids() returns uuid[]
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -7986,7 +7986,7 @@ begin
   );
 end
 $$;
-comment on function private.overseen_project_ids is 'Projects whose whole activity the caller may read as a member. Judges: only the caller''s own rows.';
+comment on function private.overseen_project_ids is 'Projects whose whole activity the caller may read as a member. Authorization: only the caller''s own rows.';
 
 grant execute on function private.member_project_ids, private.guest_project_ids, private.auditor_project_ids, private.overseen_project_ids
   to authenticated;
@@ -8022,7 +8022,7 @@ begin
 end
 $$;
 comment on function private.project_role is
-  'The caller''s role in a project: owner, admin, manager, developer, viewer or auditor; null when it is hidden from them. Judges: tells a caller about themselves only.';
+  'The caller''s role in a project: owner, admin, manager, developer, viewer or auditor; null when it is hidden from them. Authorization: tells a caller about themselves only.';
 
 -- Viewer here means "reads content", which an auditor does not.
 create or replace function private.has_project_role(p_project_id uuid, p_minimum text) returns boolean
@@ -8098,7 +8098,7 @@ begin
 end
 $$;
 comment on function private.act_in is
-  'Lets the rest of the transaction act in another organization of the caller. Judges: active membership there, else 403 FORBIDDEN.';
+  'Lets the rest of the transaction act in another organization of the caller. Authorization: active membership there, else 403 FORBIDDEN.';
 grant execute on function private.act_in to authenticated;
 
 -- How a project is shown (contract 10, section 3). Every answer with a project carries both of the client's field sets; events carry the
@@ -8170,7 +8170,7 @@ begin
 end
 $$;
 comment on function private.projects_json is
-  'Project[] in the order of the ids, as the caller sees them. Judges: leaves out what the caller may not see.';
+  'Project[] in the order of the ids, as the caller sees them. Authorization: leaves out what the caller may not see.';
 
 -- The same for one project, which needs no joins: a further row is read only where there is one.
 create or replace function private.visible_project_json(p_id uuid) returns jsonb
@@ -8204,7 +8204,7 @@ begin
 end
 $$;
 comment on function private.visible_project_json is
-  'Project as the caller sees it, or null. Judges: nothing of what the caller may not see.';
+  'Project as the caller sees it, or null. Authorization: nothing of what the caller may not see.';
 grant execute on function private.projects_json, private.visible_project_json to authenticated;
 
 create or replace function private.member_json(m public.project_members) returns jsonb
@@ -8246,7 +8246,7 @@ begin
   where c.organization_id = v_org and (c.privacy = 'shared' or v_admin);
 end
 $$;
-comment on function private.counted_projects is 'Kept numbers of the current organization. Judges: private projects count for owners and admins of the organization only.';
+comment on function private.counted_projects is 'Kept numbers of the current organization. Authorization: private projects count for owners and admins of the organization only.';
 grant execute on function private.counted_projects to authenticated;
 
 -- The features of this installation, as its programs declare them when they start.
@@ -8259,7 +8259,7 @@ begin
 end
 $$;
 comment on function private.declare_installation is
-  'Keys: api_url (origin of webhook addresses), context_days and token_price (contract 60, sections 2 and 3.2), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, providers ({name: true} of model providers). Judges: callable by the server and the worker only.';
+  'Keys: api_url (origin of webhook addresses), context_days and token_price (contract 60, sections 2 and 3.2), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, providers ({name: true} of model providers). Authorization: callable by the server and the worker only.';
 grant execute on function private.declare_installation to kijko_server, kijko_worker;
 
 create or replace function private.has_embedding() returns boolean
@@ -8269,7 +8269,7 @@ begin
   return coalesce(private.installation_value('embedding') = 'true', false);
 end
 $$;
-comment on function private.has_embedding is 'Can this installation make vectors? Judges: gives away one public bit.';
+comment on function private.has_embedding is 'Can this installation make vectors? Authorization: gives away one public bit.';
 grant execute on function private.has_embedding to authenticated, service_role;
 
 -- ------------------------------------------------------------------------------------------- what ingestion may do to a project
@@ -8282,7 +8282,7 @@ begin
 end
 $$;
 comment on function private.set_project_status is
-  'Moves the status; the state machine refuses what is no transition. Judges: callable by definer functions of ours only.';
+  'Moves the status; the state machine refuses what is no transition. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.finish_project_run(
   p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer
@@ -8297,7 +8297,7 @@ begin
 end
 $$;
 comment on function private.finish_project_run is
-  'A completed run: status active and its numbers (files, tokens, seconds). Judges: callable by definer functions of ours only.';
+  'A completed run: status active and its numbers (files, tokens, seconds). Authorization: callable by definer functions of ours only.';
 
 create or replace function private.project_webhook(p_project_id uuid, out url text, out sealed_secret text)
 language sql stable security definer set search_path = ''
@@ -8307,7 +8307,7 @@ as $$
   left join private.project_webhook_secrets w on w.project_id = s.project_id
   where s.project_id = p_project_id and s.webhook_url is not null
 $$;
-comment on function private.project_webhook is 'Address and sealed secret of custom chunking. Judges: callable by the worker only.';
+comment on function private.project_webhook is 'Address and sealed secret of custom chunking. Authorization: callable by the worker only.';
 grant execute on function private.project_webhook to kijko_worker;
 
 create or replace function private.cancel_before_deletion(p_project_id uuid) returns void
@@ -8320,7 +8320,7 @@ begin
 end
 $$;
 comment on function private.cancel_before_deletion is
-  'Stops an active run of a project that is about to be deleted. Judges: the caller must be its owner or an admin.';
+  'Stops an active run of a project that is about to be deleted. Authorization: the caller must be its owner or an admin.';
 grant execute on function private.cancel_before_deletion to authenticated;
 
 -- Names are unique in an organization without regard to case, archived and hidden projects included: a name is refused even where its
@@ -8341,7 +8341,7 @@ begin
 end
 $$;
 comment on function private.project_name_taken is
-  'Is the name in use? Hidden projects count. Judges: true only for people of the organization and guests of one of its projects.';
+  'Is the name in use? Hidden projects count. Authorization: true only for people of the organization and guests of one of its projects.';
 
 create or replace function private.numbered_project_name(p_base text, p_number numeric) returns text
 language sql immutable parallel safe
@@ -8376,7 +8376,7 @@ end
 $$;
 comment on function private.suggest_project_name is 'A free name next to a taken one, at most 50 characters.';
 
-create or replace function private.judge_project_name(
+create or replace function private.project_name_faults(
   p_org_id uuid, p_name text, p_exclude_id uuid, out error text, out suggestion text
 )
 language plpgsql stable
@@ -8398,7 +8398,7 @@ begin
   end if;
 end
 $$;
-comment on function private.judge_project_name is 'What is wrong with a project name, in the order of the contract; nulls for a good one.';
+comment on function private.project_name_faults is 'What is wrong with a project name, in the order of the contract; nulls for a good one.';
 
 create or replace function private.assert_project_name(p_org_id uuid, p_name text, p_exclude_id uuid default null) returns text
 language plpgsql stable
@@ -8411,7 +8411,7 @@ begin
   if char_length(v_name) between 3 and 50 and private.is_plain(v_name) and not private.project_name_taken(p_org_id, v_name, p_exclude_id) then
     return v_name;
   end if;
-  select * into v from private.judge_project_name(p_org_id, p_name, p_exclude_id);
+  select * into v from private.project_name_faults(p_org_id, p_name, p_exclude_id);
   if v.suggestion is not null then
     perform private.refuse(409, 'PROJECT_NAME_EXISTS', v.error, 'name', jsonb_build_object('suggestion', v.suggestion));
   elsif v.error is not null then
@@ -8429,9 +8429,9 @@ begin
   return exists (select from public.projects where id = p_id);
 end
 $$;
-comment on function private.project_id_taken is 'Is the id in use? Judges: tells that an id is taken, as api.create_project must, where the client chooses ids.';
+comment on function private.project_id_taken is 'Is the id in use? Authorization: tells that an id is taken, as api.create_project must, where the client chooses ids.';
 
-grant execute on function private.project_name_taken, private.numbered_project_name, private.suggest_project_name, private.judge_project_name,
+grant execute on function private.project_name_taken, private.numbered_project_name, private.suggest_project_name, private.project_name_faults,
   private.assert_project_name, private.project_id_taken to authenticated;
 
 -- The organization of a name check: the named one, the project's own when a project is excluded, or the current one.
@@ -8442,7 +8442,7 @@ declare
   v_exclude uuid := private.as_uuid(p -> 'body' ->> 'excludeId');
   v record;
 begin
-  select * into v from private.judge_project_name(
+  select * into v from private.project_name_faults(
     coalesce((select organization_id from public.projects where id = v_exclude), private.org_id()), p -> 'body' ->> 'name', v_exclude);
   return jsonb_strip_nulls(jsonb_build_object('valid', v.error is null, 'error', v.error, 'suggestion', v.suggestion));
 end
@@ -8529,7 +8529,7 @@ begin
 end
 $$;
 comment on function private.record_activity is
-  'Writes an entry for p_user_id, else the caller (without one: the system), and tells the context''s room. Judges: callable by definer functions and triggers of ours only.';
+  'Writes an entry for p_user_id, else the caller (without one: the system), and tells the context''s room. Authorization: callable by definer functions and triggers of ours only.';
 
 -- Called by the server after its answer: marks the caller as active, at most once a minute, and records an opened project.
 create or replace function private.touch_project(p_project_id uuid, p_viewed boolean default false) returns void
@@ -8549,7 +8549,7 @@ begin
 end
 $$;
 comment on function private.touch_project is
-  'Best effort, after the answer: lastActiveAt, and a view where p_viewed. Judges: only projects the caller sees, only the caller''s own row.';
+  'Best effort, after the answer: lastActiveAt, and a view where p_viewed. Authorization: only projects the caller sees, only the caller''s own row.';
 grant execute on function private.touch_project to authenticated;
 
 create or replace function private.prune_activity(p_at timestamptz default now()) returns bigint
@@ -8564,7 +8564,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_activity is 'Retention of 400 days, and the numbers of days that have ended. Judges: callable by the worker only.';
+comment on function private.prune_activity is 'Retention of 400 days, and the numbers of days that have ended. Authorization: callable by the worker only.';
 grant execute on function private.prune_activity to kijko_worker;
 
 -- Settings and the one manual text (contract 10, section 8). Three switches live in the project's own row and are only mirrored here.
@@ -8629,7 +8629,7 @@ begin
 end
 $$;
 comment on function private.store_webhook_secret is
-  'Replaces the secret that belongs to the webhook address, or drops it. Judges: owner or admin of the project; a secret comes through our server only, which encrypts it.';
+  'Replaces the secret that belongs to the webhook address, or drops it. Authorization: owner or admin of the project; a secret comes through our server only, which encrypts it.';
 
 -- Returns an object of switches after a partial update.
 create or replace function private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) returns jsonb
@@ -9235,7 +9235,7 @@ begin
   return private.installation_value('git_hosts') ->> p_host;
 end
 $$;
-comment on function private.git_host_provider is 'Provider of a self-hosted Git host that this installation trusts, or null. Judges: gives away only what every reply shows.';
+comment on function private.git_host_provider is 'Provider of a self-hosted Git host that this installation trusts, or null. Authorization: gives away only what every reply shows.';
 
 -- git check-ref-format, for a branch.
 create or replace function private.is_branch_name(p_name text) returns boolean
@@ -9462,7 +9462,7 @@ return jsonb_build_object('id', p_id, 'name', p_name, 'size', p_size, 'type', p_
 comment on function private.file_brief_json is 'A stored file as the upload replies show it.';
 
 -- The first fault of a file that its name, type or size shows; null for a valid one.
-create or replace function private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) returns text
+create or replace function private.assert_upload(p_name text, p_path text, p_size bigint, p_type text) returns text
 language sql immutable parallel safe
 return case
   when coalesce(p_size, 0) <= 0 then 'The file is empty.'
@@ -9476,7 +9476,7 @@ return case
     'Each part of the path must have at most 255 characters.'
   when char_length(p_type) not between 1 and 100 then 'The type must have 1 to 100 characters.'
 end;
-comment on function private.judge_upload is 'Why an upload is refused, or null.';
+comment on function private.assert_upload is 'Why an upload is refused, or null.';
 
 -- The folder at a path, created with its parents; null where a file, or a folder in another spelling, has that name.
 create or replace function private.ensure_folder(p_project public.projects, p_path text) returns uuid
@@ -9507,7 +9507,7 @@ begin
   return v_id;
 end
 $$;
-comment on function private.ensure_folder is 'Id of the folder at a path, made where missing. Judges: callable by definer functions of ours only.';
+comment on function private.ensure_folder is 'Id of the folder at a path, made where missing. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.next_position(p_project_id uuid, p_parent_id uuid) returns integer
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -9519,7 +9519,7 @@ begin
   );
 end
 $$;
-comment on function private.next_position is 'Place after the last sibling. Judges: callable by definer functions of ours only.';
+comment on function private.next_position is 'Place after the last sibling. Authorization: callable by definer functions of ours only.';
 
 -- Puts stored files into a project. p_files: [{id?, name, path, type, size, checksum, storageKey, storageProvider}]. The same path
 -- again replaces the content and keeps the id. One insert and one update for all, so counters, quota, events and activity move once.
@@ -9555,7 +9555,7 @@ begin
     order by t.ord
   loop
     v_parent := null;
-    v_error := private.judge_upload(regexp_replace(v.path, '^.*/', ''), v.path, v.size, v.type);
+    v_error := private.assert_upload(regexp_replace(v.path, '^.*/', ''), v.path, v.size, v.type);
     if v_error is null and v_seen ? lower(v.path) then
       v_error := 'The same path occurs twice in this request.';
     end if;
@@ -9619,7 +9619,7 @@ begin
 end
 $$;
 comment on function private.place_files is
-  'Registers stored files in a project; {placed, errors, refused: keys}. Errors: 429 QUOTA_EXCEEDED for all. Judges: callable by definer functions that have judged the caller.';
+  'Registers stored files in a project; {placed, errors, refused: keys}. Errors: 429 QUOTA_EXCEEDED for all. Authorization: callable by definer functions that have judged the caller.';
 
 create or replace function private.stage_files(p_files jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -9628,7 +9628,7 @@ declare
   v_result jsonb;
 begin
   with judged as (
-    select t.ord, gen_random_uuid() as id, f.*, private.judge_upload(regexp_replace(f.path, '^.*/', ''), f.path, f.size, f.type) as error
+    select t.ord, gen_random_uuid() as id, f.*, private.assert_upload(regexp_replace(f.path, '^.*/', ''), f.path, f.size, f.type) as error
     from jsonb_array_elements(p_files) with ordinality t (v, ord),
       jsonb_to_record(t.v) f (name text, path text, type text, size bigint, checksum text, "storageKey" text, "storageProvider" text)
   ), staged as (
@@ -9646,7 +9646,7 @@ begin
   return v_result;
 end
 $$;
-comment on function private.stage_files is 'Keeps stored files for the caller, unattached. Judges: callable by definer functions that have judged the caller.';
+comment on function private.stage_files is 'Keeps stored files for the caller, unattached. Authorization: callable by definer functions that have judged the caller.';
 
 -- p: {projectId?, files: [{name, path, type, size, checksum, storageKey, storageProvider}]}, called by the server when it has stored
 -- the content. An operation of its own in schema api, so that the server calls it like any other.
@@ -9673,7 +9673,7 @@ begin
 end
 $$;
 comment on function api.register_uploads is
-  'Part of POST /files/upload: {uploaded, errors, refused: storage keys}. Judges: through our server only, which stored the content; developer in the project, or a signed-in person who stages. Errors: 403, 404, 429 QUOTA_EXCEEDED.';
+  'Part of POST /files/upload: {uploaded, errors, refused: storage keys}. Authorization: through our server only, which stored the content; developer in the project, or a signed-in person who stages. Errors: 403, 404, 429 QUOTA_EXCEEDED.';
 
 -- May the caller upload there? Asked before the first byte is stored.
 create or replace function api.admit_upload(p jsonb) returns jsonb
@@ -9732,7 +9732,7 @@ begin
 end
 $$;
 comment on function api.attach_files is
-  'POST /projects/{projectId}/files: {attached, errors}; may be repeated. Judges: developer in the project; only the caller''s own staged files.';
+  'POST /projects/{projectId}/files: {attached, errors}; may be repeated. Authorization: developer in the project; only the caller''s own staged files.';
 grant execute on function api.attach_files to authenticated;
 
 create or replace function private.free_text_name(p_project_id uuid, p_title text) returns text
@@ -9762,7 +9762,7 @@ begin
 end
 $$;
 comment on function private.free_text_name is
-  'The title, or the first free of "title 2", "title 3" among a project''s texts. Judges: callable by definer functions of ours only.';
+  'The title, or the first free of "title 2", "title 3" among a project''s texts. Authorization: callable by definer functions of ours only.';
 
 -- An extra text whose content the server has stored: {title?, size, checksum, storageKey, storageProvider}.
 create or replace function private.place_text(p_project_id uuid, p_text jsonb) returns jsonb
@@ -9785,7 +9785,7 @@ begin
 end
 $$;
 comment on function private.place_text is
-  'Registers a stored text under texts/, with a number where its title is taken. Judges: callable by definer functions that have judged the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
+  'Registers a stored text under texts/, with a number where its title is taken. Authorization: callable by definer functions that have judged the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
 
 create or replace function api.register_text_source(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -9796,7 +9796,7 @@ begin
 end
 $$;
 comment on function api.register_text_source is
-  'Part of POST /projects/{projectId}/text-sources: {id, name, size, type}. Judges: through our server only, which stored the content; developer in the project. Errors: 400, 403, 404, 429 QUOTA_EXCEEDED.';
+  'Part of POST /projects/{projectId}/text-sources: {id, name, size, type}. Authorization: through our server only, which stored the content; developer in the project. Errors: 400, 403, 404, 429 QUOTA_EXCEEDED.';
 grant execute on function api.register_text_source to authenticated;
 
 create or replace function api.list_files(p jsonb) returns jsonb
@@ -9839,7 +9839,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_staged_files is 'Staged uploads live 24 hours; their content is deleted by a job. Judges: callable by the worker only.';
+comment on function private.prune_staged_files is 'Staged uploads live 24 hours; their content is deleted by a job. Authorization: callable by the worker only.';
 grant execute on function private.prune_staged_files to kijko_worker;
 
 -- The job that deletes content asks this, so that it never deletes a key in use.
@@ -9855,7 +9855,7 @@ begin
   );
 end
 $$;
-comment on function private.unreferenced_blobs is 'The keys that no row names any more. Judges: callable by the worker and the server only.';
+comment on function private.unreferenced_blobs is 'The keys that no row names any more. Authorization: callable by the worker and the server only.';
 grant execute on function private.unreferenced_blobs to kijko_worker, kijko_server;
 
 -- The source-file tree (contract 10, section 15.5): names among siblings are unique without regard to case, order is a position among
@@ -9930,7 +9930,7 @@ begin
   );
 end
 $$;
-comment on function api.list_source_files is 'GET /projects/{projectId}/source-files: SourceFile[], siblings by order then name. Judges: an auditor''s list is empty.';
+comment on function api.list_source_files is 'GET /projects/{projectId}/source-files: SourceFile[], siblings by order then name. Authorization: an auditor''s list is empty.';
 grant execute on function api.list_source_files to authenticated;
 
 create or replace function private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid default null)
@@ -10001,7 +10001,7 @@ begin
 end
 $$;
 comment on function api.create_folder is
-  'POST /projects/{projectId}/source-files/folders: SourceFile. Judges: developer in the project. Errors: 400, 403, 404, 409 FILE_EXISTS.';
+  'POST /projects/{projectId}/source-files/folders: SourceFile. Authorization: developer in the project. Errors: 400, 403, 404, 409 FILE_EXISTS.';
 grant execute on function api.create_folder to authenticated;
 
 create or replace function private.path_file(p jsonb) returns public.project_files
@@ -10022,7 +10022,7 @@ begin
   return f;
 end
 $$;
-comment on function private.path_file is 'The file or folder of the path, to be changed: 404 FILE_NOT_FOUND, 403 for a repository''s file. Judges: developer in the project.';
+comment on function private.path_file is 'The file or folder of the path, to be changed: 404 FILE_NOT_FOUND, 403 for a repository''s file. Authorization: developer in the project.';
 
 create or replace function api.update_source_file(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -10063,7 +10063,7 @@ begin
 end
 $$;
 comment on function api.update_source_file is
-  'PUT /projects/{projectId}/source-files/{fileId}: SourceFile; renames, moves, reorders. Judges: developer in the project. Errors: 400, 403, 404 FILE_NOT_FOUND, 409 FILE_EXISTS.';
+  'PUT /projects/{projectId}/source-files/{fileId}: SourceFile; renames, moves, reorders. Authorization: developer in the project. Errors: 400, 403, 404 FILE_NOT_FOUND, 409 FILE_EXISTS.';
 grant execute on function api.update_source_file to authenticated;
 
 create or replace function api.delete_source_file(p jsonb) returns jsonb
@@ -10076,7 +10076,7 @@ begin
   return null;
 end
 $$;
-comment on function api.delete_source_file is 'DELETE /projects/{projectId}/source-files/{fileId}: 204; a folder takes its content along. Judges: developer in the project.';
+comment on function api.delete_source_file is 'DELETE /projects/{projectId}/source-files/{fileId}: 204; a folder takes its content along. Authorization: developer in the project.';
 grant execute on function api.delete_source_file to authenticated;
 
 -- Estimates the cost of an ingestion (contract 10, section 7.4): a forecast in exact decimal arithmetic, in euro cents. Stored numbers are
@@ -10125,7 +10125,7 @@ begin
   return private.effective_plan((select organization_id from public.projects where id = p_project_id));
 end
 $$;
-comment on function private.plan_of is 'Plan of the current organization, or of a project''s. Judges: the project must be visible.';
+comment on function private.plan_of is 'Plan of the current organization, or of a project''s. Authorization: the project must be visible.';
 grant execute on function private.estimated_tokens, private.estimate_json, private.plan_of to authenticated;
 
 create or replace function api.estimate_project(p jsonb) returns jsonb
@@ -10292,7 +10292,7 @@ begin
       failed = c.failed + excluded.failed, tokens = c.tokens + excluded.tokens, files = c.files + excluded.files;
 end
 $$;
-comment on function private.count_project is 'Adds a project to the kept numbers, or takes it away. Judges: callable by triggers of ours only.';
+comment on function private.count_project is 'Adds a project to the kept numbers, or takes it away. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_projects__count() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -10348,7 +10348,7 @@ begin
   v_void := private.emit('project:' || p_project_id, 'resource_changed', v_data, p_org_id, p_project_id, 'room', p_resource, p_id);
 end
 $$;
-comment on function private.emit_change is 'resource_changed of something in a project. Judges: callable by triggers of ours only.';
+comment on function private.emit_change is 'resource_changed of something in a project. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_projects__tell() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -10394,12 +10394,12 @@ begin
 end
 $$;
 comment on function private.tg_projects__tell is 'Trigger: audit, activity and events of a new or changed project.';
-create or replace trigger _900_tell after insert on public.projects for each row execute function private.tg_projects__tell();
-create or replace trigger _900_tell_change after update on public.projects for each row
+create or replace trigger _900_notify after insert on public.projects for each row execute function private.tg_projects__tell();
+create or replace trigger _900_notify_change after update on public.projects for each row
   when (old.* is distinct from new.*) execute function private.tg_projects__tell();
 
 -- Before the deletion, because afterwards no row shows who saw the project.
-create or replace function private.tg_projects__tell_delete() returns trigger
+create or replace function private.tg_projects__notify_delete() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -10424,8 +10424,8 @@ begin
   return old;
 end
 $$;
-comment on function private.tg_projects__tell_delete is 'Trigger: audit and events of a deleted project, for the users who could see it.';
-create or replace trigger _900_tell_delete before delete on public.projects for each row execute function private.tg_projects__tell_delete();
+comment on function private.tg_projects__notify_delete is 'Trigger: audit and events of a deleted project, for the users who could see it.';
+create or replace trigger _900_notify_delete before delete on public.projects for each row execute function private.tg_projects__notify_delete();
 
 -- Any change of its sources, people or settings moves a project's updated_at.
 create or replace function private.touch_parent(p_project_id uuid) returns void
@@ -10435,7 +10435,7 @@ begin
   update public.projects set updated_at = now() where id = p_project_id and updated_at < now();
 end
 $$;
-comment on function private.touch_parent is 'Moves updated_at of a project. Judges: callable by triggers of ours only.';
+comment on function private.touch_parent is 'Moves updated_at of a project. Authorization: callable by triggers of ours only.';
 
 -- -------------------------------------------------------------------------------------------------------- settings, manual text
 
@@ -10490,7 +10490,7 @@ begin
 end
 $$;
 comment on function private.tg_project_settings__tell is 'Trigger: changed settings move the project, with activity and event.';
-create or replace trigger _900_tell after update on public.project_settings
+create or replace trigger _900_notify after update on public.project_settings
   for each row when (old.* is distinct from new.*) execute function private.tg_project_settings__tell();
 
 create or replace function private.tg_project_manual_contents__count() returns trigger
@@ -10612,15 +10612,15 @@ begin
 end
 $$;
 comment on function private.tg_project_repositories__tell is 'Trigger: counters, activity and events of repositories.';
-create or replace trigger _800_tell after insert or delete on public.project_repositories
+create or replace trigger _800_notify after insert or delete on public.project_repositories
   for each row execute function private.tg_project_repositories__tell();
-create or replace trigger _800_tell_change after update on public.project_repositories
+create or replace trigger _800_notify_change after update on public.project_repositories
   for each row when (old.* is distinct from new.*) execute function private.tg_project_repositories__tell();
 
 -- Members (contract 10, section 5.3). There is always exactly one owner, and the owner is always an accepted admin member: that holds for
 -- every writer. Who may manage whom is checked where people write themselves; functions that act for them have checked it already.
 
-create or replace function private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text)
+create or replace function private.assert_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text)
 returns void
 language plpgsql stable
 as $$
@@ -10640,10 +10640,10 @@ begin
   end if;
 end
 $$;
-comment on function private.judge_managing is
+comment on function private.assert_managing is
   'May the caller, with this role, manage that member? Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, 409 OWNER_REQUIRED.';
 
-create or replace function private.judge_granting(p_actor_role text, p_role text) returns void
+create or replace function private.assert_granting(p_actor_role text, p_role text) returns void
 language plpgsql stable
 as $$
 begin
@@ -10652,7 +10652,7 @@ begin
   end if;
 end
 $$;
-comment on function private.judge_granting is '403 FORBIDDEN where the role is above the caller''s.';
+comment on function private.assert_granting is '403 FORBIDDEN where the role is above the caller''s.';
 
 create or replace function private.owns_project(p_project_id uuid, p_user_id uuid) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -10662,7 +10662,7 @@ begin
     and exists (select from public.projects p where p.id = p_project_id and p.user_id = p_user_id);
 end
 $$;
-comment on function private.owns_project is 'Is this person the owner? Judges: says no of projects that the caller does not see.';
+comment on function private.owns_project is 'Is this person the owner? Authorization: says no of projects that the caller does not see.';
 
 -- Compares the address that they were added with, or the one that they have now.
 create or replace function private.refuse_known_member(p_project_id uuid, p_email text) returns void
@@ -10677,8 +10677,8 @@ begin
 end
 $$;
 comment on function private.refuse_known_member is
-  '409 MEMBER_EXISTS for an address in the project. Judges: manager of the project or above.';
-grant execute on function private.judge_managing, private.judge_granting, private.owns_project, private.refuse_known_member to authenticated;
+  '409 MEMBER_EXISTS for an address in the project. Authorization: manager of the project or above.';
+grant execute on function private.assert_managing, private.assert_granting, private.owns_project, private.refuse_known_member to authenticated;
 
 create or replace function private.tg_project_members__request() returns trigger
 language plpgsql volatile
@@ -10691,7 +10691,7 @@ begin
   end if;
   v_role := private.project_role(coalesce(new.project_id, old.project_id));
   if tg_op = 'INSERT' then
-    perform private.refuse_role(v_role, 'manager'), private.judge_granting(v_role, new.role);
+    perform private.refuse_role(v_role, 'manager'), private.assert_granting(v_role, new.role);
     if private.clean_email(new.email) is null then
       perform private.refuse_field('email', 'Please enter a valid e-mail address.');
     end if;
@@ -10700,14 +10700,14 @@ begin
     perform private.refuse_known_member(new.project_id, new.email);
     return new;
   elsif tg_op = 'DELETE' then
-    perform private.judge_managing(old.project_id, v_role, old, 'manager');
+    perform private.assert_managing(old.project_id, v_role, old, 'manager');
     return old;
   end if;
 
   if new.role <> old.role then
-    perform private.judge_managing(old.project_id, v_role, old, 'admin'), private.judge_granting(v_role, new.role);
+    perform private.assert_managing(old.project_id, v_role, old, 'admin'), private.assert_granting(v_role, new.role);
   elsif old.user_id is distinct from private.user_id() then
-    perform private.judge_managing(old.project_id, v_role, old, 'manager');
+    perform private.assert_managing(old.project_id, v_role, old, 'manager');
   end if;
   return new;
 end
@@ -10819,9 +10819,9 @@ begin
 end
 $$;
 comment on function private.tg_project_members__tell is 'Trigger: counter, activity, audit and events of members.';
-create or replace trigger _800_tell after insert or delete on public.project_members
+create or replace trigger _800_notify after insert or delete on public.project_members
   for each row execute function private.tg_project_members__tell();
-create or replace trigger _800_tell_change after update on public.project_members for each row
+create or replace trigger _800_notify_change after update on public.project_members for each row
   when ((old.role, old.user_id, old.accepted_at, old.name, old.email, old.avatar_url, old.notify_on_ingestion, old.notify_on_error,
       old.notify_on_team_changes, old.notification_level)
     is distinct from (new.role, new.user_id, new.accepted_at, new.name, new.email, new.avatar_url, new.notify_on_ingestion,
@@ -10862,10 +10862,10 @@ begin
 end
 $$;
 comment on function private.move_ownership is
-  'Makes another person the owner; the former one stays admin. Judges: callable by definer functions that have judged the caller.';
+  'Makes another person the owner; the former one stays admin. Authorization: callable by definer functions that have judged the caller.';
 
 -- From then on both rows are shown differently, though they may not have changed.
-create or replace function private.tg_projects__tell_owners() returns trigger
+create or replace function private.tg_projects__notify_owners() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -10879,9 +10879,9 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_projects__tell_owners is 'Trigger: a moved ownership is a change of both members.';
-create or replace trigger _800_tell_owners after update of user_id on public.projects for each row
-  when (old.user_id is distinct from new.user_id) execute function private.tg_projects__tell_owners();
+comment on function private.tg_projects__notify_owners is 'Trigger: a moved ownership is a change of both members.';
+create or replace trigger _800_notify_owners after update of user_id on public.projects for each row
+  when (old.user_id is distinct from new.user_id) execute function private.tg_projects__notify_owners();
 
 -- Members are shown with the data of their accounts. An invitation to an address that a member has taken over is moot.
 create or replace function private.tg_users__follow_members() returns trigger
@@ -10993,7 +10993,7 @@ begin
   end if;
 end
 $$;
-comment on function private.move_storage is 'Counts stored bytes, or gives them back. Errors: 429 QUOTA_EXCEEDED. Judges: callable by triggers of ours only.';
+comment on function private.move_storage is 'Counts stored bytes, or gives them back. Errors: 429 QUOTA_EXCEEDED. Authorization: callable by triggers of ours only.';
 
 create or replace function private.discard_blobs(p_keys text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -11004,10 +11004,10 @@ begin
   end loop;
 end
 $$;
-comment on function private.discard_blobs is 'Has stored content deleted by jobs of 500 keys. Judges: callable by triggers of ours only.';
+comment on function private.discard_blobs is 'Has stored content deleted by jobs of 500 keys. Authorization: callable by triggers of ours only.';
 
 -- The effects of one statement on the files of one project.
-create or replace function private.tell_files(
+create or replace function private.notify_files(
   p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]
 ) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -11035,8 +11035,8 @@ begin
   end if;
 end
 $$;
-comment on function private.tell_files is
-  'Counters, activity and events of changed files; more than 100 are one event about the project. Judges: callable by triggers of ours only.';
+comment on function private.notify_files is
+  'Counters, activity and events of changed files; more than 100 are one event about the project. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_project_files__added() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -11053,7 +11053,7 @@ begin
       coalesce(array_agg(f.name order by f.path) filter (where f.storage_key is not null), '{}') as names
     from added f group by f.organization_id, f.project_id
   loop
-    perform private.tell_files(v.organization_id, v.project_id, 'created', v.ids, v.files, v.root, v.texts, v.names);
+    perform private.notify_files(v.organization_id, v.project_id, 'created', v.ids, v.files, v.root, v.texts, v.names);
     perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
   end loop;
   return null;
@@ -11080,7 +11080,7 @@ begin
     from removed f group by f.organization_id, f.project_id
   loop
     -- Files that are deleted with their folder get no entries of their own in the activity log.
-    perform private.tell_files(v.organization_id, v.project_id, 'deleted', v.ids, v.files, v.root, v.texts,
+    perform private.notify_files(v.organization_id, v.project_id, 'deleted', v.ids, v.files, v.root, v.texts,
       case when pg_trigger_depth() = 1 then v.names else '{}' end);
     perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
     perform private.discard_blobs(v.keys);
@@ -11110,7 +11110,7 @@ begin
       is distinct from (o.name, o.path, o.parent_id, o.position, o.mime_type, o.size, o.checksum, o.storage_key)
     group by n.organization_id, n.project_id
   loop
-    perform private.tell_files(v.organization_id, v.project_id, 'updated', v.ids, 0, v.root, 0, '{}');
+    perform private.notify_files(v.organization_id, v.project_id, 'updated', v.ids, 0, v.root, 0, '{}');
     perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
     perform private.discard_blobs(v.keys);
   end loop;
@@ -11365,13 +11365,13 @@ comment on function private.run_snapshot is
   'Frames that tell a fresh subscriber the state of the newest run, [{type, data, runId?, later?}], under the caller''s own rights; [] when there is nothing to tell.';
 
 -- Returns true for one of a person's sockets, whichever servers they are opened on at the same time.
-create or replace function private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) returns boolean
+create or replace function private.notify_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   -- A crash may lose this row. Then the completion is sent once more, which does no harm.
   perform set_config('synchronous_commit', 'off', true);
-  insert into private.told_completions as t (user_id, project_id, run_id) values (p_user_id, p_project_id, p_run_id)
+  insert into private.reported_completions as t (user_id, project_id, run_id) values (p_user_id, p_project_id, p_run_id)
   on conflict (user_id, project_id) do update set run_id = excluded.run_id where t.run_id <> excluded.run_id;
   return found;
 exception when foreign_key_violation then
@@ -11379,9 +11379,9 @@ exception when foreign_key_violation then
   return false;
 end
 $$;
-comment on function private.tell_completion is
-  'True for the first who asks whether a person is to be told that a run has completed. Judges: callable by the server only.';
-grant execute on function private.tell_completion to kijko_server;
+comment on function private.notify_completion is
+  'True for the first who asks whether a person is to be told that a run has completed. Authorization: callable by the server only.';
+grant execute on function private.notify_completion to kijko_server;
 
 grant execute on function private.phase_labels, private.is_retryable_code, private.metrics_json, private.run_json,
   private.newest_run, private.current_progress_json, private.phase_started_json, private.progress_update_json, private.run_error_json,
@@ -11443,7 +11443,7 @@ begin
 end
 $$;
 comment on function private.cancel_active_run is
-  'Cancels the open run of a project; true when there was one. Judges: callable by definer functions of ours that have judged the caller.';
+  'Cancels the open run of a project; true when there was one. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- How a run begins, and how its owner (the worker with the lease, or an external worker through the service routes) moves it. Triggers do
 -- everything that follows from a change of the row (project status, repositories, current index, events, jobs), so that no code path can
@@ -11476,7 +11476,7 @@ begin
 end
 $$;
 comment on function private.assert_startable is
-  'Refuses a start that must not be: 404, 403, 409 ALREADY_PROCESSING or INVALID_STATUS, 400 NO_SOURCES. Judges: developer of the project or above.';
+  'Refuses a start that must not be: 404, 403, 409 ALREADY_PROCESSING or INVALID_STATUS, 400 NO_SOURCES. Authorization: developer of the project or above.';
 
 -- Estimates 10 + 5 a repository + a second per 5,000 tokens, within 10 s and an hour. Forecast tokens are bytes / 4; the measured tokens of
 -- an earlier run are better.
@@ -11489,7 +11489,7 @@ begin
     + (select coalesce(max(octet_length(m.content)), 0) from public.project_manual_contents m where m.project_id = p.id) / 4) / 5000)))::integer;
 end
 $$;
-comment on function private.estimate_run_seconds is 'estimatedDurationSeconds of the contract. Judges: callable by definer functions of ours only.';
+comment on function private.estimate_run_seconds is 'estimatedDurationSeconds of the contract. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.start_answer(r public.ingestion_runs) returns jsonb
 language sql stable parallel safe
@@ -11512,7 +11512,7 @@ begin
 end
 $$;
 comment on function private.start_run is
-  'Opens a run, paid for in this transaction. Judges: as private.assert_startable. Errors: those, and 429 QUOTA_EXCEEDED.';
+  'Opens a run, paid for in this transaction. Authorization: as private.assert_startable. Errors: those, and 429 QUOTA_EXCEEDED.';
 grant execute on function private.assert_startable, private.start_answer, private.start_run to authenticated;
 
 -- Metrics as a writer sends them, merged into the row. Unknown names are ignored, wrong types are refused.
@@ -11627,7 +11627,7 @@ begin
 end
 $$;
 comment on function private.open_run_of is
-  'The open run of a project, locked, or null. Judges: callable by the service role only. Errors: 404 PROJECT_NOT_FOUND.';
+  'The open run of a project, locked, or null. Authorization: callable by the service role only. Errors: 404 PROJECT_NOT_FOUND.';
 
 create or replace function private.service_write_run(p_action text, p_project_id uuid, p_body jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -11659,7 +11659,7 @@ begin
 end
 $$;
 comment on function private.service_write_run is
-  'update, snapshot or complete of a project''s open run. Judges: callable by the service role only. Errors: 404, 409 NO_ACTIVE_INGESTION, 400.';
+  'update, snapshot or complete of a project''s open run. Authorization: callable by the service role only. Errors: 404, 409 NO_ACTIVE_INGESTION, 400.';
 grant execute on function private.service_write_run to service_role;
 
 create or replace function private.like_prefix(p_prefix text) returns text
@@ -11682,7 +11682,7 @@ begin
     '{}');
 end
 $$;
-comment on function private.run_scope is 'The sources that a run reads. Judges: callable by definer functions of ours only.';
+comment on function private.run_scope is 'The sources that a run reads. Authorization: callable by definer functions of ours only.';
 
 -- Files that a run adds or modifies belong to its entry. A run without one adds none.
 create or replace function private.is_verbatim_run(r public.ingestion_runs) returns boolean
@@ -11693,7 +11693,7 @@ begin
     where i.organization_id = r.organization_id and i.project_id = r.project_id and i.run_id = r.id), false);
 end
 $$;
-comment on function private.is_verbatim_run is 'Do the four techniques leave the files of a run''s entry alone? Judges: callable by definer functions of ours only.';
+comment on function private.is_verbatim_run is 'Do the four techniques leave the files of a run''s entry alone? Authorization: callable by definer functions of ours only.';
 
 -- Leases an open run that no worker holds, and returns all that is needed to work on it; null when there is no such run. A lease that
 -- expired means that a worker was lost: three times the run goes on, the fourth time it fails.
@@ -11744,7 +11744,7 @@ begin
 end
 $$;
 comment on function private.claim_run is
-  'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
+  'Leases an open run to a worker and describes the work, or null. Authorization: callable by the worker only.';
 
 -- One round trip for all runs of a worker process: returns the leases that it still has. With p_seconds null it only looks.
 create or replace function private.hold_runs(p_owners uuid[], p_seconds integer default null) returns setof uuid
@@ -11762,7 +11762,7 @@ begin
   end if;
 end
 $$;
-comment on function private.hold_runs is 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
+comment on function private.hold_runs is 'Renews (or only checks) leases by their owners; gives those that hold. Authorization: callable by the worker only.';
 
 create or replace function private.release_run(p_run_id uuid, p_owner uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -11777,7 +11777,7 @@ begin
   return false;
 end
 $$;
-comment on function private.release_run is 'Gives a run back for another worker to take at once. Judges: callable by the worker only.';
+comment on function private.release_run is 'Gives a run back for another worker to take at once. Authorization: callable by the worker only.';
 
 -- Runs whose worker died, and runs whose job was lost, get a job again.
 create or replace function private.sweep_runs(p_at timestamptz default clock_timestamp()) returns integer
@@ -11794,7 +11794,7 @@ begin
   );
 end
 $$;
-comment on function private.sweep_runs is 'Re-enqueues open runs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
+comment on function private.sweep_runs is 'Re-enqueues open runs without a living owner or a waiting job; gives how many. Authorization: callable by the worker and schedules only.';
 
 create or replace function private.report_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -11808,7 +11808,7 @@ begin
   return true;
 end
 $$;
-comment on function private.report_run is 'Progress of a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+comment on function private.report_run is 'Progress of a leased run; false when the lease or the run is gone. Authorization: callable by the worker only.';
 
 create or replace function private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -11847,7 +11847,7 @@ begin
   return true;
 end
 $$;
-comment on function private.finish_run is 'Completes a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+comment on function private.finish_run is 'Completes a leased run; false when the lease or the run is gone. Authorization: callable by the worker only.';
 
 create or replace function private.fail_run(
   p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb
@@ -11863,7 +11863,7 @@ begin
   return true;
 end
 $$;
-comment on function private.fail_run is 'Fails a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+comment on function private.fail_run is 'Fails a leased run; false when the lease or the run is gone. Authorization: callable by the worker only.';
 
 -- Repositories that another worker had begun must not show as begun by this one: they are marked while they are fetched.
 create or replace function private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns boolean
@@ -11878,7 +11878,7 @@ begin
   return found;
 end
 $$;
-comment on function private.mark_repository is 'A repository of a leased run is being fetched. Judges: callable by the worker only.';
+comment on function private.mark_repository is 'A repository of a leased run is being fetched. Authorization: callable by the worker only.';
 grant execute on function private.claim_run, private.hold_runs, private.release_run, private.sweep_runs, private.report_run,
   private.finish_run, private.fail_run, private.mark_repository to kijko_worker;
 
@@ -11898,7 +11898,7 @@ begin
   return v_org;
 end
 $$;
-comment on function private.assert_lease is 'The run''s organization, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Judges: definer functions below only.';
+comment on function private.assert_lease is 'The run''s organization, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Authorization: definer functions below only.';
 
 create or replace function private.store_files(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[],
@@ -11920,7 +11920,7 @@ begin
     as t (id, position, source, repository, path, language, category, bytes, tokens, optimized, hash, metadata, savings, plan);
 end
 $$;
-comment on function private.store_files is 'Files of a leased run. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_files is 'Files of a leased run. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.store_chunks(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[],
@@ -11937,7 +11937,7 @@ begin
   from unnest(p_ids, p_files, p_positions, p_starts, p_ends, p_types, p_tokens, p_contents, p_hashes, p_references, p_parents, p_metadata) as t;
 end
 $$;
-comment on function private.store_chunks is 'Chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_chunks is 'Chunks of a leased run. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -11950,7 +11950,7 @@ begin
   on conflict (organization_id, run_id, chunk_id) do update set terms = excluded.terms;
 end
 $$;
-comment on function private.store_terms is 'Search terms of chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_terms is 'Search terms of chunks of a leased run. Authorization: callable by the worker only, for the run it holds.';
 
 -- The full-text index puts new words into a pending list first, which every search reads. The run that filled the list empties it.
 create or replace function private.settle_terms(p_run_id uuid, p_owner uuid) returns void
@@ -11961,7 +11961,7 @@ begin
   perform gin_clean_pending_list('public.chunk_terms_run_id_terms_idx');
 end
 $$;
-comment on function private.settle_terms is 'Merges the waiting words into the full-text index. Judges: callable by the worker only, for the run it holds.';
+comment on function private.settle_terms is 'Merges the waiting words into the full-text index. Authorization: callable by the worker only, for the run it holds.';
 
 -- A plan that was made for an empty table walks over a whole run for each of its rows. So a table that has doubled since its last ANALYZE
 -- is analyzed again; autovacuum would come too late. Of chunk_terms all columns but the words, which cost more to count than to search.
@@ -11982,7 +11982,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.survey_tables is 'Renews the statistics of tables that a leased run has doubled. Judges: callable by the worker only, for the run it holds.';
+comment on function private.survey_tables is 'Renews the statistics of tables that a leased run has doubled. Authorization: callable by the worker only, for the run it holds.';
 
 -- Deletes the output of a phase before the phase runs again. `chunks`: files and chunks (phase 4); `index`: terms (phase 5).
 create or replace function private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) returns bigint
@@ -11994,7 +11994,7 @@ begin
   return private.delete_run_rows(v_org, p_run_id, p_what, p_limit);
 end
 $$;
-comment on function private.clear_run is 'Removes up to p_limit rows of a leased run; 0 when none are left. Judges: callable by the worker only, for the run it holds.';
+comment on function private.clear_run is 'Removes up to p_limit rows of a leased run; 0 when none are left. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) returns bigint
 language plpgsql volatile security definer set search_path = ''
@@ -12017,7 +12017,7 @@ begin
   return 0;
 end
 $$;
-comment on function private.delete_run_rows is 'Removes up to p_limit rows that a run stored. Judges: callable by definer functions of ours only.';
+comment on function private.delete_run_rows is 'Removes up to p_limit rows that a run stored. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.drop_run_rows(p_run_id uuid, p_limit integer default 5000) returns bigint
 language plpgsql volatile security definer set search_path = ''
@@ -12031,7 +12031,7 @@ begin
 end
 $$;
 comment on function private.drop_run_rows is
-  'Removes up to p_limit rows of an ended run that is not the current one; 0 when none are left. Judges: callable by the worker only.';
+  'Removes up to p_limit rows of an ended run that is not the current one; 0 when none are left. Authorization: callable by the worker only.';
 
 -- The samples of contract 10, 18.5 query the index as any reader would.
 create or replace function private.sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer default 5) returns setof uuid
@@ -12047,7 +12047,7 @@ begin
     order by ts_rank(t.terms, p_query) desc, t.chunk_id limit p_limit;
 end
 $$;
-comment on function private.sample_search is 'Best chunks of a leased run for a query. Judges: callable by the worker only, for the run it holds.';
+comment on function private.sample_search is 'Best chunks of a leased run for a query. Authorization: callable by the worker only, for the run it holds.';
 
 -- Chunks in order, for indexing: the next phase reads its input from the database.
 create or replace function private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer)
@@ -12066,7 +12066,7 @@ begin
     order by c.id limit p_limit;
 end
 $$;
-comment on function private.read_chunks is 'A page of a leased run''s chunks by id. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_chunks is 'A page of a leased run''s chunks by id. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.live_checkpoints(p_runs uuid[]) returns setof uuid
 language sql stable security definer set search_path = ''
@@ -12076,7 +12076,7 @@ as $$
     or exists (select from public.ingestion_runs c where c.organization_id = r.organization_id and c.project_id = r.project_id
       and c.parent_run_id = r.id and c.outcome = 'open'))
 $$;
-comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
+comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Authorization: callable by the worker only.';
 grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.survey_tables,
   private.clear_run, private.drop_run_rows, private.sample_search, private.read_chunks, private.live_checkpoints to kijko_worker;
 
@@ -12101,7 +12101,7 @@ begin
 end
 $$;
 comment on function private.lease_project is
-  'The run''s project, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Judges: callable by definer functions of ours only.';
+  'The run''s project, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Authorization: callable by definer functions of ours only.';
 
 -- Which contents must still be sent. Those that are here already count as new, so that the sweep of unused contents spares them.
 create or replace function private.missing_blobs(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns setof bytea
@@ -12117,7 +12117,7 @@ begin
     where not exists (select from public.content_blobs b where b.project_id = v_project and b.hash = h);
 end
 $$;
-comment on function private.missing_blobs is 'Contents that the project does not have yet. Judges: callable by the worker only, for the run it holds.';
+comment on function private.missing_blobs is 'Contents that the project does not have yet. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.store_blobs(
   p_run_id uuid, p_owner uuid, p_hashes bytea[], p_contents bytea[], p_binary boolean[], p_tokens bigint[], p_lines integer[]
@@ -12133,7 +12133,7 @@ begin
   on conflict (project_id, hash) do nothing;
 end
 $$;
-comment on function private.store_blobs is 'Contents of a leased run''s files. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_blobs is 'Contents of a leased run''s files. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.read_blobs(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns table (hash bytea, content bytea)
 language plpgsql volatile security definer set search_path = ''
@@ -12144,7 +12144,7 @@ begin
   return query select b.hash, b.content from public.content_blobs b where b.project_id = v_project and b.hash = any (p_hashes);
 end
 $$;
-comment on function private.read_blobs is 'Contents by hash. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_blobs is 'Contents by hash. Authorization: callable by the worker only, for the run it holds.';
 
 -- With p_first the manifest begins again, so that a repeated attempt leaves nothing of an earlier one.
 create or replace function private.store_manifest(
@@ -12162,7 +12162,7 @@ begin
   select p_run_id, t.* from unnest(p_paths, p_hashes, p_origins, p_repositories, p_languages, p_binary, p_bytes, p_tokens) as t;
 end
 $$;
-comment on function private.store_manifest is 'What a leased run found in the sources it covers. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_manifest is 'What a leased run found in the sources it covers. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.run_overflows(p_run_id uuid, p_owner uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -12173,7 +12173,7 @@ begin
 end
 $$;
 comment on function private.run_overflows is
-  'Would the manifest of a leased run make the context too large? Judges: callable by the worker only, for the run it holds.';
+  'Would the manifest of a leased run make the context too large? Authorization: callable by the worker only, for the run it holds.';
 
 -- The rest of the set that the run will leave: files of the current set that the run's sources do not replace.
 create or replace function private.other_files(p_run_id uuid, p_owner uuid)
@@ -12193,7 +12193,7 @@ begin
     where f.project_id = v_project and not f.is_hidden and not private.covers(v_scope, f.origin, f.repository_id);
 end
 $$;
-comment on function private.other_files is 'Files of the current set that a leased run keeps. Judges: callable by the worker only, for the run it holds.';
+comment on function private.other_files is 'Files of the current set that a leased run keeps. Authorization: callable by the worker only, for the run it holds.';
 
 -- A file belongs to the entry that last changed it; what a rollback restored belongs to the entry that had brought it.
 create or replace function private.exempt_files(p_run_id uuid, p_owner uuid) returns table (path text, hash bytea)
@@ -12221,7 +12221,7 @@ begin
 end
 $$;
 comment on function private.exempt_files is
-  'Files of the current set that the four techniques treat otherwise than those of the run''s own entry. Judges: callable by the worker only, for the run it holds.';
+  'Files of the current set that the four techniques treat otherwise than those of the run''s own entry. Authorization: callable by the worker only, for the run it holds.';
 
 -- Rows of a content that is not stored any more are of no use.
 create or replace function private.read_sources(p_run_id uuid, p_owner uuid, p_sources text[])
@@ -12237,7 +12237,7 @@ begin
       and (s.hash is null or exists (select from public.content_blobs b where b.project_id = v_project and b.hash = s.hash));
 end
 $$;
-comment on function private.read_sources is 'What earlier runs found in sources. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_sources is 'What earlier runs found in sources. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.store_sources(
   p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[], p_keys bytea[], p_verdicts text[], p_encodings text[], p_hashes bytea[],
@@ -12256,7 +12256,7 @@ begin
     hash = excluded.hash, bytes = excluded.bytes, tokens = excluded.tokens, language = excluded.language;
 end
 $$;
-comment on function private.store_sources is 'What a leased run found in sources. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_sources is 'What a leased run found in sources. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.drop_sources(p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -12268,7 +12268,7 @@ begin
   where s.project_id = v_project and s.source = t.source and s.path = t.path;
 end
 $$;
-comment on function private.drop_sources is 'Forgets paths that a source does not have any more. Judges: callable by the worker only, for the run it holds.';
+comment on function private.drop_sources is 'Forgets paths that a source does not have any more. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.read_records(p_run_id uuid, p_owner uuid, p_after text, p_limit integer)
 returns table (path text, hash bytea, parse_schema text, chunk_schema text, parsed bytea, facts bytea)
@@ -12282,7 +12282,7 @@ begin
     where r.project_id = v_project and r.path > p_after order by r.path limit p_limit;
 end
 $$;
-comment on function private.read_records is 'A page of the project''s parse results by path. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_records is 'A page of the project''s parse results by path. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.store_records(
   p_run_id uuid, p_owner uuid, p_parse_schema text, p_chunk_schema text, p_paths text[], p_hashes bytea[], p_parsed bytea[], p_facts bytea[]
@@ -12300,7 +12300,7 @@ begin
     chunk_schema = excluded.chunk_schema, parsed = excluded.parsed, facts = excluded.facts;
 end
 $$;
-comment on function private.store_records is 'Parse results of files. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_records is 'Parse results of files. Authorization: callable by the worker only, for the run it holds.';
 
 -- The files of the index that an incremental run may change in place; none where another program or other settings made it.
 create or replace function private.read_index(p_run_id uuid, p_owner uuid, p_settings text)
@@ -12319,7 +12319,7 @@ begin
     where r.id = p_run_id and f.plan is not null;
 end
 $$;
-comment on function private.read_index is 'The files of the project''s index made with these settings. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_index is 'The files of the project''s index made with these settings. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.index_of(p_run_id uuid, p_owner uuid) returns uuid
 language plpgsql volatile security definer set search_path = ''
@@ -12329,7 +12329,7 @@ begin
   return (select i.run_id from public.ingestion_runs r join public.project_indexes i on i.project_id = r.project_id where r.id = p_run_id);
 end
 $$;
-comment on function private.index_of is 'The id that the rows of a leased run''s current index carry. Judges: callable by definer functions of ours only.';
+comment on function private.index_of is 'The id that the rows of a leased run''s current index carry. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.read_indexed(p_run_id uuid, p_owner uuid, p_files uuid[])
 returns table (id uuid, file_id uuid, hash bytea, start_line integer, end_line integer, has_body boolean)
@@ -12345,7 +12345,7 @@ begin
     order by c.file_id, c.position;
 end
 $$;
-comment on function private.read_indexed is 'Chunks of files of the current index. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_indexed is 'Chunks of files of the current index. Authorization: callable by the worker only, for the run it holds.';
 
 -- The merge of an incremental run, in the transaction that ends it. Chunks that stay keep their ids, because chunks of other files refer to them.
 create or replace function private.merge_removals(p_run_id uuid, p_owner uuid, p_files uuid[], p_rewritten uuid[], p_chunks uuid[]) returns void
@@ -12363,7 +12363,7 @@ begin
   where c.organization_id = v_org and c.run_id = v_index and c.file_id = any (p_rewritten);
 end
 $$;
-comment on function private.merge_removals is 'Takes what changed out of the index. Judges: callable by the worker only, for the run it holds.';
+comment on function private.merge_removals is 'Takes what changed out of the index. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.merge_files(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[],
@@ -12390,7 +12390,7 @@ begin
     removed = excluded.removed, lost = excluded.lost, kept = excluded.kept, plan = excluded.plan;
 end
 $$;
-comment on function private.merge_files is 'Changed files of an incremental run. Judges: callable by the worker only, for the run it holds.';
+comment on function private.merge_files is 'Changed files of an incremental run. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.merge_chunks(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[],
@@ -12415,7 +12415,7 @@ begin
   on conflict (organization_id, run_id, chunk_id) do update set terms = excluded.terms;
 end
 $$;
-comment on function private.merge_chunks is 'Changed chunks of an incremental run with their words. Judges: callable by the worker only, for the run it holds.';
+comment on function private.merge_chunks is 'Changed chunks of an incremental run with their words. Authorization: callable by the worker only, for the run it holds.';
 
 -- Chunks with a body, evenly over the files of the index.
 create or replace function private.sample_index(p_run_id uuid, p_owner uuid, p_limit integer)
@@ -12437,7 +12437,7 @@ begin
     limit p_limit;
 end
 $$;
-comment on function private.sample_index is 'Sampled chunks of the index that a run changes. Judges: callable by the worker only, for the run it holds.';
+comment on function private.sample_index is 'Sampled chunks of the index that a run changes. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.search_index(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer default 5) returns setof uuid
 language plpgsql volatile security definer set search_path = ''
@@ -12451,14 +12451,14 @@ begin
     order by ts_rank(t.terms, p_query) desc, t.chunk_id limit p_limit;
 end
 $$;
-comment on function private.search_index is 'Best chunks of the index that a run changes. Judges: callable by the worker only, for the run it holds.';
+comment on function private.search_index is 'Best chunks of the index that a run changes. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.live_repositories(p_ids uuid[]) returns setof uuid
 language sql stable security definer set search_path = ''
 as $$
   select t.id from public.project_repositories t where t.id = any (p_ids)
 $$;
-comment on function private.live_repositories is 'Those of the repositories that still exist, for the sweep of copies. Judges: callable by the worker only.';
+comment on function private.live_repositories is 'Those of the repositories that still exist, for the sweep of copies. Authorization: callable by the worker only.';
 grant execute on function private.run_overflows, private.missing_blobs, private.store_blobs, private.read_blobs, private.store_manifest, private.other_files, private.exempt_files,
   private.read_sources, private.store_sources, private.drop_sources, private.read_records, private.store_records,
   private.read_index, private.read_indexed, private.merge_removals, private.merge_files, private.merge_chunks, private.sample_index,
@@ -12627,7 +12627,7 @@ begin
 end
 $$;
 comment on function private.recover_run is
-  'Opens the run that goes on from a failed one. Judges: developer of the project or above. Errors: 404, 403, 409 ALREADY_PROCESSING, NOTHING_TO_RECOVER or MAX_RETRIES_EXCEEDED, 400.';
+  'Opens the run that goes on from a failed one. Authorization: developer of the project or above. Errors: 404, 403, 409 ALREADY_PROCESSING, NOTHING_TO_RECOVER or MAX_RETRIES_EXCEEDED, 400.';
 grant execute on function private.recover_run to authenticated;
 
 create or replace function private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) returns void
@@ -12645,7 +12645,7 @@ begin
 end
 $$;
 comment on function private.change_branch is
-  'Points a repository at another branch. Judges: callable by definer functions of ours that have judged the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
+  'Points a repository at another branch. Authorization: callable by definer functions of ours that have judged the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
 
 create or replace function api.recover_ingestion(p jsonb) returns jsonb
 language plpgsql volatile
@@ -12691,7 +12691,7 @@ begin
           end if;
         when 'executions.sweep' then perform private.sweep_executions();
         when 'executions.prune' then perform private.prune_executions();
-        when 'notifications.due' then perform private.release_notifications(), private.tell_spread_quotas(), private.reclaim_units();
+        when 'notifications.due' then perform private.release_notifications(), private.notify_spread_quotas(), private.reclaim_units();
         when 'notifications.mail' then perform private.queue_notification_mails();
         when 'notifications.prune' then perform private.prune_notifications();
         when 'audit.count' then perform private.count_audit();
@@ -12717,7 +12717,7 @@ begin
   return v_done;
 end
 $$;
-comment on function private.run_due is 'Does what is due; gives how many pieces. Judges: callable by the worker (and pg_cron as the owner) only.';
+comment on function private.run_due is 'Does what is due; gives how many pieces. Authorization: callable by the worker (and pg_cron as the owner) only.';
 grant execute on function private.run_due to kijko_worker;
 
 create or replace function private.prune_checkpoints(p_at timestamptz default now()) returns integer
@@ -12731,7 +12731,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_checkpoints is 'Checkpoints of failed runs end after 24 hours. Judges: callable by schedules only.';
+comment on function private.prune_checkpoints is 'Checkpoints of failed runs end after 24 hours. Authorization: callable by schedules only.';
 
 -- The operations of ingestion (contract 10, sections 17, 19, 20). Each runs as its caller. A change goes through a definer function that
 -- authorizes the caller.
@@ -12810,7 +12810,7 @@ begin
   end if;
 end
 $$;
-comment on function private.cancel_run is 'The user''s cancel. Judges: developer of the project or above. Errors: 404, 403, 409 NO_ACTIVE_INGESTION.';
+comment on function private.cancel_run is 'The user''s cancel. Authorization: developer of the project or above. Errors: 404, 403, 409 NO_ACTIVE_INGESTION.';
 grant execute on function private.cancel_run to authenticated;
 
 create or replace function api.cancel_ingestion(p jsonb) returns jsonb
@@ -12961,12 +12961,12 @@ begin
 end
 $$;
 comment on function private.project_plan_price is
-  'Monthly price in euro of the plan behind a project. Judges: those past our server must see the project; the price itself is public.';
+  'Monthly price in euro of the plan behind a project. Authorization: those past our server must see the project; the price itself is public.';
 grant execute on function private.project_plan_price to authenticated;
 
 -- The state machine of a run (contract 10, 21.2) and the effects of its steps.
 
-create or replace function private.tg_ingestion_runs__judge() returns trigger
+create or replace function private.tg_ingestion_runs__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -13029,7 +13029,7 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_ingestion_runs__judge is
+comment on function private.tg_ingestion_runs__check is
   'Trigger: ended runs are immutable, phases go forward by one, percent never falls but at a phase start or retry.';
 
 create or replace function private.tg_ingestion_runs__stamp() returns trigger
@@ -13150,8 +13150,8 @@ comment on function private.tg_ingestion_runs__notify is 'Trigger: the events of
 
 create or replace trigger _100_stamp before insert on public.ingestion_runs
   for each row execute function private.tg_ingestion_runs__stamp();
-create or replace trigger _200_judge before update on public.ingestion_runs
-  for each row execute function private.tg_ingestion_runs__judge();
+create or replace trigger _200_check before update on public.ingestion_runs
+  for each row execute function private.tg_ingestion_runs__check();
 create or replace trigger _500_follow_start after insert on public.ingestion_runs
   for each row execute function private.tg_ingestion_runs__follow();
 create or replace trigger _500_follow_end after update on public.ingestion_runs
@@ -13279,7 +13279,7 @@ begin
 end
 $$;
 comment on function private.add_changelog is
-  'Writes an enrichment, config or access entry for the caller (without one: the system). Judges: callable by definer functions and triggers of ours only.';
+  'Writes an enrichment, config or access entry for the caller (without one: the system). Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.shown_author(u public.users) returns text
 language sql immutable parallel safe
@@ -13302,7 +13302,7 @@ begin
 end
 $$;
 comment on function private.queue_operation is
-  'Opens an operation for the caller; its id. Judges: callable by definer functions of ours that have judged the caller.';
+  'Opens an operation for the caller; its id. Authorization: callable by definer functions of ours that have judged the caller.';
 
 create or replace function private.start_operation(p_id uuid, p_message text) returns void
 language sql volatile security definer set search_path = ''
@@ -13310,7 +13310,7 @@ begin atomic
   update public.context_operations set status = 'running', started_at = clock_timestamp(), message = left(p_message, 500)
   where id = p_id and status = 'queued';
 end;
-comment on function private.start_operation is 'The work has begun. Judges: callable by definer functions of ours and the worker only.';
+comment on function private.start_operation is 'The work has begun. Authorization: callable by definer functions of ours and the worker only.';
 
 create or replace function private.progress_operation(p_id uuid, p_percent integer, p_message text) returns void
 language sql volatile security definer set search_path = ''
@@ -13320,7 +13320,7 @@ begin atomic
     message = left(coalesce(p_message, message), 500)
   where id = p_id and status in ('queued', 'running');
 end;
-comment on function private.progress_operation is 'How far the work is; never falls. Judges: callable by definer functions of ours and the worker only.';
+comment on function private.progress_operation is 'How far the work is; never falls. Authorization: callable by definer functions of ours and the worker only.';
 
 create or replace function private.complete_operation(p_id uuid, p_result jsonb default null) returns void
 language sql volatile security definer set search_path = ''
@@ -13330,7 +13330,7 @@ begin atomic
   where id = p_id and status in ('queued', 'running');
 end;
 comment on function private.complete_operation is
-  'The work is done; p_result where the answer is in no table. Judges: callable by definer functions of ours and the worker only.';
+  'The work is done; p_result where the answer is in no table. Authorization: callable by definer functions of ours and the worker only.';
 
 create or replace function private.fail_operation(p_id uuid, p_code text, p_message text) returns void
 language sql volatile security definer set search_path = ''
@@ -13339,7 +13339,7 @@ begin atomic
   set status = 'failed', error_code = left(p_code, 50), error_message = left(p_message, 2000), finished_at = clock_timestamp()
   where id = p_id and status in ('queued', 'running');
 end;
-comment on function private.fail_operation is 'The work failed. Judges: callable by definer functions of ours and the worker only.';
+comment on function private.fail_operation is 'The work failed. Authorization: callable by definer functions of ours and the worker only.';
 
 create or replace function private.cancel_operations(p_project_id uuid, p_kind text default null) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -13355,7 +13355,7 @@ begin
 end
 $$;
 comment on function private.cancel_operations is
-  'Ends the open operations of a kind (null: of all); how many. Judges: callable by definer functions of ours that have judged the caller.';
+  'Ends the open operations of a kind (null: of all); how many. Authorization: callable by definer functions of ours that have judged the caller.';
 grant execute on function private.start_operation, private.progress_operation, private.complete_operation, private.fail_operation to kijko_worker;
 
 -- A request that waits hears of the end by an event that no client receives.
@@ -13387,7 +13387,7 @@ begin
   return jsonb_build_object('ended', o.id is null or o.finished_at is not null, 'room', 'context:' || o.project_id);
 end
 $$;
-comment on function private.operation_ended is '{id}: {ended, room}; one that is gone has ended. Judges: callable by the server only.';
+comment on function private.operation_ended is '{id}: {ended, room}; one that is gone has ended. Authorization: callable by the server only.';
 grant execute on function private.operation_ended to kijko_server;
 
 -- HTTP status of a failed job's code (db/errors.md).
@@ -13449,7 +13449,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_operations is 'Ended operations are kept for a week. Judges: callable by schedules only.';
+comment on function private.prune_operations is 'Ended operations are kept for a week. Authorization: callable by schedules only.';
 
 -- Settings of a context by kind (contract 60, section 10.4): the same reading, merging and writing for all kinds. A kind adds its defaults,
 -- its check and its texts to the four functions with a CASE, and its two operations.
@@ -13540,7 +13540,7 @@ begin
 end
 $$;
 comment on function private.change_context_settings is
-  'Merges the body into the settings of a kind; equal values write nothing. Judges: owner or admin of the project, else 403 FORBIDDEN; 404 CONTEXT_NOT_FOUND.';
+  'Merges the body into the settings of a kind; equal values write nothing. Authorization: owner or admin of the project, else 403 FORBIDDEN; 404 CONTEXT_NOT_FOUND.';
 grant execute on function private.context_setting_defaults, private.context_settings, private.change_context_settings to authenticated;
 
 -- How contexts, their entries and their numbers are shown (contract 60, sections 2 to 4).
@@ -13586,7 +13586,7 @@ begin
 end
 $$;
 comment on function private.context_metrics is
-  'CompressionMetrics of the contract. Judges: callable by definer functions of ours that have judged the caller.';
+  'CompressionMetrics of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- The names of methods and levels are the frontend's.
 create or replace function private.algorithm_info(p_settings jsonb) returns jsonb
@@ -13658,7 +13658,7 @@ begin
 end
 $$;
 comment on function private.context_numbers is
-  'Size, type and status of a context (contract 60, section 2). Judges: nulls for a context that the caller does not see; sums only.';
+  'Size, type and status of a context (contract 60, section 2). Authorization: nulls for a context that the caller does not see; sums only.';
 grant execute on function private.context_numbers to authenticated;
 
 create or replace function private.context_item(p public.projects, p_view text) returns jsonb
@@ -13848,7 +13848,7 @@ begin
 end
 $$;
 comment on function private.stored_source is
-  'The source of form (a). Judges: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR on fileId.';
+  'The source of form (a). Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR on fileId.';
 
 -- The same repository and branch again is the same source: its ingestion replaces what the one before brought.
 create or replace function private.store_repository(p_project_id uuid, b jsonb) returns jsonb
@@ -13881,7 +13881,7 @@ begin
 end
 $$;
 comment on function private.store_repository is
-  'The repository of form (b), added where it is new. Judges: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR.';
+  'The repository of form (b), added where it is new. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR.';
 
 -- p_stored: {files: [{name, path, type, size, checksum, storageKey, storageProvider}]} or {text: {title?, size, ...}}, content that the
 -- server has stored. `refused` are the keys of content that the server deletes again.
@@ -13907,7 +13907,7 @@ begin
 end
 $$;
 comment on function private.store_content is
-  'Registers content of form (b): {sourceType, sources, refused}. Judges: callable by definer functions of ours that have judged the caller. Errors: 400 on files or title, 429 QUOTA_EXCEEDED.';
+  'Registers content of form (b): {sourceType, sources, refused}. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 on files or title, 429 QUOTA_EXCEEDED.';
 
 -- Entries and their runs (contract 60, 3.3). Each run of a project belongs to an entry, whatever started it; entries of one context run one
 -- at a time in the order of their numbers. Locks are taken in one order: the open run, the project, its counters, an entry.
@@ -13929,7 +13929,7 @@ begin
 end
 $$;
 comment on function private.lock_context is
-  'Locks the project and its counters, in this order; null without a project. Judges: callable by definer functions of ours that have judged the caller.';
+  'Locks the project and its counters, in this order; null without a project. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- p_entry: kind, sourceType, sources, displayName, description, tags, compress, neverCompress, isVerbatim, chromacode, targetNumber, operationId, and of a
 -- declared entry filesAdded, filesRemoved, tokens, compressed.
@@ -13959,7 +13959,7 @@ begin
 end
 $$;
 comment on function private.insert_ingestion is
-  'Gives an entry the next number. Judges: callable by definer functions and triggers of ours that have judged the caller.';
+  'Gives an entry the next number. Authorization: callable by definer functions and triggers of ours that have judged the caller.';
 
 -- What every accepted ingestion is: paid for, numbered, and run when its turn comes.
 create or replace function private.add_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns public.context_ingestions
@@ -13982,7 +13982,7 @@ begin
 end
 $$;
 comment on function private.add_ingestion is
-  'Accepts an ingestion: one unit of the plan, the next number, a run in its turn. Judges: callable by definer functions of ours that have judged the caller. Errors: 429 QUOTA_EXCEEDED.';
+  'Accepts an ingestion: one unit of the plan, the next number, a run in its turn. Authorization: callable by definer functions of ours that have judged the caller. Errors: 429 QUOTA_EXCEEDED.';
 
 -- Opens the run of the entry whose turn it is. First the index catches up with a file set that changed without a run.
 create or replace function private.open_next_ingestion(p_project_id uuid) returns void
@@ -14018,7 +14018,7 @@ begin
 end
 $$;
 comment on function private.open_next_ingestion is
-  'Opens the next run of a context that has none. Judges: callable by definer functions and triggers of ours that have judged the caller.';
+  'Opens the next run of a context that has none. Authorization: callable by definer functions and triggers of ours that have judged the caller.';
 
 create or replace function private.insert_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns public.ingestion_runs
 language plpgsql volatile security definer set search_path = ''
@@ -14036,7 +14036,7 @@ begin
   return r;
 end
 $$;
-comment on function private.insert_run is 'Opens a run. Judges: callable by definer functions of ours that have judged the caller.';
+comment on function private.insert_run is 'Opens a run. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- A run that ingests nothing: it makes the index of the file set. Without files there is no index.
 create or replace function private.open_index_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns boolean
@@ -14058,7 +14058,7 @@ begin
 end
 $$;
 comment on function private.open_index_run is
-  'Opens a run that renews the index; false where there is nothing to index. Judges: callable by definer functions of ours that have judged the caller.';
+  'Opens a run that renews the index; false where there is nothing to index. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- --------------------------------------------------------------------------------------------------------------------- run and entry
 
@@ -14145,7 +14145,7 @@ begin
   end if;
 end
 $$;
-comment on function private.end_ingestion_operation is 'Ends the operation of an entry that has ended. Judges: callable by definer functions of ours only.';
+comment on function private.end_ingestion_operation is 'Ends the operation of an entry that has ended. Authorization: callable by definer functions of ours only.';
 
 -- ------------------------------------------------------------------------------------------------------------------------- the file set
 
@@ -14165,7 +14165,7 @@ begin
 end
 $$;
 comment on function private.context_state is
-  'The files of a version. Judges: callable by definer functions of ours that have judged the caller.';
+  'The files of a version. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- Brings the current set to the fold, for the given paths. A file keeps its id while its path stays.
 create or replace function private.refold(p_project_id uuid, p_paths text[]) returns void
@@ -14189,7 +14189,7 @@ begin
 end
 $$;
 comment on function private.refold is
-  'Makes context_files the fold of the operations for these paths. Judges: callable by definer functions of ours that have judged the caller.';
+  'Makes context_files the fold of the operations for these paths. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- The newest operations of a context are the current set's changes. A path that comes again is shown again.
 create or replace function private.apply_operations(e public.context_ingestions) returns void
@@ -14208,7 +14208,7 @@ begin
 end
 $$;
 comment on function private.apply_operations is
-  'Applies the operations of the newest entry to the current set. Judges: callable by definer functions of ours only.';
+  'Applies the operations of the newest entry to the current set. Authorization: callable by definer functions of ours only.';
 
 -- Sums of the current set, for lists of contexts and metrics.
 create or replace function private.tg_context_files__count() returns trigger
@@ -14259,7 +14259,7 @@ begin
         and not exists (select from private.run_manifests m where m.run_id = p_run_id and m.path = f.path)) > 100000;
 end
 $$;
-comment on function private.overflows_context is 'Would the context hold more than 100,000 files? Judges: callable by definer functions of ours only.';
+comment on function private.overflows_context is 'Would the context hold more than 100,000 files? Authorization: callable by definer functions of ours only.';
 
 -- ---------------------------------------------------------------------------------------------------------------------------- the end
 
@@ -14346,7 +14346,7 @@ begin
 end
 $$;
 comment on function private.commit_ingestion is
-  'Turns what a completed run found into the operations of its entry. Judges: callable by definer functions and triggers of ours only.';
+  'Turns what a completed run found into the operations of its entry. Authorization: callable by definer functions and triggers of ours only.';
 
 -- The numbers of the project after a run that covered a part of it.
 create or replace function private.settle_totals(p_project_id uuid) returns void
@@ -14365,7 +14365,7 @@ begin
   where id = p_project_id and original_tokens is not null;
 end
 $$;
-comment on function private.settle_totals is 'Files and tokens of a project as its current file set has them. Judges: callable by definer functions of ours only.';
+comment on function private.settle_totals is 'Files and tokens of a project as its current file set has them. Authorization: callable by definer functions of ours only.';
 
 -- The changelog, the activity and the event of an entry that became ready.
 create or replace function private.write_ingestion_entry(e public.context_ingestions, p_metadata jsonb default '{}') returns void
@@ -14392,7 +14392,7 @@ begin
 end
 $$;
 comment on function private.write_ingestion_entry is
-  'Changelog, activity and event of a version. Judges: callable by definer functions and triggers of ours only.';
+  'Changelog, activity and event of a version. Authorization: callable by definer functions and triggers of ours only.';
 
 -- p_lists: how many paths each list names at most; 0: none (an auditor). Lines of modified files are counted by the server, which adds them.
 create or replace function private.changelog_json(l public.context_changelog, p_lists integer) returns jsonb
@@ -14420,7 +14420,7 @@ begin
 end
 $$;
 comment on function private.changelog_json is
-  'ChangelogEntry without the lines of modified files. Judges: callable by definer functions of ours that have judged the caller.';
+  'ChangelogEntry without the lines of modified files. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- ---------------------------------------------------------------------------------------------------------------- rollback, deletion
 
@@ -14462,7 +14462,7 @@ begin
   perform private.end_ingestion_operation(e);
 end
 $$;
-comment on function private.apply_rollback is 'Carries out a rollback whose turn it is. Judges: callable by definer functions of ours only.';
+comment on function private.apply_rollback is 'Carries out a rollback whose turn it is. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.delete_ingestion(p_project_id uuid, p_number integer) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -14501,7 +14501,7 @@ begin
 end
 $$;
 comment on function private.delete_ingestion is
-  'Takes an entry and its operations out of the context. Judges: callable by definer functions of ours that have judged the caller. Errors: 404 INGESTION_NOT_FOUND.';
+  'Takes an entry and its operations out of the context. Authorization: callable by definer functions of ours that have judged the caller. Errors: 404 INGESTION_NOT_FOUND.';
 
 create or replace function private.refuse_ingestion(p_number text) returns void
 language plpgsql stable
@@ -14544,7 +14544,7 @@ begin
   return v_all;
 end
 $$;
-comment on function private.sweep_contexts is 'Removes content that no version names; how much. Judges: callable by schedules only.';
+comment on function private.sweep_contexts is 'Removes content that no version names; how much. Authorization: callable by schedules only.';
 
 -- ----------------------------------------------------------------------------------------------------------------------------- rules, events
 
@@ -14563,7 +14563,7 @@ begin
 end
 $$;
 comment on function private.tg_context_ingestions__judge is 'Trigger: an ingestion ends once; a declared one that gets content begins again.';
-create or replace trigger _200_judge before update on public.context_ingestions
+create or replace trigger _200_check before update on public.context_ingestions
   for each row execute function private.tg_context_ingestions__judge();
 
 create or replace function private.tg_context_ingestions__tell() returns trigger
@@ -14593,9 +14593,9 @@ begin
 end
 $$;
 comment on function private.tg_context_ingestions__tell is 'Trigger: the context''s room hears of new and changed entries.';
-create or replace trigger _900_tell_insert after insert on public.context_ingestions
+create or replace trigger _900_notify_insert after insert on public.context_ingestions
   for each row execute function private.tg_context_ingestions__tell();
-create or replace trigger _900_tell_update after update on public.context_ingestions
+create or replace trigger _900_notify_update after update on public.context_ingestions
   for each row when (old.* is distinct from new.*) execute function private.tg_context_ingestions__tell();
 
 -- A context that is about to be deleted begins nothing more.
@@ -14610,7 +14610,7 @@ begin
 end
 $$;
 comment on function private.cancel_waiting_ingestions is
-  'Ends entries that wait for their run, and all operations. Judges: callable by definer functions of ours that have judged the caller.';
+  'Ends entries that wait for their run, and all operations. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- Changelog, versions, diff, rollback (contract 60, section 4). The server counts and shows lines; everything else is answered here.
 
@@ -14660,7 +14660,7 @@ begin
 end
 $$;
 comment on function private.changelog_with_changes is
-  'A changelog entry and what its version modified. Judges: callable by definer functions of ours that have judged the caller.';
+  'A changelog entry and what its version modified. Authorization: callable by definer functions of ours that have judged the caller.';
 
 create or replace function private.changelog_page(p_project_id uuid, p_type text, p_since timestamptz, p_limit integer, p_offset integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -14680,7 +14680,7 @@ begin
 end
 $$;
 comment on function private.changelog_page is
-  'Entries of the changelog with what they modified. Judges: the caller sees the context; an auditor gets no path. Errors: 404 CONTEXT_NOT_FOUND.';
+  'Entries of the changelog with what they modified. Authorization: the caller sees the context; an auditor gets no path. Errors: 404 CONTEXT_NOT_FOUND.';
 
 create or replace function private.changelog_since(p_time text) returns timestamptz
 language sql stable parallel safe
@@ -14729,7 +14729,7 @@ begin
 end
 $$;
 comment on function private.changelog_entry is
-  'The changelog entry of an ingestion. Judges: the caller sees the context; an auditor gets no path. Errors: 404 INGESTION_NOT_FOUND.';
+  'The changelog entry of an ingestion. Authorization: the caller sees the context; an auditor gets no path. Errors: 404 INGESTION_NOT_FOUND.';
 grant execute on function private.changelog_entry to authenticated;
 
 create or replace function api.get_changelog_entry(p jsonb) returns jsonb
@@ -14794,7 +14794,7 @@ begin
 end
 $$;
 comment on function private.version_difference is
-  'The files in which two versions differ. Judges: viewer of the context or above. Errors: 403 FORBIDDEN.';
+  'The files in which two versions differ. Authorization: viewer of the context or above. Errors: 403 FORBIDDEN.';
 grant execute on function private.version_difference to authenticated;
 
 create or replace function api.diff_versions(p jsonb) returns jsonb
@@ -14880,7 +14880,7 @@ begin
 end
 $$;
 comment on function private.rollback_preview is
-  'RollbackPreview of the contract. Judges: callable by definer functions of ours that have judged the caller.';
+  'RollbackPreview of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- The target of a rollback, judged.
 create or replace function private.rollback_target(p jsonb) returns integer
@@ -14910,7 +14910,7 @@ begin
 end
 $$;
 comment on function api.preview_rollback is
-  'GET /contexts/{contextId}/rollback/{number}/preview: RollbackPreview. Judges: admin of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, 409 ALREADY_AT_VERSION.';
+  'GET /contexts/{contextId}/rollback/{number}/preview: RollbackPreview. Authorization: admin of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, 409 ALREADY_AT_VERSION.';
 
 create or replace function api.roll_back_context(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -14936,7 +14936,7 @@ begin
 end
 $$;
 comment on function api.roll_back_context is
-  'POST /contexts/{contextId}/rollback/{number}: queues the rollback as the next version. Judges: admin of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, 409 ALREADY_AT_VERSION.';
+  'POST /contexts/{contextId}/rollback/{number}: queues the rollback as the next version. Authorization: admin of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, 409 ALREADY_AT_VERSION.';
 grant execute on function api.preview_rollback, api.roll_back_context to authenticated;
 
 create or replace function api.rolled_back_context(p jsonb) returns jsonb
@@ -15036,7 +15036,7 @@ begin
 end
 $$;
 comment on function private.rename_context is
-  'Judges: admin of the project or above. Errors: 404, 403, 400 VALIDATION_ERROR, 409 PROJECT_NAME_EXISTS.';
+  'Authorization: admin of the project or above. Errors: 404, 403, 400 VALIDATION_ERROR, 409 PROJECT_NAME_EXISTS.';
 grant execute on function private.rename_context to authenticated;
 
 create or replace function api.rename_context(p jsonb) returns jsonb
@@ -15074,7 +15074,7 @@ begin
 end
 $$;
 comment on function private.free_context_name is
-  'The name, or the first free of "name (2)", "name (3)". Judges: callable by definer functions of ours that have judged the caller.';
+  'The name, or the first free of "name (2)", "name (3)". Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- ---------------------------------------------------------------------------------------------------------------------- ingestions
 
@@ -15161,7 +15161,7 @@ begin
 end
 $$;
 comment on function private.ingest is
-  'Accepts an ingestion: {project, operation?, entry, refused}. Judges: developer of the context or above; a new one by any member of the organization but viewers. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+  'Accepts an ingestion: {project, operation?, entry, refused}. Authorization: developer of the context or above; a new one by any member of the organization but viewers. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
 grant execute on function private.ingest to authenticated;
 
 create or replace function private.ingested_entry(p_made jsonb) returns jsonb
@@ -15345,7 +15345,7 @@ begin
 end
 $$;
 comment on function private.change_ingestion is
-  'Renames, tags, keeps from compression. Judges: developer of the context or above. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, 409 ALREADY_COMPRESSED.';
+  'Renames, tags, keeps from compression. Authorization: developer of the context or above. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, 409 ALREADY_COMPRESSED.';
 grant execute on function private.change_ingestion to authenticated;
 
 create or replace function api.update_ingestion(p jsonb) returns jsonb
@@ -15382,7 +15382,7 @@ begin
 end
 $$;
 comment on function api.delete_ingestion is
-  'DELETE /contexts/{contextId}/ingestions/{number}: nothing. Judges: manager of the context or above, a developer their own. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+  'DELETE /contexts/{contextId}/ingestions/{number}: nothing. Authorization: manager of the context or above, a developer their own. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
 grant execute on function api.delete_ingestion to authenticated;
 
 -- Content for a declared entry, once. Its run begins when its turn comes.
@@ -15419,7 +15419,7 @@ begin
 end
 $$;
 comment on function private.attach_content is
-  'Gives a declared entry its content: {project, operation, entry, refused}. Judges: developer of the context or above. Errors: 400, 403, 404, 409 CONTENT_ALREADY_ATTACHED, 429 QUOTA_EXCEEDED.';
+  'Gives a declared entry its content: {project, operation, entry, refused}. Authorization: developer of the context or above. Errors: 400, 403, 404, 409 CONTENT_ALREADY_ATTACHED, 429 QUOTA_EXCEEDED.';
 grant execute on function private.attach_content to authenticated;
 
 create or replace function api.attach_ingestion_content(p jsonb) returns jsonb
@@ -15474,7 +15474,7 @@ begin
 end
 $$;
 comment on function private.ingestion_preview is
-  'IngestionPreviewData of the contract. Judges: callable by definer functions of ours that have judged the caller.';
+  'IngestionPreviewData of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
 
 create or replace function api.get_ingestion_preview(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -15484,7 +15484,7 @@ begin
 end
 $$;
 comment on function api.get_ingestion_preview is
-  'GET /contexts/{contextId}/ingestions/{number}/preview: IngestionPreviewData. Judges: viewer of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+  'GET /contexts/{contextId}/ingestions/{number}/preview: IngestionPreviewData. Authorization: viewer of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
 grant execute on function api.get_ingestion_preview to authenticated;
 
 create or replace function api.get_compression(p jsonb) returns jsonb
@@ -15511,7 +15511,7 @@ begin
 end
 $$;
 comment on function api.get_compression is
-  'GET /contexts/{contextId}/compression: CompressionDataResponse. Judges: who sees the context; an auditor gets empty file lists. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/compression: CompressionDataResponse. Authorization: who sees the context; an auditor gets empty file lists. Errors: 400, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.get_compression to authenticated;
 
 
@@ -15752,7 +15752,7 @@ begin
 end
 $$;
 comment on function api.get_knowledge_graph is
-  'GET /contexts/{contextId}/knowledge-graph: GraphData. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND. Judges: a role in the context that reads content (private.path_graph).';
+  'GET /contexts/{contextId}/knowledge-graph: GraphData. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND. Authorization: a role in the context that reads content (private.path_graph).';
 grant execute on function api.get_knowledge_graph to authenticated;
 
 create or replace function private.path_graph_node(p_project_id uuid, p_id text, p_field text default null) returns uuid
@@ -15827,7 +15827,7 @@ begin
 end
 $$;
 comment on function api.get_graph_node is
-  'GET /contexts/{contextId}/knowledge-graph/nodes/{nodeId}: the node, its neighbours and the links among them. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, NODE_NOT_FOUND. Judges: a role in the context that reads content (private.path_graph).';
+  'GET /contexts/{contextId}/knowledge-graph/nodes/{nodeId}: the node, its neighbours and the links among them. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, NODE_NOT_FOUND. Authorization: a role in the context that reads content (private.path_graph).';
 grant execute on function api.get_graph_node to authenticated;
 
 create or replace function private.graph_way(p_node uuid, p_ids uuid[], p_parents uuid[]) returns uuid[]
@@ -15902,7 +15902,7 @@ begin
 end
 $$;
 comment on function api.get_graph_path is
-  'GET /contexts/{contextId}/knowledge-graph/path: GraphData of a shortest way of at most 6 hops, empty when there is none. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, NODE_NOT_FOUND. Judges: a role in the context that reads content (private.path_graph).';
+  'GET /contexts/{contextId}/knowledge-graph/path: GraphData of a shortest way of at most 6 hops, empty when there is none. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, NODE_NOT_FOUND. Authorization: a role in the context that reads content (private.path_graph).';
 grant execute on function api.get_graph_path to authenticated;
 grant execute on function private.graph_meta, private.graph_filter, private.path_graph_node, private.graph_step, private.graph_way to authenticated;
 
@@ -15916,7 +15916,7 @@ begin
   return (select organization_id from public.projects where id = p_project_id);
 end
 $$;
-comment on function private.graph_organization is 'Tenant of a context. Judges: callable by definer functions of ours only.';
+comment on function private.graph_organization is 'Tenant of a context. Authorization: callable by definer functions of ours only.';
 
 -- One build of a context at a time: the lock holds until commit. What it was compared with must still be the current generation.
 create or replace function private.open_graph(p_project_id uuid, p_base integer) returns void
@@ -15934,7 +15934,7 @@ begin
 end
 $$;
 comment on function private.open_graph is
-  'Begins to change a context''s graph; a serialization failure when generation p_base is not the current one. Judges: callable by the worker only.';
+  'Begins to change a context''s graph; a serialization failure when generation p_base is not the current one. Authorization: callable by the worker only.';
 
 create or replace function private.graph_generation(p_project_id uuid) returns integer
 language plpgsql stable security definer set search_path = ''
@@ -15943,7 +15943,7 @@ begin
   return coalesce((select number from public.kg_generations where project_id = p_project_id and is_current), 0);
 end
 $$;
-comment on function private.graph_generation is 'Number of a context''s current graph, 0 for none. Judges: callable by the server and the worker only.';
+comment on function private.graph_generation is 'Number of a context''s current graph, 0 for none. Authorization: callable by the server and the worker only.';
 
 create or replace function private.read_graph_files(p_project_id uuid) returns table (part integer, path text, digest bytea, cluster integer)
 language plpgsql stable security definer set search_path = ''
@@ -15953,7 +15953,7 @@ begin
     select f.part, f.path, f.digest, f.cluster from public.kg_files f where f.project_id = p_project_id;
 end
 $$;
-comment on function private.read_graph_files is 'Parts of a context''s graph. Judges: callable by the worker only.';
+comment on function private.read_graph_files is 'Parts of a context''s graph. Authorization: callable by the worker only.';
 
 create or replace function private.read_graph_nodes(p_project_id uuid, p_parts integer[]) returns setof public.kg_nodes
 language plpgsql stable security definer set search_path = ''
@@ -15966,7 +15966,7 @@ begin
       where n.organization_id = v_org and n.project_id = p_project_id and n.part = any (p_parts);
 end
 $$;
-comment on function private.read_graph_nodes is 'Nodes of these parts. Judges: callable by the worker only.';
+comment on function private.read_graph_nodes is 'Nodes of these parts. Authorization: callable by the worker only.';
 
 create or replace function private.read_graph_edges(p_project_id uuid, p_sources uuid[])
 returns table (source_id uuid, target_id uuid, type text, count integer)
@@ -15980,7 +15980,7 @@ begin
       where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = any (p_sources);
 end
 $$;
-comment on function private.read_graph_edges is 'Links that begin at these nodes. Judges: callable by the worker only.';
+comment on function private.read_graph_edges is 'Links that begin at these nodes. Authorization: callable by the worker only.';
 
 create or replace function private.insert_graph_nodes(
   p_project_id uuid, p_ids uuid[], p_parts integer[], p_types text[], p_names text[], p_paths text[], p_languages text[], p_starts integer[],
@@ -15996,7 +15996,7 @@ begin
   from unnest(p_ids, p_parts, p_types, p_names, p_paths, p_languages, p_starts, p_ends, p_exported, p_references) t;
 end
 $$;
-comment on function private.insert_graph_nodes is 'New nodes of an opened graph. Judges: callable by the worker only.';
+comment on function private.insert_graph_nodes is 'New nodes of an opened graph. Authorization: callable by the worker only.';
 
 create or replace function private.update_graph_nodes(
   p_project_id uuid, p_ids uuid[], p_parts integer[], p_types text[], p_names text[], p_paths text[], p_languages text[], p_starts integer[],
@@ -16015,7 +16015,7 @@ begin
   where n.organization_id = v_org and n.project_id = p_project_id and n.id = t.id;
 end
 $$;
-comment on function private.update_graph_nodes is 'Changed nodes of an opened graph. Judges: callable by the worker only.';
+comment on function private.update_graph_nodes is 'Changed nodes of an opened graph. Authorization: callable by the worker only.';
 
 create or replace function private.insert_graph_edges(p_project_id uuid, p_sources uuid[], p_targets uuid[], p_types text[], p_counts integer[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -16027,7 +16027,7 @@ begin
   select v_org, p_project_id, t.* from unnest(p_sources, p_targets, p_types, p_counts) t;
 end
 $$;
-comment on function private.insert_graph_edges is 'New links of an opened graph. Judges: callable by the worker only.';
+comment on function private.insert_graph_edges is 'New links of an opened graph. Authorization: callable by the worker only.';
 
 create or replace function private.delete_graph_edges(p_project_id uuid, p_sources uuid[], p_targets uuid[], p_types text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -16040,7 +16040,7 @@ begin
     and e.source_id = t.source_id and e.target_id = t.target_id and e.type = t.type;
 end
 $$;
-comment on function private.delete_graph_edges is 'Links that an opened graph has no more. Judges: callable by the worker only.';
+comment on function private.delete_graph_edges is 'Links that an opened graph has no more. Authorization: callable by the worker only.';
 
 create or replace function private.delete_graph_nodes(p_project_id uuid, p_ids uuid[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -16052,7 +16052,7 @@ begin
   where n.organization_id = v_org and n.project_id = p_project_id and n.id = any (p_ids);
 end
 $$;
-comment on function private.delete_graph_nodes is 'Nodes that an opened graph has no more. Judges: callable by the worker only.';
+comment on function private.delete_graph_nodes is 'Nodes that an opened graph has no more. Authorization: callable by the worker only.';
 
 create or replace function private.store_graph_files(p_project_id uuid, p_gone integer[], p_parts integer[], p_paths text[], p_digests bytea[], p_clusters integer[])
 returns void
@@ -16067,7 +16067,7 @@ begin
   on conflict (project_id, part) do update set digest = excluded.digest, cluster = excluded.cluster;
 end
 $$;
-comment on function private.store_graph_files is 'Parts of an opened graph that went, came or changed. Judges: callable by the worker only.';
+comment on function private.store_graph_files is 'Parts of an opened graph that went, came or changed. Authorization: callable by the worker only.';
 
 create or replace function private.switch_graph(
   p_project_id uuid, p_nodes integer, p_links integer, p_clusters integer, p_parsed integer, p_text integer
@@ -16084,7 +16084,7 @@ begin
   return v_number;
 end
 $$;
-comment on function private.switch_graph is 'Makes the changes of an opened graph the next generation, and gives its number. Judges: callable by the worker only.';
+comment on function private.switch_graph is 'Makes the changes of an opened graph the next generation, and gives its number. Authorization: callable by the worker only.';
 
 -- Files that left the current set leave the graph at once; the next build finds by the empty digests what else that changes.
 create or replace function private.drop_graph_files(p_project_id uuid, p_paths text[]) returns void
@@ -16128,7 +16128,7 @@ begin
     greatest(g.parsed_files - cardinality(v_parts), 0), greatest(g.text_files - cardinality(v_parts), 0));
 end
 $$;
-comment on function private.drop_graph_files is 'Takes files and their declarations out of a context''s graph. Judges: callable by definer functions of ours only.';
+comment on function private.drop_graph_files is 'Takes files and their declarations out of a context''s graph. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.drop_graph(p_project_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -16146,7 +16146,7 @@ begin
   perform private.switch_graph(p_project_id, 0, 0, 0, 0, 0);
 end
 $$;
-comment on function private.drop_graph is 'Empties a context''s graph; its generations go on counting. Judges: callable by definer functions of ours only.';
+comment on function private.drop_graph is 'Empties a context''s graph; its generations go on counting. Authorization: callable by definer functions of ours only.';
 grant execute on function private.open_graph, private.graph_generation, private.read_graph_files, private.read_graph_nodes, private.read_graph_edges,
   private.insert_graph_nodes, private.update_graph_nodes, private.insert_graph_edges, private.delete_graph_edges, private.delete_graph_nodes,
   private.store_graph_files, private.switch_graph to kijko_worker;
@@ -16169,7 +16169,7 @@ begin
     where n.organization_id = v_org and n.project_id = p_project_id;
 end
 $$;
-comment on function private.export_graph_nodes is 'Nodes of a context''s graph, for a copy. Judges: callable by the worker only.';
+comment on function private.export_graph_nodes is 'Nodes of a context''s graph, for a copy. Authorization: callable by the worker only.';
 
 create or replace function private.export_graph_edges(p_project_id uuid) returns table (source_id uuid, target_id uuid, type text, count integer)
 language plpgsql stable security definer set search_path = ''
@@ -16182,7 +16182,7 @@ begin
     where e.organization_id = v_org and e.project_id = p_project_id;
 end
 $$;
-comment on function private.export_graph_edges is 'Links of a context''s graph with containment, for a copy. Judges: callable by the worker only.';
+comment on function private.export_graph_edges is 'Links of a context''s graph with containment, for a copy. Authorization: callable by the worker only.';
 
 -- A row of a context that is gone goes with its copy.
 create or replace function private.record_graph_mirror(p_project_id uuid, p_backend text, p_generation integer, p_error text) returns void
@@ -16201,7 +16201,7 @@ begin
     failures = case when p_error is null then 0 else m.failures + 1 end, error = excluded.error, updated_at = now();
 end
 $$;
-comment on function private.record_graph_mirror is 'What a mirror holds of a context, or why copying failed. Judges: callable by the worker only.';
+comment on function private.record_graph_mirror is 'What a mirror holds of a context, or why copying failed. Authorization: callable by the worker only.';
 
 create or replace function private.sweep_graph_mirrors(p_backend text, p_emptied boolean, p_limit integer default 1000) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -16227,7 +16227,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.sweep_graph_mirrors is 'Enqueues contexts whose copy is missing, old or left over; gives how many. Judges: callable by the worker only.';
+comment on function private.sweep_graph_mirrors is 'Enqueues contexts whose copy is missing, old or left over; gives how many. Authorization: callable by the worker only.';
 
 create or replace function private.queue_graph_mirror(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -16240,7 +16240,7 @@ begin
   return null;
 end
 $$;
-comment on function private.queue_graph_mirror is 'A read found that the mirror does not hold a context''s graph. Judges: callable by the server only.';
+comment on function private.queue_graph_mirror is 'A read found that the mirror does not hold a context''s graph. Authorization: callable by the server only.';
 
 create or replace function private.graph_mirror_state(p_backend text, out lagging bigint, out failing bigint)
 language plpgsql stable security definer set search_path = ''
@@ -16252,7 +16252,7 @@ begin
     where g.is_current and m.generation is distinct from g.number limit 10000) x;
 end
 $$;
-comment on function private.graph_mirror_state is 'How many contexts a mirror does not hold, counted up to 10,000, and how many failed to copy. Judges: callable by the server only.';
+comment on function private.graph_mirror_state is 'How many contexts a mirror does not hold, counted up to 10,000, and how many failed to copy. Authorization: callable by the server only.';
 grant execute on function private.export_graph_nodes, private.export_graph_edges, private.record_graph_mirror, private.sweep_graph_mirrors to kijko_worker;
 grant execute on function private.queue_graph_mirror, private.graph_mirror_state to kijko_server;
 
@@ -16413,7 +16413,7 @@ begin
 end
 $$;
 comment on function private.file_compression is
-  'The current file set with the state of compression. Judges: callable by definer functions of ours that have judged the caller.';
+  'The current file set with the state of compression. Authorization: callable by definer functions of ours that have judged the caller.';
 
 create or replace function private.served_tokens(p_project_id uuid) returns bigint
 language plpgsql stable security definer set search_path = ''
@@ -16427,7 +16427,7 @@ begin
 end
 $$;
 comment on function private.served_tokens is
-  'Tokens of the current file set as it is served: compressed size for compressed files, full size for the rest. Judges: callable by definer functions of ours that have judged the caller.';
+  'Tokens of the current file set as it is served: compressed size for compressed files, full size for the rest. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- A pending file is expected to shrink as the context's files of its language did, else as all of its files did, else as the level usually
 -- does.
@@ -16458,7 +16458,7 @@ begin
 end
 $$;
 comment on function private.compression_lists is
-  'The file lists of CompressionDataResponse: sorted by path, at most 1000 items each, without files of 0 tokens. Judges: callable by definer functions of ours that have judged the caller.';
+  'The file lists of CompressionDataResponse: sorted by path, at most 1000 items each, without files of 0 tokens. Authorization: callable by definer functions of ours that have judged the caller.';
 
 create or replace function private.compression_settings(p_project_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -16468,7 +16468,7 @@ begin
 end
 $$;
 comment on function private.compression_settings is
-  'CompressionSettings in force. Judges: callable by definer functions of ours that have judged the caller.';
+  'CompressionSettings in force. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- The text that chat and search read instead of the original; null where the original is served.
 create or replace function private.compressed_text(p_project_id uuid, p_file_id uuid) returns text
@@ -16485,7 +16485,7 @@ begin
 end
 $$;
 comment on function private.compressed_text is
-  'The compressed text of a file of the current set, or null. Judges: callable by definer functions of ours that have judged the caller.';
+  'The compressed text of a file of the current set, or null. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- ------------------------------------------------------------------------------------------------------------------------ requests
 
@@ -16503,7 +16503,7 @@ begin
 end
 $$;
 comment on function private.queue_compression is
-  'Opens a compression and its job; the id of its operation. Judges: callable by definer functions and triggers of ours that have judged the caller.';
+  'Opens a compression and its job; the id of its operation. Authorization: callable by definer functions and triggers of ours that have judged the caller.';
 
 -- The context is locked before, so of two requests the second sees the first.
 create or replace function private.refuse_second_compression(p_project_id uuid) returns void
@@ -16517,7 +16517,7 @@ begin
 end
 $$;
 comment on function private.refuse_second_compression is
-  '409 OPERATION_IN_PROGRESS while a compression of the context is open. Judges: callable by definer functions of ours that have judged the caller.';
+  '409 OPERATION_IN_PROGRESS while a compression of the context is open. Authorization: callable by definer functions of ours that have judged the caller.';
 
 create or replace function private.request_compression(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -16542,7 +16542,7 @@ begin
 end
 $$;
 comment on function private.request_compression is
-  'Begins to compress the entry of the path. Judges: developer of the project or higher, else 403 FORBIDDEN. Errors: 400, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, 409 NEVER_COMPRESS, INGESTION_NOT_READY, OPERATION_IN_PROGRESS.';
+  'Begins to compress the entry of the path. Authorization: developer of the project or higher, else 403 FORBIDDEN. Errors: 400, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, 409 NEVER_COMPRESS, INGESTION_NOT_READY, OPERATION_IN_PROGRESS.';
 
 create or replace function private.request_recompression(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -16559,7 +16559,7 @@ begin
 end
 $$;
 comment on function private.request_recompression is
-  'Begins to compress the compressed entries of the path''s context again. Judges: developer of the project or higher, else 403 FORBIDDEN. Errors: 404 CONTEXT_NOT_FOUND, 409 OPERATION_IN_PROGRESS.';
+  'Begins to compress the compressed entries of the path''s context again. Authorization: developer of the project or higher, else 403 FORBIDDEN. Errors: 404 CONTEXT_NOT_FOUND, 409 OPERATION_IN_PROGRESS.';
 grant execute on function private.request_compression, private.request_recompression to authenticated;
 
 -- What is asked for at ingestion begins when the content is there. A rollback that brings compressed files back finds their texts again,
@@ -16604,7 +16604,7 @@ begin
   return c.settings;
 end
 $$;
-comment on function private.begin_compression is 'The settings of an open compression, else null. Judges: callable by the worker only.';
+comment on function private.begin_compression is 'The settings of an open compression, else null. Authorization: callable by the worker only.';
 
 -- The entries that a compression covers.
 create or replace function private.compressed_numbers(c private.compressions) returns integer[]
@@ -16615,7 +16615,7 @@ begin
     where e.project_id = c.project_id and e.status = 'ready' and not e.never_compress and case when c.number is null then e.compressed else e.number = c.number end);
 end
 $$;
-comment on function private.compressed_numbers is 'Numbers of the entries that a compression covers. Judges: callable by definer functions of ours only.';
+comment on function private.compressed_numbers is 'Numbers of the entries that a compression covers. Authorization: callable by definer functions of ours only.';
 
 -- With method standard a file is stored as the run has optimized it, so both layers tell the same tokens (contract 60, 27, 18). Files that the
 -- index does not have, or has in another content, are left to the worker. Equal files have one text here. A run leaves no more than a marker of
@@ -16644,7 +16644,7 @@ begin
   where (t.content, t.tokens, t.reason) is distinct from (excluded.content, excluded.tokens, excluded.reason);
 end
 $$;
-comment on function private.store_optimized is 'Stores the texts of method standard from the index. Judges: callable by the worker only.';
+comment on function private.store_optimized is 'Stores the texts of method standard from the index. Authorization: callable by the worker only.';
 
 -- The next contents after a place, which are not stored yet: at most p_limit, and at most 8 MB but for a single one.
 create or replace function private.compression_batch(p_operation_id uuid, p_key text, p_after bytea, p_after_language text, p_limit integer)
@@ -16673,7 +16673,7 @@ begin
     order by s.hash, s.language;
 end
 $$;
-comment on function private.compression_batch is 'Contents of a compression that have no text yet. Judges: callable by the worker only.';
+comment on function private.compression_batch is 'Contents of a compression that have no text yet. Authorization: callable by the worker only.';
 
 create or replace function private.store_compressed(
   p_operation_id uuid, p_key text, p_hashes bytea[], p_languages text[], p_contents text[], p_tokens bigint[], p_reasons text[], p_failed boolean[]
@@ -16704,7 +16704,7 @@ begin
   perform private.progress_operation(p_operation_id, (v_stored * 99 / greatest(v_total, 1))::integer, format('Compressed %s of %s files', v_stored, v_total));
 end
 $$;
-comment on function private.store_compressed is 'Stores texts of a compression and tells how far it is. Judges: callable by the worker only.';
+comment on function private.store_compressed is 'Stores texts of a compression and tells how far it is. Authorization: callable by the worker only.';
 
 -- Long work goes on in a job of its own: no job keeps a transaction open for long. p_after and p_language are the last that was stored.
 create or replace function private.continue_compression(p_operation_id uuid, p_after bytea, p_language text) returns void
@@ -16715,7 +16715,7 @@ begin
     p_unique_key => format('compression.run:%s:%s:%s', p_operation_id, encode(p_after, 'hex'), p_language), p_queue => 'compression');
 end
 $$;
-comment on function private.continue_compression is 'Enqueues the rest of a compression. Judges: callable by the worker only.';
+comment on function private.continue_compression is 'Enqueues the rest of a compression. Authorization: callable by the worker only.';
 
 -- Marks the entries and says what their files cost now, in one statement.
 create or replace function private.finish_compression(p_operation_id uuid, p_key text) returns void
@@ -16767,7 +16767,7 @@ begin
   perform private.drop_compressed(c.project_id);
 end
 $$;
-comment on function private.finish_compression is 'Ends a compression. Judges: callable by the worker only.';
+comment on function private.finish_compression is 'Ends a compression. Authorization: callable by the worker only.';
 
 create or replace function private.fail_compression(p_operation_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -16777,7 +16777,7 @@ begin
   delete from private.compressions where operation_id = p_operation_id;
 end
 $$;
-comment on function private.fail_compression is 'Ends a compression whose job used up its attempts. Judges: callable by the worker only.';
+comment on function private.fail_compression is 'Ends a compression whose job used up its attempts. Authorization: callable by the worker only.';
 
 -- Texts of settings that no entry uses any more.
 create or replace function private.drop_compressed(p_project_id uuid) returns void
@@ -16793,7 +16793,7 @@ begin
     and not exists (select from public.context_ingestions e where e.project_id = p_project_id and e.compressed and e.compression_key = t.settings_key);
 end
 $$;
-comment on function private.drop_compressed is 'Drops texts that no entry of the project uses. Judges: callable by definer functions of ours only.';
+comment on function private.drop_compressed is 'Drops texts that no entry of the project uses. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.tg_context_ingestions__drop_compressed() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -16836,7 +16836,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.sweep_compressions is 'Enqueues compressions again that nothing works on. Judges: callable by schedules only.';
+comment on function private.sweep_compressions is 'Enqueues compressions again that nothing works on. Authorization: callable by schedules only.';
 grant execute on function private.begin_compression, private.store_optimized, private.compression_batch, private.store_compressed, private.continue_compression,
   private.finish_compression, private.fail_compression to kijko_worker;
 
@@ -16879,7 +16879,7 @@ begin
   return p_operation.result || jsonb_build_object('metrics', private.context_metrics(p_operation.project_id));
 end
 $$;
-comment on function private.recompressed is 'What a recompression answers. Judges: who sees the context of the operation, else 404 CONTEXT_NOT_FOUND.';
+comment on function private.recompressed is 'What a recompression answers. Authorization: who sees the context of the operation, else 404 CONTEXT_NOT_FOUND.';
 
 create or replace function api.recompressed_context(p jsonb) returns jsonb
 language sql stable
@@ -16939,14 +16939,14 @@ language sql volatile
 return pg_advisory_xact_lock(hashtextextended('worktrees ' || p_project_id, 0));
 comment on function private.lock_worktrees is 'One change of a project''s worktrees at a time.';
 
-create or replace function private.tell_worktrees(p_org_id uuid, p_project_id uuid) returns void
+create or replace function private.notify_worktrees(p_org_id uuid, p_project_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform private.emit_change('project', p_project_id, 'updated', p_org_id, p_project_id, array['worktrees']);
 end
 $$;
-comment on function private.tell_worktrees is 'Event of changed worktrees or branches. Judges: callable by functions of ours only.';
+comment on function private.notify_worktrees is 'Event of changed worktrees or branches. Authorization: callable by functions of ours only.';
 
 create or replace function private.as_worktree_name(p_name text, p_field text default 'name') returns text
 language plpgsql stable
@@ -16984,7 +16984,7 @@ begin
 end
 $$;
 comment on function private.path_worktree is
-  'The worktree of the path, to be changed; other changes of the project''s worktrees wait. Judges: developer in the project. Errors: 403, 404 PROJECT_NOT_FOUND, WORKTREE_NOT_FOUND.';
+  'The worktree of the path, to be changed; other changes of the project''s worktrees wait. Authorization: developer in the project. Errors: 403, 404 PROJECT_NOT_FOUND, WORKTREE_NOT_FOUND.';
 
 create or replace function private.activate_worktree(w public.worktrees) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -16994,7 +16994,7 @@ begin
   update public.worktrees set is_active = true where id = w.id and not is_active;
 end
 $$;
-comment on function private.activate_worktree is 'Makes a worktree the active one of its project. Judges: callable by functions of ours only.';
+comment on function private.activate_worktree is 'Makes a worktree the active one of its project. Authorization: callable by functions of ours only.';
 
 create or replace function private.select_branch(p_worktree_id uuid, p_name text) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -17008,7 +17008,7 @@ begin
   return true;
 end
 $$;
-comment on function private.select_branch is 'Makes a branch the current one of its worktree; false where there is none of this name. Judges: callable by functions of ours only.';
+comment on function private.select_branch is 'Makes a branch the current one of its worktree; false where there is none of this name. Authorization: callable by functions of ours only.';
 
 -- ------------------------------------------------------------------------------------------------- branches of the first repository
 
@@ -17027,7 +17027,7 @@ begin
 end
 $$;
 comment on function private.branches_wanted is
-  'For the first repository of a leased run: {branch: commit} as far as they are known; null for other repositories. Judges: callable by the worker only.';
+  'For the first repository of a leased run: {branch: commit} as far as they are known; null for other repositories. Authorization: callable by the worker only.';
 
 -- p_branches: [{"name", "commit", "at"?}] of the provider. Without at the time of the commit is unknown, or the commit is the known one.
 create or replace function private.sync_branches(p_run_id uuid, p_owner uuid, p_repository_id uuid, p_default text, p_branches jsonb)
@@ -17083,13 +17083,13 @@ begin
       order by b.is_default desc, b.created_at, b.id limit 1));
   end if;
   if v_changed > 0 then
-    perform private.tell_worktrees(w.organization_id, w.project_id);
+    perform private.notify_worktrees(w.organization_id, w.project_id);
   end if;
   return true;
 end
 $$;
 comment on function private.sync_branches is
-  'The default worktree shows the branches of the first repository; branches made by hand remain. False where the run or its lease is gone, or the repository is not the first. Judges: callable by the worker only.';
+  'The default worktree shows the branches of the first repository; branches made by hand remain. False where the run or its lease is gone, or the repository is not the first. Authorization: callable by the worker only.';
 grant execute on function private.branches_wanted, private.sync_branches to kijko_worker;
 
 -- Operations of worktrees. Those that write are definer functions, because no request role may write the tables; each judges its caller first.
@@ -17169,12 +17169,12 @@ begin
   end if;
   insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current, is_manual, last_commit_at)
   values (w.organization_id, w.project_id, w.id, 'main', true, true, true, now());
-  perform private.tell_worktrees(w.organization_id, w.project_id);
+  perform private.notify_worktrees(w.organization_id, w.project_id);
   return private.worktree_json(w);
 end
 $$;
 comment on function api.create_worktree is
-  'POST /projects/{projectId}/worktrees: WorktreeWithBranches; adds one, or copies sourceWorktreeId. Judges: developer in the project. Errors: 400, 403, 404 WORKTREE_NOT_FOUND, 409 WORKTREE_EXISTS, TOO_MANY_WORKTREES.';
+  'POST /projects/{projectId}/worktrees: WorktreeWithBranches; adds one, or copies sourceWorktreeId. Authorization: developer in the project. Errors: 400, 403, 404 WORKTREE_NOT_FOUND, 409 WORKTREE_EXISTS, TOO_MANY_WORKTREES.';
 
 create or replace function api.update_worktree(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -17197,12 +17197,12 @@ begin
   if v_active then
     perform private.activate_worktree(w);
   end if;
-  perform private.tell_worktrees(w.organization_id, w.project_id);
+  perform private.notify_worktrees(w.organization_id, w.project_id);
   return (select private.worktree_json(t) from public.worktrees t where t.id = w.id);
 end
 $$;
 comment on function api.update_worktree is
-  'PUT /projects/{projectId}/worktrees/{worktreeId}: WorktreeWithBranches; renames, activates, selects a branch. Judges: developer in the project. Errors: 400, 403, 404 WORKTREE_NOT_FOUND, 409 WORKTREE_EXISTS.';
+  'PUT /projects/{projectId}/worktrees/{worktreeId}: WorktreeWithBranches; renames, activates, selects a branch. Authorization: developer in the project. Errors: 400, 403, 404 WORKTREE_NOT_FOUND, 409 WORKTREE_EXISTS.';
 
 create or replace function api.delete_worktree(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -17222,12 +17222,12 @@ begin
   if w.is_active then
     update public.worktrees t set is_active = true where t.project_id = w.project_id and t.is_default;
   end if;
-  perform private.tell_worktrees(w.organization_id, w.project_id);
+  perform private.notify_worktrees(w.organization_id, w.project_id);
   return null;
 end
 $$;
 comment on function api.delete_worktree is
-  'DELETE /projects/{projectId}/worktrees/{worktreeId}: 204. Judges: developer in the project. Errors: 403, 404 WORKTREE_NOT_FOUND, 409 LAST_WORKTREE.';
+  'DELETE /projects/{projectId}/worktrees/{worktreeId}: 204. Authorization: developer in the project. Errors: 403, 404 WORKTREE_NOT_FOUND, 409 LAST_WORKTREE.';
 
 create or replace function api.create_branch(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -17261,12 +17261,12 @@ begin
   end if;
   insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_manual, last_commit_at)
   values (w.organization_id, w.project_id, w.id, v_name, true, now());
-  perform private.tell_worktrees(w.organization_id, w.project_id);
+  perform private.notify_worktrees(w.organization_id, w.project_id);
   return private.worktree_json(w);
 end
 $$;
 comment on function api.create_branch is
-  'POST /projects/{projectId}/worktrees/{worktreeId}/branches: the worktree; adds a branch, or forks fromBranch. Judges: developer in the project. Errors: 400, 403, 404 BRANCH_NOT_FOUND, 409 BRANCH_EXISTS, TOO_MANY_BRANCHES.';
+  'POST /projects/{projectId}/worktrees/{worktreeId}/branches: the worktree; adds a branch, or forks fromBranch. Authorization: developer in the project. Errors: 400, 403, 404 BRANCH_NOT_FOUND, 409 BRANCH_EXISTS, TOO_MANY_BRANCHES.';
 
 create or replace function api.rename_branch(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -17287,12 +17287,12 @@ begin
   end if;
   -- A name given by hand stays; the next fetch brings the provider's own name again.
   update public.worktree_branches set name = v_name, is_manual = true where worktree_id = w.id and name = v_old;
-  perform private.tell_worktrees(w.organization_id, w.project_id);
+  perform private.notify_worktrees(w.organization_id, w.project_id);
   return private.worktree_json(w);
 end
 $$;
 comment on function api.rename_branch is
-  'PUT /projects/{projectId}/worktrees/{worktreeId}/branches/{branch}: the worktree; currentBranch follows. Judges: developer in the project. Errors: 400, 403, 404 BRANCH_NOT_FOUND, 409 BRANCH_EXISTS.';
+  'PUT /projects/{projectId}/worktrees/{worktreeId}/branches/{branch}: the worktree; currentBranch follows. Authorization: developer in the project. Errors: 400, 403, 404 BRANCH_NOT_FOUND, 409 BRANCH_EXISTS.';
 grant execute on function api.create_worktree, api.update_worktree, api.delete_worktree, api.create_branch, api.rename_branch to authenticated;
 
 create or replace trigger _100_touch before update on public.worktrees
@@ -17322,7 +17322,7 @@ begin
   return coalesce(private.installation_value('mail') = 'true', false);
 end
 $$;
-comment on function private.has_mail is 'Can this installation send mail? Judges: gives away one public bit.';
+comment on function private.has_mail is 'Can this installation send mail? Authorization: gives away one public bit.';
 grant execute on function private.has_mail to authenticated, service_role;
 
 create or replace function private.one_line(p_text text) returns text
@@ -17357,7 +17357,7 @@ begin
 end
 $$;
 comment on function private.take_mail_allowance is
-  'Refuses 429 RATE_LIMITED when the user queued p_limit mails of the kind in the last hour. Judges: callable by definer functions of ours only.';
+  'Refuses 429 RATE_LIMITED when the user queued p_limit mails of the kind in the last hour. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.queue_mail(
   p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text default null
@@ -17375,7 +17375,7 @@ begin
 end
 $$;
 comment on function private.queue_mail is
-  'Puts a message into the outbox with its job; both or neither are committed. p_unsubscribe_url: where a POST unsubscribes (RFC 8058). Judges: callable by definer functions of ours only.';
+  'Puts a message into the outbox with its job; both or neither are committed. p_unsubscribe_url: where a POST unsubscribes (RFC 8058). Authorization: callable by definer functions of ours only.';
 
 -- ---------------------------------------------------------------------------------------------------------------- for the worker
 
@@ -17389,7 +17389,7 @@ begin
 end
 $$;
 comment on function private.take_mail is
-  'The message, if it still has to be sent, and counts the attempt; no row when it was sent or is gone. Judges: callable by the worker only.';
+  'The message, if it still has to be sent, and counts the attempt; no row when it was sent or is gone. Authorization: callable by the worker only.';
 
 create or replace function private.has_token_link(p_body text) returns boolean
 language sql immutable parallel safe
@@ -17410,7 +17410,7 @@ begin
 end
 $$;
 comment on function private.mark_mail_sent is
-  'Says that a server accepted the message, and forgets a body with a token; false when that was known or the message is gone. Judges: callable by the worker only.';
+  'Says that a server accepted the message, and forgets a body with a token; false when that was known or the message is gone. Authorization: callable by the worker only.';
 grant execute on function private.take_mail, private.mark_mail_sent to kijko_worker;
 
 create or replace function private.prune_mails(p_at timestamptz default now()) returns integer
@@ -17424,7 +17424,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_mails is 'Messages, sent or not, end after 30 days: they hold addresses. Judges: callable by schedules only.';
+comment on function private.prune_mails is 'Messages, sent or not, end after 30 days: they hold addresses. Authorization: callable by schedules only.';
 
 -- The result of an ingestion by mail (contract 10, section 20).
 
@@ -17485,7 +17485,7 @@ begin
 end
 $$;
 comment on function private.mail_ingestion_result is
-  'Composes the message and queues it. Judges: viewer of the project or above. Errors: 404, 403, 400, 503 PROVIDER_NOT_CONFIGURED, 429 RATE_LIMITED.';
+  'Composes the message and queues it. Authorization: viewer of the project or above. Errors: 404, 403, 400, 503 PROVIDER_NOT_CONFIGURED, 429 RATE_LIMITED.';
 grant execute on function private.mail_ingestion_result to authenticated;
 
 create or replace function api.email_ingestion_result(p jsonb) returns jsonb
@@ -17520,7 +17520,7 @@ begin
   return private.model_provider(p_model) is not null or exists (select from public.model_aliases a where a.alias = p_model);
 end
 $$;
-comment on function private.is_model_routable is 'May a skill name this model? Judges: gives away public knowledge only.';
+comment on function private.is_model_routable is 'May a skill name this model? Authorization: gives away public knowledge only.';
 
 create or replace function private.default_model() returns text
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -17529,7 +17529,7 @@ begin
   return (select m.id from public.models m where m.is_default);
 end
 $$;
-comment on function private.default_model is 'The model that is used where none is named. Judges: gives away public knowledge only.';
+comment on function private.default_model is 'The model that is used where none is named. Authorization: gives away public knowledge only.';
 
 -- The providers of this installation, as its programs declared them: {"anthropic": true, "local": true}.
 create or replace function private.has_provider(p_provider text) returns boolean
@@ -17539,7 +17539,7 @@ begin
   return coalesce(private.installation_value('providers') -> p_provider = 'true', false);
 end
 $$;
-comment on function private.has_provider is 'Has the installation itself a key at the provider, or a local model (''local'')? Judges: gives away one public bit.';
+comment on function private.has_provider is 'Has the installation itself a key at the provider, or a local model (''local'')? Authorization: gives away one public bit.';
 
 create or replace function private.resolve_model(p_model text, out provider text, out model text, out called text)
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -17567,7 +17567,7 @@ begin
 end
 $$;
 comment on function private.resolve_model is
-  'Provider, model after aliases, and the id that is called; all null where no provider knows the id. Judges: gives away public knowledge only.';
+  'Provider, model after aliases, and the id that is called; all null where no provider knows the id. Authorization: gives away public knowledge only.';
 
 -- The provider that answers a call of this organization to p_provider.
 create or replace function private.answering_provider(p_provider text, p_org_id uuid) returns text
@@ -17583,7 +17583,7 @@ begin
 end
 $$;
 comment on function private.answering_provider is
-  'The provider itself, the local model, or null. Judges: callable by definer functions of ours, the server and the worker only.';
+  'The provider itself, the local model, or null. Authorization: callable by definer functions of ours, the server and the worker only.';
 
 create or replace function private.is_provider_configured(p_provider text, p_org_id uuid) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -17593,7 +17593,7 @@ begin
 end
 $$;
 comment on function private.is_provider_configured is
-  'Can a key or the local model answer for the provider? Judges: callable by definer functions of ours, the server and the worker only.';
+  'Can a key or the local model answer for the provider? Authorization: callable by definer functions of ours, the server and the worker only.';
 
 create or replace function private.assert_provider(p_model text, p_org_id uuid) returns void
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -17609,7 +17609,7 @@ begin
 end
 $$;
 comment on function private.assert_provider is
-  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer. Models without a provider pass: they fail when they run. Judges: callable by definer functions of ours, the server and the worker only.';
+  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer. Models without a provider pass: they fail when they run. Authorization: callable by definer functions of ours, the server and the worker only.';
 
 create or replace function private.provider_key(p_provider text, p_org_id uuid) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -17618,7 +17618,7 @@ begin
   return (select k.sealed_key from private.provider_keys k where k.organization_id = p_org_id and k.provider = p_provider);
 end
 $$;
-comment on function private.provider_key is 'The organization''s own key, encrypted, or null. Judges: callable by the server and the worker only.';
+comment on function private.provider_key is 'The organization''s own key, encrypted, or null. Authorization: callable by the server and the worker only.';
 
 -- Returns all that a worker needs to call a model, in one look-up.
 create or replace function private.route_model(
@@ -17633,7 +17633,7 @@ begin
 end
 $$;
 comment on function private.route_model is
-  'resolve_model, who answers (the provider, ''local'' or null) and with which sealed key (null: the installation''s). Judges: callable by the server and the worker only.';
+  'resolve_model, who answers (the provider, ''local'' or null) and with which sealed key (null: the installation''s). Authorization: callable by the server and the worker only.';
 
 -- Rounds once, half up, on the exact sum. The prices are those of the called id, else of the intended id, else of the default model.
 create or replace function private.cost_cents(
@@ -17657,7 +17657,7 @@ begin
 end
 $$;
 comment on function private.cost_cents is
-  'Cents for tokens at the prices of p_at, in integers; null where the provider reported no tokens. Judges: gives away public knowledge only.';
+  'Cents for tokens at the prices of p_at, in integers; null where the provider reported no tokens. Authorization: gives away public knowledge only.';
 
 -- The ids that can be called and have no valid price. An id of a known family without a row costs as much as the default model.
 create or replace function private.unpriced_models() returns setof text
@@ -17682,7 +17682,7 @@ begin
 end
 $$;
 comment on function private.takes_sampling is
-  'Does the model take temperature, top_p and top_k? Where not, a request leaves all three out. Judges: gives away public knowledge only.';
+  'Does the model take temperature, top_p and top_k? Where not, a request leaves all three out. Authorization: gives away public knowledge only.';
 
 grant execute on function private.model_provider, private.is_model_routable, private.default_model, private.has_provider,
   private.resolve_model, private.cost_cents, private.takes_sampling to authenticated, service_role, kijko_server, kijko_worker;
@@ -17723,7 +17723,7 @@ begin
     where k.organization_id = v_org), '[]');
 end
 $$;
-comment on function private.provider_keys_json is 'The keys of the caller''s organization without the keys themselves. Judges: owners and admins of it only.';
+comment on function private.provider_keys_json is 'The keys of the caller''s organization without the keys themselves. Authorization: owners and admins of it only.';
 
 create or replace function private.set_provider_key(p_provider text, p_sealed text, p_last_four text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -17751,7 +17751,7 @@ begin
 end
 $$;
 comment on function private.set_provider_key is
-  'Stores a sealed key of the caller''s organization, replacing an earlier one. Judges: through our server only, which encrypts it; owners and admins of it. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR.';
+  'Stores a sealed key of the caller''s organization, replacing an earlier one. Authorization: through our server only, which encrypts it; owners and admins of it. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR.';
 
 create or replace function private.delete_provider_key(p_provider text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -17768,7 +17768,7 @@ begin
 end
 $$;
 comment on function private.delete_provider_key is
-  'Forgets a key of the caller''s organization. Judges: owners and admins of it only. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
+  'Forgets a key of the caller''s organization. Authorization: owners and admins of it only. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
 
 grant execute on function private.assert_provider_keys_admin, private.provider_keys_json, private.set_provider_key, private.delete_provider_key
   to authenticated;
@@ -17815,7 +17815,7 @@ begin
 end
 $$;
 comment on function private.models_json is
-  'The offered models, and whether the default one can be answered for the caller''s organization. Judges: only the caller''s own organization.';
+  'The offered models, and whether the default one can be answered for the caller''s organization. Authorization: only the caller''s own organization.';
 grant execute on function private.models_json to authenticated;
 
 create or replace function api.list_models(p jsonb) returns jsonb
@@ -17849,17 +17849,17 @@ begin
 end
 $$;
 comment on function private.admit_model_call is
-  'Charges one api_calls unit of the caller''s organization for a call to a model, and says who answers it. Judges: only the caller''s own organization. Errors: 400 MODEL_NOT_SUPPORTED, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+  'Charges one api_calls unit of the caller''s organization for a call to a model, and says who answers it. Authorization: only the caller''s own organization. Errors: 400 MODEL_NOT_SUPPORTED, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
 grant execute on function private.admit_model_call to authenticated;
 
 -- Models and their prices are public knowledge. The operator of the installation writes them, as owner of the database. The keys of
 -- organizations are reached through functions only.
 grant select on public.models, public.model_aliases, public.model_successors, public.model_prices, public.model_sampling to anon, authenticated, service_role;
-create policy select_everybody on public.models for select to anon, authenticated, service_role using (true);
-create policy select_everybody on public.model_aliases for select to anon, authenticated, service_role using (true);
-create policy select_everybody on public.model_successors for select to anon, authenticated, service_role using (true);
-create policy select_everybody on public.model_prices for select to anon, authenticated, service_role using (true);
-create policy select_everybody on public.model_sampling for select to anon, authenticated, service_role using (true);
+create policy select_all on public.models for select to anon, authenticated, service_role using (true);
+create policy select_all on public.model_aliases for select to anon, authenticated, service_role using (true);
+create policy select_all on public.model_successors for select to anon, authenticated, service_role using (true);
+create policy select_all on public.model_prices for select to anon, authenticated, service_role using (true);
+create policy select_all on public.model_sampling for select to anon, authenticated, service_role using (true);
 
 -- After any change by an operator, no id is called without a price. Checked at commit, so that a successor and its price may come in any
 -- order.
@@ -18307,7 +18307,7 @@ begin
 end
 $$;
 comment on function private.sees_skill is
-  'Is the skill the person''s own, or public and active? Judges: of private skills those past our server learn about their own only.';
+  'Is the skill the person''s own, or public and active? Authorization: of private skills those past our server learn about their own only.';
 
 -- A run begins only if this holds; the check of a refused run gives a more exact reason (executions/engine.sql).
 create or replace function private.may_run_skill(p_skill_id uuid, p_user_id uuid) returns boolean
@@ -18317,7 +18317,7 @@ begin
   return exists (select from public.skills s where s.id = p_skill_id and s.is_active and (s.is_public or s.user_id = p_user_id));
 end
 $$;
-comment on function private.may_run_skill is 'Is the skill active, and the person''s own or public? Judges: callable by definer functions of ours only.';
+comment on function private.may_run_skill is 'Is the skill active, and the person''s own or public? Authorization: callable by definer functions of ours only.';
 
 create or replace function private.refuse_skill(p_id text, p_field text default null) returns void
 language plpgsql stable
@@ -18342,7 +18342,7 @@ begin
 end
 $$;
 comment on function private.visible_skill is
-  'The skill, if the caller sees it. Judges: own, or public and active; 404 SKILL_NOT_FOUND otherwise.';
+  'The skill, if the caller sees it. Authorization: own, or public and active; 404 SKILL_NOT_FOUND otherwise.';
 
 -- The skill that a path names. A malformed UUID counts as an unknown id.
 create or replace function private.path_skill(p jsonb) returns public.skills
@@ -18588,7 +18588,7 @@ begin
 end
 $$;
 comment on function private.skill_named is
-  'The name of the person''s skill that is called so, case aside, or null. Judges: people are told of their own skills only.';
+  'The name of the person''s skill that is called so, case aside, or null. Authorization: people are told of their own skills only.';
 
 grant execute on function private.skill_named, private.known_parameters, private.parameters_fault, private.known_fields, private.fields_fault, private.skill_fault
   to authenticated, service_role, kijko_worker;
@@ -18749,7 +18749,7 @@ begin
 end
 $$;
 comment on function private.release_own_executions is
-  'What becomes of the runs of skills that are about to be deleted. Judges: passes over skills that are not the caller''s.';
+  'What becomes of the runs of skills that are about to be deleted. Authorization: passes over skills that are not the caller''s.';
 grant execute on function private.release_own_executions to authenticated;
 
 create or replace function api.delete_skill(p jsonb) returns jsonb
@@ -18966,7 +18966,7 @@ begin
 end
 $$;
 comment on function private.free_skill_name is 
-  'The name, or the first free of "name (1)", "name (2)" among the caller''s skills. Judges: only the caller''s own skills.';
+  'The name, or the first free of "name (1)", "name (2)" among the caller''s skills. Authorization: only the caller''s own skills.';
 grant execute on function private.suffixed_name, private.free_skill_name to authenticated;
 
 create or replace function api.duplicate_skill(p jsonb) returns jsonb
@@ -19180,7 +19180,7 @@ begin
   return s;
 end
 $$;
-comment on function private.set_skill_public is 'Publishes a skill to all users, or withdraws it. Judges: only the caller''s own skills.';
+comment on function private.set_skill_public is 'Publishes a skill to all users, or withdraws it. Authorization: only the caller''s own skills.';
 grant execute on function private.set_skill_public to authenticated;
 
 create or replace function api.publish_skill(p jsonb) returns jsonb
@@ -19579,7 +19579,7 @@ $$;
 comment on function private.skill_fields is 'Names of the contract for what differs between two states of a skill.';
 grant execute on function private.skill_fields to authenticated, service_role, kijko_worker;
 
-create or replace function private.tg_skills__judge() returns trigger
+create or replace function private.tg_skills__check() returns trigger
 language plpgsql volatile
 as $$
 declare
@@ -19606,11 +19606,11 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_skills__judge is
+comment on function private.tg_skills__check is
   'Trigger: the rules of contract 20, 2.1, in its words; updated_at moves with what the owner changed.';
-create or replace trigger _200_judge
+create or replace trigger _200_check
   before insert or update of name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public
-  on public.skills for each row execute function private.tg_skills__judge();
+  on public.skills for each row execute function private.tg_skills__check();
 
 -- The history keeps its numbers for accounting. The texts of the owner's own runs are deleted with the skill; the texts of other people's
 -- runs of a public skill stay. Open runs end first: without a skill they would fail anyway.
@@ -19626,7 +19626,7 @@ begin
 end
 $$;
 comment on function private.release_executions is
-  'Ends the open runs of a skill and erases the texts of its owner''s. Judges: callable by functions and triggers of ours only.';
+  'Ends the open runs of a skill and erases the texts of its owner''s. Authorization: callable by functions and triggers of ours only.';
 
 create or replace function private.tg_skills__release_executions() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -19679,9 +19679,9 @@ begin
 end
 $$;
 comment on function private.tg_skills__tell is 'Trigger: resource_changed to the owner''s room; counters tell nothing.';
-create or replace trigger _900_tell after insert or delete on public.skills
+create or replace trigger _900_notify after insert or delete on public.skills
   for each row execute function private.tg_skills__tell();
-create or replace trigger _900_tell_change
+create or replace trigger _900_notify_change
   after update of name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public
   on public.skills for each row execute function private.tg_skills__tell();
 
@@ -19784,7 +19784,7 @@ begin
 end
 $$;
 comment on function private.seed_skill is
-  'Adds a public skill of the community once in the life of an installation. Judges: callable by the owner of the database only.';
+  'Adds a public skill of the community once in the life of an installation. Authorization: callable by the owner of the database only.';
 
 do $seeds$
 begin
@@ -19920,7 +19920,7 @@ begin
 end
 $$;
 comment on function private.consume_call is
-  'Counts a run or a test, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions of ours only.';
+  'Counts a run or a test, or refuses with 429 QUOTA_EXCEEDED. Authorization: callable by definer functions of ours only.';
 
 -- p_on_quota: 'refuse' for callers who wait for an answer; 'record' for scheduled runs and firings, whose refusal becomes a failed row
 -- (contract 20, 6.7). p_stream: a client reads the text, so a run that was interrupted after its first text is not repeated.
@@ -19960,7 +19960,7 @@ begin
 end
 $$;
 comment on function private.start_execution is
-  'Inserts a run, pays for it and enqueues its job. Judges: nothing about the caller; callable by definer functions of ours only. Errors: 429 QUOTA_EXCEEDED unless recorded.';
+  'Inserts a run, pays for it and enqueues its job. Authorization: nothing about the caller; callable by definer functions of ours only. Errors: 429 QUOTA_EXCEEDED unless recorded.';
 
 -- The calls of the worker (contract 20, 6.1 to 6.3). A worker runs an execution under a lease: a token in its row that the worker repeats
 -- with every write, and a time until which it holds. The worker has no right on the table itself. The limits are defined only here: a run
@@ -19979,7 +19979,7 @@ begin
   update public.skill_executions set status = 'failed', error_code = p_code, error_message = p_message where id = p_id;
 end
 $$;
-comment on function private.fail_execution is 'Ends an open run as failed. Judges: callable by definer functions of ours only.';
+comment on function private.fail_execution is 'Ends an open run as failed. Authorization: callable by definer functions of ours only.';
 
 -- Returns why a run that is interrupted now may not be started again; null where it may.
 create or replace function private.end_of_execution(e public.skill_executions, p_at timestamptz, out code text, out message text)
@@ -20104,7 +20104,7 @@ begin
 end
 $$;
 comment on function private.claim_execution is
-  'Leases a run and gives prompt, model and key for it, or ends it where it cannot start. Judges: callable by the worker only.';
+  'Leases a run and gives prompt, model and key for it, or ends it where it cannot start. Authorization: callable by the worker only.';
 
 -- Takes waiting jobs and leases their runs, all in one transaction and one round trip: a deleted job has a leased run, and a run that was
 -- not leased keeps its job. Returns one row for each job taken; outcome 'run' is work. A run whose claim fails unexpectedly is tried five
@@ -20160,7 +20160,7 @@ begin
 end
 $$;
 comment on function private.take_executions is
-  'Leases up to p_limit waiting runs for p_seconds; one row a job that was looked at. Judges: callable by the worker only.';
+  'Leases up to p_limit waiting runs for p_seconds; one row a job that was looked at. Authorization: callable by the worker only.';
 
 -- Renews the leases of all runs of a process in one round trip, and returns the runs that it has lost: cancelled, ended by the sweeper, or
 -- taken by another worker.
@@ -20180,7 +20180,7 @@ begin
     where not exists (select from public.skill_executions e where e.id = m.id and e.lease_token = m.token and e.status = 'running');
 end
 $$;
-comment on function private.renew_executions is 'Renews the leases that are still held and gives the lost ones. Judges: callable by the worker only.';
+comment on function private.renew_executions is 'Renews the leases that are still held and gives the lost ones. Authorization: callable by the worker only.';
 
 -- p: status (completed or failed), output, promptTokens, completionTokens, errorCode, errorMessage.
 create or replace function private.finish_execution(p_id uuid, p_token uuid, p jsonb) returns boolean
@@ -20206,7 +20206,7 @@ begin
 end
 $$;
 comment on function private.finish_execution is
-  'Ends a leased run; false when the lease or the run is gone, and the result is dropped. Judges: callable by the worker only.';
+  'Ends a leased run; false when the lease or the run is gone, and the result is dropped. Authorization: callable by the worker only.';
 
 -- A cancelled run may have cost something: the usage that the provider had counted when its call was aborted arrives after the end of the
 -- run.
@@ -20221,7 +20221,7 @@ begin
 end
 $$;
 comment on function private.charge_execution is
-  'Tokens and cost of a run that was cancelled while its model answered, once; false for any other. Judges: callable by the worker only.';
+  'Tokens and cost of a run that was cancelled while its model answered, once; false for any other. Authorization: callable by the worker only.';
 
 -- Publishes text of a streaming run. The run is marked as having sent text before the first piece goes out.
 create or replace function private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) returns boolean
@@ -20243,7 +20243,7 @@ begin
   return true;
 end
 $$;
-comment on function private.publish_output is 'execution_output of a leased run; false when it is lost. Judges: callable by the worker only.';
+comment on function private.publish_output is 'execution_output of a leased run; false when it is lost. Authorization: callable by the worker only.';
 
 -- A worker that shuts down hands its runs to another worker at once, and this does not count as a loss.
 create or replace function private.hand_back_executions(p_ids uuid[], p_tokens uuid[]) returns integer
@@ -20270,7 +20270,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.hand_back_executions is 'Gives leased runs back for another worker to take at once. Judges: callable by the worker only.';
+comment on function private.hand_back_executions is 'Gives leased runs back for another worker to take at once. Authorization: callable by the worker only.';
 grant execute on function private.take_executions, private.renew_executions, private.finish_execution, private.charge_execution, private.publish_output,
   private.hand_back_executions to kijko_worker;
 
@@ -20315,7 +20315,7 @@ begin
 end
 $$;
 comment on function private.sweep_executions is
-  'Ends runs that took too long or may not be repeated, and gives the others of dead workers a job again; gives how many. Judges: callable by schedules only.';
+  'Ends runs that took too long or may not be repeated, and gives the others of dead workers a job again; gives how many. Authorization: callable by schedules only.';
 
 -- The number of days that rows are kept: the value that the installation declares, but never below 90, because the statistics reach that
 -- far.
@@ -20326,7 +20326,7 @@ begin
   return greatest(90, coalesce((private.installation_value('execution_days') #>> '{}')::integer, 90));
 end
 $$;
-comment on function private.execution_days is 'Days after which rows of runs are deleted. Judges: callable by schedules only.';
+comment on function private.execution_days is 'Days after which rows of runs are deleted. Authorization: callable by schedules only.';
 
 create or replace function private.prune_executions(p_at timestamptz default now(), out emptied bigint, out deleted bigint)
 language plpgsql volatile security definer set search_path = ''
@@ -20344,7 +20344,7 @@ begin
 end
 $$;
 comment on function private.prune_executions is
-  'Texts of ended runs are emptied after 30 days, rows go after private.execution_days(). Judges: callable by schedules only.';
+  'Texts of ended runs are emptied after 30 days, rows go after private.execution_days(). Authorization: callable by schedules only.';
 
 -- The checks before a run or a test begins, in the contract's order (contract 20, 3.5 to 3.7): the skill is visible and active, the inputs
 -- fit, and a provider can answer for the model. Then the unit is paid for.
@@ -20376,7 +20376,7 @@ begin
 end
 $$;
 comment on function private.assert_runnable is
-  'The skill, if the caller may run it now with these inputs. Judges: what private.user_id() sees. Errors: 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED.';
+  'The skill, if the caller may run it now with these inputs. Authorization: what private.user_id() sees. Errors: 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED.';
 
 -- Starts a run for the caller, charged to the organization they act in.
 create or replace function private.execute_skill(
@@ -20401,7 +20401,7 @@ begin
 end
 $$;
 comment on function private.execute_skill is
-  'Starts a run of a skill that the caller sees. Judges: private.user_id() and private.org_id() only. Errors: as private.assert_runnable, and 400 INVALID_REFERENCE, 429 QUOTA_EXCEEDED.';
+  'Starts a run of a skill that the caller sees. Authorization: private.user_id() and private.org_id() only. Errors: as private.assert_runnable, and 400 INVALID_REFERENCE, 429 QUOTA_EXCEEDED.';
 
 -- A test leaves no row, but is paid for. The server calls the model with the returned request.
 create or replace function private.pay_for_test() returns void
@@ -20412,7 +20412,7 @@ begin
 end
 $$;
 comment on function private.pay_for_test is
-  'Counts a test (skill, prompt, reflex, dry run). Judges: charges the organization that the caller acts in. Errors: 429 QUOTA_EXCEEDED.';
+  'Counts a test (skill, prompt, reflex, dry run). Authorization: charges the organization that the caller acts in. Errors: 429 QUOTA_EXCEEDED.';
 
 create or replace function private.assert_model_answers(p_model text) returns void
 language plpgsql stable security definer set search_path = ''
@@ -20422,7 +20422,7 @@ begin
 end
 $$;
 comment on function private.assert_model_answers is
-  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer for the model. Judges: about the organization that the caller acts in.';
+  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer for the model. Authorization: about the organization that the caller acts in.';
 
 create or replace function private.cancel_execution(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -20441,7 +20441,7 @@ begin
 end
 $$;
 comment on function private.cancel_execution is
-  'Cancels an open run. Judges: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND, 409 CANNOT_CANCEL.';
+  'Cancels an open run. Authorization: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND, 409 CANNOT_CANCEL.';
 
 create or replace function private.retry_execution(p_id text) returns public.skill_executions
 language plpgsql volatile security definer set search_path = ''
@@ -20467,7 +20467,7 @@ begin
 end
 $$;
 comment on function private.retry_execution is
-  'Runs a failed or cancelled run once more, as a new one. Judges: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND or SKILL_NOT_FOUND, 409 CANNOT_RETRY or SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+  'Runs a failed or cancelled run once more, as a new one. Authorization: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND or SKILL_NOT_FOUND, 409 CANNOT_RETRY or SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
 
 create or replace function private.clean_up_executions(p_days integer, out deleted bigint, out bytes bigint)
 language plpgsql volatile security definer set search_path = ''
@@ -20481,7 +20481,7 @@ begin
   select count(*), coalesce(sum(size), 0) into deleted, bytes from gone;
 end
 $$;
-comment on function private.clean_up_executions is 'Deletes old runs that have ended. Judges: only rows of private.user_id().';
+comment on function private.clean_up_executions is 'Deletes old runs that have ended. Authorization: only rows of private.user_id().';
 
 grant execute on function private.assert_runnable, private.execute_skill, private.pay_for_test, private.assert_model_answers,
   private.cancel_execution, private.retry_execution, private.clean_up_executions to authenticated;
@@ -20845,7 +20845,7 @@ begin
   );
 end
 $$;
-comment on function private.ended_executions is '{ids}: the ones that no request needs to wait for any more. Judges: callable by the server only.';
+comment on function private.ended_executions is '{ids}: the ones that no request needs to wait for any more. Authorization: callable by the server only.';
 
 create or replace function private.read_execution(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -20861,7 +20861,7 @@ begin
 end
 $$;
 comment on function private.read_execution is
-  '{id, userId, form}: ExecutionResult (form run) or ExecuteSkillResponse of that person''s run. Judges: callable by the server only, for the caller of a request.';
+  '{id, userId, form}: ExecutionResult (form run) or ExecuteSkillResponse of that person''s run. Authorization: callable by the server only, for the caller of a request.';
 
 -- Returns the provider that answers a test, and the key to use.
 create or replace function private.route_test(p jsonb) returns jsonb
@@ -20875,7 +20875,7 @@ begin
     'isSupported', v.provider is not null and v.provider <> 'openai', 'withoutSampling', not private.takes_sampling(v.called)));
 end
 $$;
-comment on function private.route_test is '{model, organizationId}: who is asked, for which model, with which sealed key, and whether it takes no sampling parameters. Judges: callable by the server only.';
+comment on function private.route_test is '{model, organizationId}: who is asked, for which model, with which sealed key, and whether it takes no sampling parameters. Authorization: callable by the server only.';
 
 create or replace function private.price_test(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -20884,7 +20884,7 @@ begin
   return to_jsonb(private.cost_cents(p ->> 'called', (private.resolve_model(p ->> 'model')).model, (p ->> 'inputTokens')::bigint, (p ->> 'outputTokens')::bigint));
 end
 $$;
-comment on function private.price_test is '{model, called, inputTokens, outputTokens}: cents. Judges: callable by the server only.';
+comment on function private.price_test is '{model, called, inputTokens, outputTokens}: cents. Authorization: callable by the server only.';
 grant execute on function private.ended_executions, private.read_execution, private.route_test, private.price_test to kijko_server;
 
 -- The state machine of a run (contract 20, 6.1) and the effects of its steps: counters of skill, habit and reflex (16.3), counting of
@@ -20897,7 +20897,7 @@ comment on function private.is_final is 'Is this status one that never changes?'
 grant execute on function private.is_final to authenticated;
 
 -- Stamps the columns of a step, and refuses invalid steps.
-create or replace function private.tg_skill_executions__judge() returns trigger
+create or replace function private.tg_skill_executions__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -20943,10 +20943,10 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_skill_executions__judge is
+comment on function private.tg_skill_executions__check is
   'Trigger: pending, running, one final state and no step after it; stamps start, end and duration, and tells the worker of a cancelled run.';
-create or replace trigger _200_judge before update on public.skill_executions
-  for each row execute function private.tg_skill_executions__judge();
+create or replace trigger _200_check before update on public.skill_executions
+  for each row execute function private.tg_skill_executions__check();
 
 create or replace function private.tg_skill_executions__count() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -21006,7 +21006,7 @@ begin
 end
 $$;
 comment on function private.count_outcome is
-  'The end of a run in the streak of failures of its habit or reflex. Judges: callable by triggers of ours only.';
+  'The end of a run in the streak of failures of its habit or reflex. Authorization: callable by triggers of ours only.';
 create or replace trigger _800_count after insert or update of status on public.skill_executions
   for each row execute function private.tg_skill_executions__count();
 
@@ -21073,7 +21073,7 @@ begin
   return (select settled_at from private.audit_mark);
 end
 $$;
-comment on function private.settle_audit is 'The moment before which the audit trail is complete, or null. Judges: callable by functions of ours only.';
+comment on function private.settle_audit is 'The moment before which the audit trail is complete, or null. Authorization: callable by functions of ours only.';
 
 create or replace function private.cut_audit_block(p_org_id uuid, p_before timestamptz) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -21115,7 +21115,7 @@ begin
 end
 $$;
 comment on function private.cut_audit_block is
-  'Makes the next block of an organization, if there are entries enough before the moment. Judges: callable by functions of ours only.';
+  'Makes the next block of an organization, if there are entries enough before the moment. Authorization: callable by functions of ours only.';
 
 -- Handles at most p_blocks at a time, so that a call is short. An organization with more to do stays noted.
 create or replace function private.count_audit(p_blocks integer default 100) returns integer
@@ -21139,7 +21139,7 @@ begin
   return v_done;
 end
 $$;
-comment on function private.count_audit is 'Cuts new blocks; gives how many. Judges: callable by schedules only.';
+comment on function private.count_audit is 'Cuts new blocks; gives how many. Authorization: callable by schedules only.';
 
 -- Any change to counted entries discards their counts. The next round counts them again.
 create or replace function private.tg_audit_log__uncount() returns trigger
@@ -21215,7 +21215,7 @@ begin
   );
 end
 $$;
-comment on function private.count_audit_between is 'Counts entries one by one. Judges: callable by functions of ours only.';
+comment on function private.count_audit_between is 'Counts entries one by one. Authorization: callable by functions of ours only.';
 
 -- Answers how many entries of a range [p_since, p_until) match, and a stretch that holds the page: skip is how many matching entries of
 -- the stretch come before the page.
@@ -21297,7 +21297,7 @@ begin
 end
 $$;
 comment on function private.place_audit_page is
-  'The number of entries that fit, and a stretch that holds the page of them after skip. Judges: callable by functions of ours only.';
+  'The number of entries that fit, and a stretch that holds the page of them after skip. Authorization: callable by functions of ours only.';
 
 -- Deletes an entry seven days after it has become invisible: the oldest first, some thousands a statement.
 create or replace function private.prune_audit(p_at timestamptz default now()) returns bigint
@@ -21325,7 +21325,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_audit is 'Deletes entries 7 days after the plan stopped showing them. Judges: callable by schedules only.';
+comment on function private.prune_audit is 'Deletes entries 7 days after the plan stopped showing them. Authorization: callable by schedules only.';
 
 -- AuditLogFilters (contract 40, 7.2), from a query or from a body, and the part of them that is saved.
 
@@ -21411,7 +21411,7 @@ begin
   return now() - make_interval(days => (select p.audit_retention_days from public.plans p where p.id = private.effective_plan(p_org_id)));
 end
 $$;
-comment on function private.audit_horizon_of is 'Oldest audit entry that an organization''s plan shows. Judges: callable by functions of ours only.';
+comment on function private.audit_horizon_of is 'Oldest audit entry that an organization''s plan shows. Authorization: callable by functions of ours only.';
 
 create or replace function private.audit_entry_json(a public.audit_log, u public.users) returns jsonb
 language sql stable parallel safe
@@ -21436,7 +21436,7 @@ begin atomic
   )
   select actor.id from actor where actor.id is not null;
 end;
-comment on function private.audit_actors is 'Who has entries. Judges: callable by functions of ours only.';
+comment on function private.audit_actors is 'Who has entries. Authorization: callable by functions of ours only.';
 
 -- Builds FROM and WHERE over a, of constants and quoted literals, so that the planner sees which index serves. A search reads every entry
 -- of the range.
@@ -21464,7 +21464,7 @@ begin
         || case when 'Deleted user' ilike v_pattern then ' or a.is_erased)' else ')' end end;
 end
 $$;
-comment on function private.audit_source is 'The entries that fit, as SQL. Judges: callable by functions of ours only.';
+comment on function private.audit_source is 'The entries that fit, as SQL. Authorization: callable by functions of ours only.';
 
 create or replace function private.audit_matches(
   p_org_id uuid, p_filters jsonb, p_until timestamptz, p_offset bigint, p_limit integer, out total bigint, out entries public.audit_log[]
@@ -21498,7 +21498,7 @@ begin
 end
 $$;
 comment on function private.audit_matches is
-  'How many entries fit the (clean) filters before a moment, and a page of them, newest first. Judges: callable by functions of ours only.';
+  'How many entries fit the (clean) filters before a moment, and a page of them, newest first. Authorization: callable by functions of ours only.';
 
 create or replace function private.audit_page(p_filters jsonb, p_offset bigint, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -21520,7 +21520,7 @@ begin
 end
 $$;
 comment on function private.audit_page is
-  'A page of the caller''s organization. Judges: canViewAuditLog; the organization is the caller''s. Errors: 403 FORBIDDEN.';
+  'A page of the caller''s organization. Authorization: canViewAuditLog; the organization is the caller''s. Errors: 403 FORBIDDEN.';
 grant execute on function private.audit_page to authenticated;
 
 create or replace function private.audit_people() returns jsonb
@@ -21542,7 +21542,7 @@ begin
   );
 end
 $$;
-comment on function private.audit_people is 'Whom entries can be of. Judges: canViewAuditLog; the organization is the caller''s. Errors: 403 FORBIDDEN.';
+comment on function private.audit_people is 'Whom entries can be of. Authorization: canViewAuditLog; the organization is the caller''s. Errors: 403 FORBIDDEN.';
 grant execute on function private.audit_people to authenticated;
 
 -- Operations of contract 40, section 7.
@@ -21698,7 +21698,7 @@ begin
   end if;
 end
 $$;
-comment on function private.audit_export_text is 'A page of an export as text, and where the next one begins, if there is one. Judges: callable by functions of ours only.';
+comment on function private.audit_export_text is 'A page of an export as text, and where the next one begins, if there is one. Authorization: callable by functions of ours only.';
 
 create or replace function private.assert_audit_format(p_format text) returns void
 language plpgsql stable
@@ -21747,7 +21747,7 @@ begin
 end
 $$;
 comment on function private.begin_audit_download is
-  'Judges an export, and keeps its schedule. Judges: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403, 409 EXPORT_TOO_LARGE, TOO_MANY_AUDIT_SCHEDULES.';
+  'Judges an export, and keeps its schedule. Authorization: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403, 409 EXPORT_TOO_LARGE, TOO_MANY_AUDIT_SCHEDULES.';
 grant execute on function private.begin_audit_download to authenticated;
 
 create or replace function api.export_audit_log(p jsonb) returns jsonb
@@ -21785,17 +21785,17 @@ begin
   select * into v from private.audit_export_text(private.org_id(), v_filters, p ->> 'format',
     (select u.timezone from public.users u where u.id = private.user_id()), v_until, v_after);
   if v.after is null then
-    perform private.tell_audit_export(private.org_id(), private.user_id(), p ->> 'format',
+    perform private.notify_audit_export(private.org_id(), private.user_id(), p ->> 'format',
       (private.audit_matches(private.org_id(), v_filters, v_until, 0, 0)).total, null);
   end if;
   return jsonb_strip_nulls(jsonb_build_object('content', coalesce(v.content, ''), 'after', v.after));
 end
 $$;
 comment on function private.audit_download_page is
-  'The next entries of an export as text. Judges: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403.';
+  'The next entries of an export as text. Authorization: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403.';
 grant execute on function private.audit_download_page to authenticated;
 
-create or replace function private.tell_audit_export(p_org_id uuid, p_user_id uuid, p_format text, p_entries bigint, p_schedule text) returns void
+create or replace function private.notify_audit_export(p_org_id uuid, p_user_id uuid, p_format text, p_entries bigint, p_schedule text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
@@ -21803,7 +21803,7 @@ begin
     jsonb_strip_nulls(jsonb_build_object('format', p_format, 'entries', p_entries, 'schedule', p_schedule)), null, p_org_id, p_user_id);
 end
 $$;
-comment on function private.tell_audit_export is 'The trail tells of an export of itself. Judges: callable by functions of ours only.';
+comment on function private.notify_audit_export is 'The trail tells of an export of itself. Authorization: callable by functions of ours only.';
 
 -- -------------------------------------------------------------------------------------------------------------------- schedules
 
@@ -21872,7 +21872,7 @@ begin
   return v_done;
 end
 $$;
-comment on function private.queue_audit_exports is 'Enqueues the exports that are due. Judges: callable by schedules only.';
+comment on function private.queue_audit_exports is 'Enqueues the exports that are due. Authorization: callable by schedules only.';
 
 -- Returns the creator of the schedule, if their role and the plan still allow the export now.
 create or replace function private.audit_schedule_owner(s public.audit_schedules) returns public.users
@@ -21889,7 +21889,7 @@ begin
   return v;
 end
 $$;
-comment on function private.audit_schedule_owner is 'The user whose permissions the schedule''s export has; null where none is allowed to have it. Judges: callable by functions of ours only.';
+comment on function private.audit_schedule_owner is 'The user whose permissions the schedule''s export has; null where none is allowed to have it. Authorization: callable by functions of ours only.';
 
 -- Begins a run under the storage key that its content will have. Where another worker began the run and died (or is slow), this worker
 -- takes over, and the content that the other worker wrote is deleted. p: scheduleId, runAt, key.
@@ -21931,7 +21931,7 @@ begin
 end
 $$;
 comment on function private.begin_audit_export is
-  'What a run of a schedule has to write, or null where there is nothing (more) to do. Judges: callable by the worker only; the schedule''s owner is judged as of now.';
+  'What a run of a schedule has to write, or null where there is nothing (more) to do. Authorization: callable by the worker only; the schedule''s owner is judged as of now.';
 
 -- p: scheduleId, runAt, after?
 create or replace function private.scheduled_audit_page(p jsonb) returns jsonb
@@ -21950,7 +21950,7 @@ begin
   return jsonb_strip_nulls(jsonb_build_object('content', coalesce(v.content, ''), 'after', v.after));
 end
 $$;
-comment on function private.scheduled_audit_page is 'The next entries of a scheduled export as text. Judges: callable by the worker only.';
+comment on function private.scheduled_audit_page is 'The next entries of a scheduled export as text. Authorization: callable by the worker only.';
 
 -- p: scheduleId, runAt, key, token. False where another worker has the run by now, or the owner may not have the export any more.
 create or replace function private.finish_audit_export(p jsonb) returns boolean
@@ -21976,13 +21976,13 @@ begin
   end if;
   perform private.queue_audit_mail(s, v_owner, 'Your export of the audit log is ready. The link works for 24 hours.',
     format('%s/api/v1/security/audit-log/export-files/%s?token=%s', private.api_url(), f.id, p ->> 'token'));
-  perform private.tell_audit_export(s.organization_id, s.user_id, s.format,
+  perform private.notify_audit_export(s.organization_id, s.user_id, s.format,
     (private.audit_matches(s.organization_id, s.filters, f.run_at, 0, 0)).total, s.schedule);
   return true;
 end
 $$;
 comment on function private.finish_audit_export is
-  'Mails the link to a written file, once. Judges: callable by the worker only; the schedule''s owner is judged as of now.';
+  'Mails the link to a written file, once. Authorization: callable by the worker only; the schedule''s owner is judged as of now.';
 grant execute on function private.begin_audit_export, private.scheduled_audit_page, private.finish_audit_export to kijko_worker;
 
 create or replace function private.api_url() returns text
@@ -21992,7 +21992,7 @@ begin
   return coalesce((select rtrim(i.value #>> '{}', '/') from private.installation i where i.key = 'api_url'), '');
 end
 $$;
-comment on function private.api_url is 'Where this installation''s API is reached, without a slash at the end. Judges: gives away one public address.';
+comment on function private.api_url is 'Where this installation''s API is reached, without a slash at the end. Authorization: gives away one public address.';
 
 create or replace function private.queue_audit_mail(s public.audit_schedules, p_owner public.users, p_message text, p_link text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -22008,7 +22008,7 @@ begin
       coalesce(format('<p><a href="%s">Download the file</a></p>', private.html_text(p_link)), ''), private.html_text(v_name)));
 end
 $$;
-comment on function private.queue_audit_mail is 'Tells the owner of a schedule about a run. Judges: callable by functions of ours only.';
+comment on function private.queue_audit_mail is 'Tells the owner of a schedule about a run. Authorization: callable by functions of ours only.';
 
 -- The link is in the outbox only until it is sent.
 create or replace function private.tg_mails__forget_link() returns trigger
@@ -22042,7 +22042,7 @@ begin
   return jsonb_build_object('key', f.storage_key, 'fileName', f.file_name);
 end
 $$;
-comment on function private.take_audit_file is 'The file of a link. Judges: callable by the server only; the token, by its hash. Errors: 404 NOT_FOUND.';
+comment on function private.take_audit_file is 'The file of a link. Authorization: callable by the server only; the token, by its hash. Errors: 404 NOT_FOUND.';
 grant execute on function private.take_audit_file to kijko_server;
 
 create or replace function private.prune_audit_files(p_at timestamptz default now()) returns integer
@@ -22057,7 +22057,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_audit_files is 'Files of exports end after 24 hours. Judges: callable by schedules only.';
+comment on function private.prune_audit_files is 'Files of exports end after 24 hours. Authorization: callable by schedules only.';
 
 create or replace function private.tg_audit_files__drop() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -22826,7 +22826,7 @@ begin
   return rtrim(translate(encode(v_body || private.hmac_sha256((select k.key from private.unsubscribe_key k), v_body), 'base64'), E'+/\n', '-_'), '=');
 end
 $$;
-comment on function private.unsubscribe_token is 'A signed token that switches a category of a user''s mail off. Judges: callable by definer functions of ours only.';
+comment on function private.unsubscribe_token is 'A signed token that switches a category of a user''s mail off. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.unsubscribe(p_token text, p_at timestamptz default now()) returns text
 language plpgsql volatile security definer set search_path = ''
@@ -22862,7 +22862,7 @@ begin
 end
 $$;
 comment on function private.unsubscribe is
-  'Switches the category of a token off and gives its name. Judges: the signature of the token. Errors: 400 INVALID_UNSUBSCRIBE_TOKEN, 409 CANNOT_UNSUBSCRIBE.';
+  'Switches the category of a token off and gives its name. Authorization: the signature of the token. Errors: 400 INVALID_UNSUBSCRIBE_TOKEN, 409 CANNOT_UNSUBSCRIBE.';
 grant execute on function private.unsubscribe to anon, authenticated;
 
 create or replace function api.unsubscribe_mail(p jsonb) returns jsonb
@@ -22892,7 +22892,7 @@ begin
     'operation', p_operation, 'changedFields', to_jsonb(p_fields), 'updatedAt', private.iso(now()))), p_org_id, null, 'room', p_resource, p_id);
 end
 $$;
-comment on function private.emit_org_change is 'resource_changed of something of an organization. Judges: callable by triggers of ours only.';
+comment on function private.emit_org_change is 'resource_changed of something of an organization. Authorization: callable by triggers of ours only.';
 
 -- One event a row; a statement that touches more than 100 people of an organization is one event about the organization.
 create or replace function private.tg_memberships__emit_change() returns trigger
@@ -22946,7 +22946,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.emit_members is 'Events of people of an organization; null ids = too many to name. Judges: callable by triggers of ours only.';
+comment on function private.emit_members is 'Events of people of an organization; null ids = too many to name. Authorization: callable by triggers of ours only.';
 
 create or replace trigger _900_emit_insert after insert on public.memberships
   referencing new table as changed for each statement execute function private.tg_memberships__emit_change();
@@ -23229,7 +23229,7 @@ begin
 end
 $$;
 comment on function private.notify_all is
-  'Tells people something, in the client and by mail as their preferences say; gives whom it was stored for. p_dedupe: once a recipient and key. p_mail: productUpdates, securityAlerts or billingReminders. p_project_id: project events, mailed as the member''s level says. Judges: callable by definer functions and triggers of ours only.';
+  'Tells people something, in the client and by mail as their preferences say; gives whom it was stored for. p_dedupe: once a recipient and key. p_mail: productUpdates, securityAlerts or billingReminders. p_project_id: project events, mailed as the member''s level says. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.notify(
   p_user_id uuid, p_type text, p_title text, p_message text default null, p_data jsonb default null, p_link text default null,
@@ -23247,7 +23247,7 @@ begin
 end
 $$;
 comment on function private.notify is
-  'private.notify_all for one person; the id, or null when nothing was stored. Judges: callable by definer functions and triggers of ours only.';
+  'private.notify_all for one person; the id, or null when nothing was stored. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.unread_count(p_user_id uuid) returns bigint
 language plpgsql stable security definer set search_path = ''
@@ -23256,7 +23256,7 @@ begin
   return (select count(*) from public.notifications n where n.user_id = p_user_id and n.read_at is null and n.due_at <= now());
 end
 $$;
-comment on function private.unread_count is 'The number of a user''s due, unread notifications. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.unread_count is 'The number of a user''s due, unread notifications. Authorization: callable by definer functions and triggers of ours only.';
 
 -- Keeps at most 1000 a person. A transaction that is trimming already is not waited for: a notification must not block the business that it
 -- reports.
@@ -23279,7 +23279,7 @@ begin
 end
 $$;
 comment on function private.trim_notifications is
-  'Removes what is beyond 1000: the oldest read ones first, then the oldest unread. Judges: callable by triggers of ours only.';
+  'Removes what is beyond 1000: the oldest read ones first, then the oldest unread. Authorization: callable by triggers of ours only.';
 
 -- How a person wants to be notified (contract 30, 11.4). Each account has its row from the start, so reading never writes.
 
@@ -23488,7 +23488,7 @@ begin
 end
 $$;
 comment on function private.notify_oneself is
-  'A notification for the caller; null with status 204 where their preferences suppress it. Judges: private.user_id() only. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED.';
+  'A notification for the caller; null with status 204 where their preferences suppress it. Authorization: private.user_id() only. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED.';
 
 create or replace function api.create_notification(p jsonb) returns jsonb
 language plpgsql volatile
@@ -23565,7 +23565,7 @@ as $$
   select n.id, private.notification_json(n) from public.notifications n where n.id = any (p_ids) and n.due_at <= now()
 $$;
 comment on function private.deliver_notifications is
-  'Payloads of `notification` events (data.id): Notification; no row for one that is gone or not due. Judges: callable by the server only, which delivers them in the room of their owner.';
+  'Payloads of `notification` events (data.id): Notification; no row for one that is gone or not due. Authorization: callable by the server only, which delivers them in the room of their owner.';
 
 create or replace function private.deliver_notification_preferences(p_ids uuid[]) returns table (id uuid, data jsonb)
 language sql stable security definer set search_path = ''
@@ -23573,7 +23573,7 @@ as $$
   select s.user_id, private.notification_preferences_json(s) from public.notification_preferences s where s.user_id = any (p_ids)
 $$;
 comment on function private.deliver_notification_preferences is
-  'Payloads of `notification_preferences_updated` events (data.id is the user): NotificationPreferences. Judges: callable by the server only, which delivers them in the room of their owner.';
+  'Payloads of `notification_preferences_updated` events (data.id is the user): NotificationPreferences. Authorization: callable by the server only, which delivers them in the room of their owner.';
 grant execute on function private.deliver_notifications, private.deliver_notification_preferences to kijko_server;
 
 create or replace function private.release_notifications(p_at timestamptz default now(), p_limit integer default 5000) returns integer
@@ -23598,7 +23598,7 @@ begin
 end
 $$;
 comment on function private.release_notifications is
-  'Emits the events of notifications whose quiet hours are over. Judges: callable by schedules only.';
+  'Emits the events of notifications whose quiet hours are over. Authorization: callable by schedules only.';
 
 create or replace function private.prune_notifications(p_at timestamptz default now()) returns bigint
 language plpgsql volatile security definer set search_path = ''
@@ -23616,7 +23616,7 @@ begin
 end
 $$;
 comment on function private.prune_notifications is
-  'Retention: read ones 90 days, unread ones 180. Judges: callable by schedules only.';
+  'Retention: read ones 90 days, unread ones 180. Authorization: callable by schedules only.';
 
 -- Every account has preferences from its first moment. Deleting the account deletes the events that its room of the event log still holds.
 
@@ -23677,7 +23677,7 @@ create or replace trigger _500_trim after insert on public.notifications referen
   for each statement execute function private.tg_notifications__trim();
 
 -- Marking everything as read is one event, for every writer. Any other change is one event a row.
-create or replace function private.tg_notifications__tell_read() returns trigger
+create or replace function private.tg_notifications__notify_read() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -23706,11 +23706,11 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_notifications__tell_read is 'Trigger: events of what was read.';
-create or replace trigger _900_tell_read after update on public.notifications referencing old table as was new table as changed
-  for each statement execute function private.tg_notifications__tell_read();
+comment on function private.tg_notifications__notify_read is 'Trigger: events of what was read.';
+create or replace trigger _900_notify_read after update on public.notifications referencing old table as was new table as changed
+  for each statement execute function private.tg_notifications__notify_read();
 
-create or replace function private.tg_notifications__tell_deleted() returns trigger
+create or replace function private.tg_notifications__notify_deleted() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -23721,9 +23721,9 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_notifications__tell_deleted is 'Trigger: its owner deleted a notification; retention emits no event.';
-create or replace trigger _900_tell_deleted after delete on public.notifications
-  for each row when (private.is_request()) execute function private.tg_notifications__tell_deleted();
+comment on function private.tg_notifications__notify_deleted is 'Trigger: its owner deleted a notification; retention emits no event.';
+create or replace trigger _900_notify_deleted after delete on public.notifications
+  for each row when (private.is_request()) execute function private.tg_notifications__notify_deleted();
 
 -- --------------------------------------------------------------------------------------------------------------------- preferences
 
@@ -23768,7 +23768,7 @@ begin
 end
 $$;
 comment on function private.tg_notification_preferences__tell is 'Trigger: changed preferences reach the person''s other tabs.';
-create or replace trigger _900_tell after update on public.notification_preferences for each row
+create or replace trigger _900_notify after update on public.notification_preferences for each row
   when ((to_jsonb(old) - array['summary_due_at', 'updated_at']) is distinct from (to_jsonb(new) - array['summary_due_at', 'updated_at']))
   execute function private.tg_notification_preferences__tell();
 
@@ -23803,7 +23803,7 @@ begin
     from public.users u where u.id = p_user_id), p_otherwise);
 end
 $$;
-comment on function private.shown_name is 'How a person is named in texts for others. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.shown_name is 'How a person is named in texts for others. Authorization: callable by definer functions and triggers of ours only.';
 
 -- The owner counts as a member with all flags on. A member who has not accepted gets nothing.
 create or replace function private.project_audience(p_project_id uuid, p_flag text) returns uuid[]
@@ -23819,7 +23819,7 @@ begin
 end
 $$;
 comment on function private.project_audience is
-  'Owner and accepted members whose flag (ingestion, error or team) is on. Judges: callable by definer functions and triggers of ours only.';
+  'Owner and accepted members whose flag (ingestion, error or team) is on. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.tg_project_members__notify() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -23863,7 +23863,7 @@ begin
 end
 $$;
 comment on function private.tg_project_members__notify is 'Trigger: the people of a project, and the person concerned, hear of its members.';
-create or replace function private.tell_project_invitee(p_member_id uuid) returns void
+create or replace function private.notify_project_invitee(p_member_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -23878,9 +23878,9 @@ begin
   from public.users u where u.email = m.email;
 end
 $$;
-comment on function private.tell_project_invitee is
-  'Notifies the account of an invited address, if there is one. A job calls it, because the time of a request would tell otherwise whether there is. Judges: callable by the worker only.';
-grant execute on function private.tell_project_invitee to kijko_worker;
+comment on function private.notify_project_invitee is
+  'Notifies the account of an invited address, if there is one. A job calls it, because the time of a request would tell otherwise whether there is. Authorization: callable by the worker only.';
+grant execute on function private.notify_project_invitee to kijko_worker;
 
 -- The owner's own row is inserted with the project, without an inviter.
 create or replace trigger _900_notify_invited after insert on public.project_members
@@ -23921,7 +23921,7 @@ begin
     where m.organization_id = p_org_id and m.status = 'active' and m.role in ('owner', 'admin'));
 end
 $$;
-comment on function private.organization_leaders is 'Owner and admins of an organization. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.organization_leaders is 'Owner and admins of an organization. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.tg_memberships__notify() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -23961,7 +23961,7 @@ create or replace trigger _900_notify_left after delete on public.memberships
 -- Work that ended (contract 30, 11.6): ingestions, habits and reflexes that fail, long runs of skills. The person who caused it is notified
 -- too.
 
-create or replace function private.tg_ingestion_runs__tell_people() returns trigger
+create or replace function private.tg_ingestion_runs__notify_people() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -23977,15 +23977,15 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_ingestion_runs__tell_people is 'Trigger: a run that completed, or failed and is not tried again, notifies the project''s people.';
-create or replace trigger _900_tell_people after update on public.ingestion_runs
+comment on function private.tg_ingestion_runs__notify_people is 'Trigger: a run that completed, or failed and is not tried again, notifies the project''s people.';
+create or replace trigger _900_notify_people after update on public.ingestion_runs
   -- A run that only renews the index ingests nothing; of its failure people hear, because searches find what is no more.
   for each row when (old.outcome = 'open' and (new.outcome = 'failed'
     or new.outcome = 'completed' and not coalesce(new.options -> 'scope', '{}') ?| array['rollback', 'refresh']))
-  execute function private.tg_ingestion_runs__tell_people();
+  execute function private.tg_ingestion_runs__notify_people();
 
 -- The executions move the counters. This trigger reports the first failure of a streak and the switching off.
-create or replace function private.tg__tell_failures() returns trigger
+create or replace function private.tg__notify_failures() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -24003,17 +24003,17 @@ begin
   return null;
 end
 $$;
-comment on function private.tg__tell_failures is 'Trigger (argument: habit or reflex): its owner hears of the first failure of a streak, and urgently of the switching off.';
-create or replace trigger _900_tell_failures after update on public.habits for each row
+comment on function private.tg__notify_failures is 'Trigger (argument: habit or reflex): its owner hears of the first failure of a streak, and urgently of the switching off.';
+create or replace trigger _900_notify_failures after update on public.habits for each row
   when (new.consecutive_failures > old.consecutive_failures and (old.consecutive_failures = 0 or (old.is_active and not new.is_active)))
-  execute function private.tg__tell_failures('habit');
-create or replace trigger _900_tell_failures after update on public.reflexes for each row
+  execute function private.tg__notify_failures('habit');
+create or replace trigger _900_notify_failures after update on public.reflexes for each row
   when (new.consecutive_failures > old.consecutive_failures and (old.consecutive_failures = 0 or (old.is_active and not new.is_active)))
-  execute function private.tg__tell_failures('reflex');
+  execute function private.tg__notify_failures('reflex');
 
 -- A person does not wait for half a minute in front of a screen. After a longer run that was started by hand they have gone on to something
 -- else.
-create or replace function private.tg_skill_executions__tell_long() returns trigger
+create or replace function private.tg_skill_executions__notify_long() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -24028,15 +24028,15 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_skill_executions__tell_long is 'Trigger: a run by hand that took over 30 seconds notifies the user who started it.';
-create or replace trigger _900_tell_long after update of status on public.skill_executions for each row
+comment on function private.tg_skill_executions__notify_long is 'Trigger: a run by hand that took over 30 seconds notifies the user who started it.';
+create or replace trigger _900_notify_long after update of status on public.skill_executions for each row
   when (new.execution_type = 'manual' and old.completed_at is null
     and coalesce(new.duration_ms, extract(epoch from new.completed_at - coalesce(new.started_at, new.executed_at)) * 1000) > 30000)
-  execute function private.tg_skill_executions__tell_long();
+  execute function private.tg_skill_executions__notify_long();
 
 -- The security of accounts, quotas and subscriptions (contract 30, 11.6). Alerts about an account are mailed always.
 
-create or replace function private.tell_security(
+create or replace function private.notify_security(
   p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb default null
 ) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -24045,7 +24045,7 @@ begin
   perform private.notify(p_user_id, 'security_alert', p_title, p_message, p_data, '/', p_urgent, p_dedupe, null, null, 'securityAlerts');
 end
 $$;
-comment on function private.tell_security is 'A security alert to a user about their own account. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.notify_security is 'A security alert to a user about their own account. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.known(p_text text, p_else text) returns text
 language sql immutable parallel safe
@@ -24075,7 +24075,7 @@ begin
       order by l.created_at desc limit 1000
     ) h;
     if v_any and not v_known then
-      perform private.tell_security(new.user_id, 'Sign-in from a new device',
+      perform private.notify_security(new.user_id, 'Sign-in from a new device',
         format('Your account was signed in to with %s on %s%s. If that was not you, change your password.',
           private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'), v_where),
         true, 'login:' || new.id, v_device - 'userAgent');
@@ -24091,7 +24091,7 @@ begin
     where k.user_id = new.user_id and k.dedupe_key >= 'login_failures:' and k.dedupe_key < 'login_failures;'
       and k.created_at > now() - interval '15 minutes')
   then
-    perform private.tell_security(new.user_id, 'Failed attempts to sign in',
+    perform private.notify_security(new.user_id, 'Failed attempts to sign in',
       format('There were %s failed attempts to sign in to your account within 15 minutes, the last one%s.', v_failed, coalesce(nullif(v_where, ''), ' from an unknown address')),
       true, 'login_failures:' || new.id);
   end if;
@@ -24108,7 +24108,7 @@ create or replace function private.tg_credentials__alert() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_security(new.user_id, 'Your password was changed', 'If that was not you, reset it now.', true,
+  perform private.notify_security(new.user_id, 'Your password was changed', 'If that was not you, reset it now.', true,
     'password:' || pg_current_xact_id());
   return null;
 end
@@ -24123,7 +24123,7 @@ as $$
 declare
   v_off constant boolean := new.two_factor_enabled_at is null;
 begin
-  perform private.tell_security(new.id, 'Two-factor authentication was switched ' || case when v_off then 'off' else 'on' end,
+  perform private.notify_security(new.id, 'Two-factor authentication was switched ' || case when v_off then 'off' else 'on' end,
     'If that was not you, change your password now.', v_off, 'second_factor:' || pg_current_xact_id());
   return null;
 end
@@ -24140,7 +24140,7 @@ as $$
 declare
   v_device constant jsonb := private.device_json(new.device);
 begin
-  perform private.tell_security(new.user_id, 'A session was ended',
+  perform private.notify_security(new.user_id, 'A session was ended',
     format('Your session with %s on %s was ended%s.', private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'),
       case new.revoked_reason when 'refresh_reuse' then ', because one of its tokens was used twice: another person may have had it' else ' from elsewhere' end),
     false, 'session:' || new.id, v_device - 'userAgent');
@@ -24155,7 +24155,7 @@ create or replace trigger _900_alert_ended after update of revoked_at on private
 -- ------------------------------------------------------------------------------------------------------- quotas and subscriptions
 
 -- Called where units take an organization over 80 % or to the end of a limit, so rarely.
-create or replace function private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void
+create or replace function private.notify_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -24177,12 +24177,12 @@ begin
     '/', v_over, v_key, null, p_org_id);
 end
 $$;
-comment on function private.tell_quota is
-  'Owner and admins hear of a quota at 80 and (urgently) at 100 %, once a metric, period and level. Judges: callable by functions of ours only.';
+comment on function private.notify_quota is
+  'Owner and admins hear of a quota at 80 and (urgently) at 100 %, once a metric, period and level. Authorization: callable by functions of ours only.';
 
 -- Callers that count in different slots of a counter do not see each other before they commit, so each of the last ones may count some
 -- units as left. This function reads the sums of counters with several slots. People who were notified are not notified again.
-create or replace function private.tell_spread_quotas(p_at timestamptz default now()) returns void
+create or replace function private.notify_spread_quotas(p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -24198,13 +24198,13 @@ begin
   loop
     v_limit := private.plan_limit(v.organization_id, v.metric);
     if v_limit >= 0 and v.used * 5 >= v_limit * 4 then
-      perform private.tell_quota(v.organization_id, v.metric, v.used, v_limit, v.period);
+      perform private.notify_quota(v.organization_id, v.metric, v.used, v_limit, v.period);
     end if;
   end loop;
 end
 $$;
-comment on function private.tell_spread_quotas is
-  'Tells of quotas whose last units were counted by callers that did not see each other. Judges: callable by private.run_due only.';
+comment on function private.notify_spread_quotas is
+  'Tells of quotas whose last units were counted by callers that did not see each other. Authorization: callable by private.run_due only.';
 
 create or replace function private.tg_subscriptions__notify() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -24242,20 +24242,20 @@ return array(
     where m.organization_id = p.organization_id and m.status = 'active' and (p.privacy = 'shared' or m.role in ('owner', 'admin'))));
 comment on function private.context_audience is 'The people who may view a context and want to be notified of its changes.';
 
-create or replace function private.tell_context_changed(p_project_id uuid, p_what text) returns void
+create or replace function private.notify_context_changed(p_project_id uuid, p_what text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   p public.projects;
   v_actor uuid := private.user_id();
   v_key constant text := 'context:' || p_project_id;
-  v_marker text := current_setting('app.context_told', true);
+  v_marker text := current_setting('app.context_notified', true);
 begin
   -- Files are written by the hundred in one transaction.
   if v_marker = p_project_id::text then
     return;
   end if;
-  v_marker := set_config('app.context_told', p_project_id::text, true);
+  v_marker := set_config('app.context_notified', p_project_id::text, true);
   select * into p from public.projects q where q.id = p_project_id;
   -- Neither when the context is created nor when it is deleted.
   if not found or p.created_at = now() then
@@ -24276,43 +24276,43 @@ begin
     jsonb_build_object('projectId', p.id), '/project/' || p.id, false, null, v_actor, p.organization_id, null, p.id);
 end
 $$;
-comment on function private.tell_context_changed is
-  'Notifies users who may view a context and want such notifications that it changed; once a person and context in ten minutes. Judges: callable by triggers of ours only.';
+comment on function private.notify_context_changed is
+  'Notifies users who may view a context and want such notifications that it changed; once a person and context in ten minutes. Authorization: callable by triggers of ours only.';
 
-create or replace function private.tg__tell_context() returns trigger
+create or replace function private.tg__notify_context() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_context_changed(case when tg_op = 'DELETE' then old.project_id else new.project_id end, tg_argv[0]);
+  perform private.notify_context_changed(case when tg_op = 'DELETE' then old.project_id else new.project_id end, tg_argv[0]);
   return null;
 end
 $$;
-comment on function private.tg__tell_context is 'Trigger on a part of a project (argument: what is said to have changed).';
+comment on function private.tg__notify_context is 'Trigger on a part of a project (argument: what is said to have changed).';
 
-create or replace function private.tg_projects__tell_context() returns trigger
+create or replace function private.tg_projects__notify_context() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_context_changed(new.id, 'its name');
+  perform private.notify_context_changed(new.id, 'its name');
   return null;
 end
 $$;
-comment on function private.tg_projects__tell_context is 'Trigger: a context has another name.';
-create or replace trigger _900_tell_context after update of name on public.projects
-  for each row when (old.name <> new.name) execute function private.tg_projects__tell_context();
-create or replace trigger _900_tell_context after update on public.project_settings for each row
-  when ((to_jsonb(old) - 'updated_at') <> (to_jsonb(new) - 'updated_at')) execute function private.tg__tell_context('its settings');
-create or replace trigger _900_tell_context after insert or delete on public.project_repositories
-  for each row execute function private.tg__tell_context('its sources');
-create or replace trigger _900_tell_context_change after update on public.project_repositories for each row
+comment on function private.tg_projects__notify_context is 'Trigger: a context has another name.';
+create or replace trigger _900_notify_context after update of name on public.projects
+  for each row when (old.name <> new.name) execute function private.tg_projects__notify_context();
+create or replace trigger _900_notify_context after update on public.project_settings for each row
+  when ((to_jsonb(old) - 'updated_at') <> (to_jsonb(new) - 'updated_at')) execute function private.tg__notify_context('its settings');
+create or replace trigger _900_notify_context after insert or delete on public.project_repositories
+  for each row execute function private.tg__notify_context('its sources');
+create or replace trigger _900_notify_context_change after update on public.project_repositories for each row
   when ((old.branch, old.repository_url, old.include_paths, old.exclude_paths) is distinct from (new.branch, new.repository_url, new.include_paths, new.exclude_paths))
-  execute function private.tg__tell_context('its sources');
-create or replace trigger _900_tell_context after insert or update of content or delete on public.project_manual_contents
-  for each row execute function private.tg__tell_context('its sources');
-create or replace trigger _900_tell_context after insert on public.project_files
-  for each row when (new.storage_key is not null) execute function private.tg__tell_context('its sources');
-create or replace trigger _900_tell_context_removed after delete on public.project_files
-  for each row when (old.storage_key is not null) execute function private.tg__tell_context('its sources');
+  execute function private.tg__notify_context('its sources');
+create or replace trigger _900_notify_context after insert or update of content or delete on public.project_manual_contents
+  for each row execute function private.tg__notify_context('its sources');
+create or replace trigger _900_notify_context after insert on public.project_files
+  for each row when (new.storage_key is not null) execute function private.tg__notify_context('its sources');
+create or replace trigger _900_notify_context_removed after delete on public.project_files
+  for each row when (old.storage_key is not null) execute function private.tg__notify_context('its sources');
 
 -- Settings of the index of symbols and of the embeddings (contract 60, section 10.4), kinds of db/code/contexts/settings.sql.
 
@@ -24676,7 +24676,7 @@ begin
 end
 $$;
 comment on function private.lock_enrichments is
-  'Makes the transactions that start runs of a context follow one another. Judges: callable by definer functions and triggers of ours only.';
+  'Makes the transactions that start runs of a context follow one another. Authorization: callable by definer functions and triggers of ours only.';
 
 -- One run a kind, and none beside a run of all. The parts of a run of all are its own.
 create or replace function private.tg_enrichment_runs__refuse() returns trigger
@@ -24708,7 +24708,7 @@ begin
   perform private.enqueue('enrichments.run', jsonb_build_object('runId', p_run_id), now(), 'enrichments.run:' || p_run_id, 'enrichments');
 end
 $$;
-comment on function private.queue_enrichment is 'Gives a run its job. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.queue_enrichment is 'Gives a run its job. Authorization: callable by definer functions and triggers of ours only.';
 
 -- 20 starts in an hour, as the rows of the table tell: a start that is refused is none.
 create or replace function private.start_enrichment(p_project_id uuid, p_kind text) returns uuid
@@ -24750,7 +24750,7 @@ begin
 end
 $$;
 comment on function private.start_enrichment is
-  'Opens a run of a kind or of all and the operation that a request waits for; its id. Judges: developer of the project or above. Errors: 404, 403, 409 OPERATION_IN_PROGRESS, 429 RATE_LIMITED.';
+  'Opens a run of a kind or of all and the operation that a request waits for; its id. Authorization: developer of the project or above. Errors: 404, 403, 409 OPERATION_IN_PROGRESS, 429 RATE_LIMITED.';
 grant execute on function private.start_enrichment to authenticated;
 
 -- After each version the graph and the index of symbols are built again, embeddings only where they are in use.
@@ -24769,7 +24769,7 @@ begin
 end
 $$;
 comment on function private.want_enrichments is
-  'The files of a context have changed: what is in use is built again, now or after the open run. Judges: callable by definer functions and triggers of ours only.';
+  'The files of a context have changed: what is in use is built again, now or after the open run. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.start_wanted_enrichments(p_project_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -24789,7 +24789,7 @@ begin
 end
 $$;
 comment on function private.start_wanted_enrichments is
-  'Starts the runs that a change of the files wants and that no open run stands in the way of. Judges: callable by definer functions and triggers of ours only.';
+  'Starts the runs that a change of the files wants and that no open run stands in the way of. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.tg_context_ingestions__want_enrichments() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -24834,7 +24834,7 @@ begin
 end
 $$;
 comment on function private.cancel_enrichments is
-  'Ends the open runs of these kinds, and a run of all; how many rows. Judges: callable by definer functions of ours that have judged the caller.';
+  'Ends the open runs of these kinds, and a run of all; how many rows. Authorization: callable by definer functions of ours that have judged the caller.';
 
 create or replace function private.reset_enrichments(p_project_id uuid, p_kinds text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -24858,7 +24858,7 @@ begin
 end
 $$;
 comment on function private.reset_enrichments is
-  'Ends the open runs of these kinds and drops what they made. Judges: owner or admin of the project, else 403 FORBIDDEN.';
+  'Ends the open runs of these kinds and drops what they made. Authorization: owner or admin of the project, else 403 FORBIDDEN.';
 grant execute on function private.reset_enrichments to authenticated;
 
 create or replace function private.tg_enrichment_runs__stamp() returns trigger
@@ -24918,7 +24918,7 @@ begin
 end
 $$;
 comment on function private.step_enrichments is
-  'The next part of a run of all begins, or the run ends with its last part. Judges: callable by triggers of ours only.';
+  'The next part of a run of all begins, or the run ends with its last part. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_enrichment_runs__follow() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -24973,7 +24973,7 @@ begin
       case when new.status = 'running' then 'enrichment:' || new.project_id || ':' || new.kind end);
   end if;
   if new.status = 'completed' and new.parent_id is null and not new.is_automatic then
-    perform private.tell_enrichment(new);
+    perform private.notify_enrichment(new);
   end if;
   return null;
 end
@@ -24981,7 +24981,7 @@ $$;
 comment on function private.tg_enrichment_runs__notify is 'Trigger: the events of a run, and the notification when one that a person started is done.';
 
 -- An ingestion has its own notification, so the runs that follow it have none.
-create or replace function private.tell_enrichment(r public.enrichment_runs) returns void
+create or replace function private.notify_enrichment(r public.enrichment_runs) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -24997,12 +24997,12 @@ begin
     null, jsonb_build_object('projectId', p.id), '/project/' || p.id, false, 'enrichment:' || r.id, r.started_by, p.organization_id, null, p.id);
 end
 $$;
-comment on function private.tell_enrichment is
-  'Notifies the people who may view a context that a run they or others started is done. Judges: callable by triggers of ours only.';
+comment on function private.notify_enrichment is
+  'Notifies the people who may view a context that a run they or others started is done. Authorization: callable by triggers of ours only.';
 
 create or replace trigger _100_stamp before insert or update of status on public.enrichment_runs
   for each row execute function private.tg_enrichment_runs__stamp();
-create or replace trigger _200_judge before update on public.enrichment_runs for each row execute function private.tg_enrichment_runs__judge();
+create or replace trigger _200_check before update on public.enrichment_runs for each row execute function private.tg_enrichment_runs__judge();
 create or replace trigger _200_refuse before insert on public.enrichment_runs for each row execute function private.tg_enrichment_runs__refuse();
 create or replace trigger _500_follow_start after insert on public.enrichment_runs for each row execute function private.tg_enrichment_runs__follow();
 create or replace trigger _500_follow_change after update on public.enrichment_runs
@@ -25024,7 +25024,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_enrichments is 'Ended runs are kept for 30 days; what holds is in enrichment_states. Judges: callable by schedules only.';
+comment on function private.prune_enrichments is 'Ended runs are kept for 30 days; what holds is in enrichment_states. Authorization: callable by schedules only.';
 
 -- The calls of the worker. It builds an enrichment under a lease in the run's row: every write names the lease's owner, and changes nothing
 -- once the lease or the run is gone. The worker has no right on any table of enrichments.
@@ -25062,7 +25062,7 @@ begin
     'files', (select count(*) from public.context_files f where f.project_id = r.project_id and not f.is_hidden));
 end
 $$;
-comment on function private.claim_enrichment is 'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
+comment on function private.claim_enrichment is 'Leases an open run to a worker and describes the work, or null. Authorization: callable by the worker only.';
 
 create or replace function private.hold_enrichments(p_owners uuid[], p_seconds integer default null) returns setof uuid
 language plpgsql volatile security definer set search_path = ''
@@ -25079,7 +25079,7 @@ begin
   end if;
 end
 $$;
-comment on function private.hold_enrichments is 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
+comment on function private.hold_enrichments is 'Renews (or only checks) leases by their owners; gives those that hold. Authorization: callable by the worker only.';
 
 create or replace function private.release_enrichment(p_run_id uuid, p_owner uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -25093,7 +25093,7 @@ begin
   return false;
 end
 $$;
-comment on function private.release_enrichment is 'Gives a run back for another worker to take at once. Judges: callable by the worker only.';
+comment on function private.release_enrichment is 'Gives a run back for another worker to take at once. Authorization: callable by the worker only.';
 
 -- Runs whose worker died, and runs whose job was lost, get a job again.
 create or replace function private.sweep_enrichments(p_at timestamptz default clock_timestamp()) returns integer
@@ -25113,7 +25113,7 @@ begin
 end
 $$;
 comment on function private.sweep_enrichments is
-  'Re-enqueues open runs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
+  'Re-enqueues open runs without a living owner or a waiting job; gives how many. Authorization: callable by the worker and schedules only.';
 
 create or replace function private.held_enrichment(p_run_id uuid, p_owner uuid) returns public.enrichment_runs
 language plpgsql volatile security definer set search_path = ''
@@ -25129,7 +25129,7 @@ begin
 end
 $$;
 comment on function private.held_enrichment is
-  'The run of a lease, locked. Judges: callable by the worker''s functions only. Errors: 409 CANCELLED.';
+  'The run of a lease, locked. Authorization: callable by the worker''s functions only. Errors: 409 CANCELLED.';
 
 create or replace function private.report_enrichment(p_run_id uuid, p_owner uuid, p_percent integer, p_message text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -25140,7 +25140,7 @@ begin
   update public.enrichment_runs x set progress = least(99, greatest(0, p_percent)), message = left(p_message, 500) where x.id = r.id;
 end
 $$;
-comment on function private.report_enrichment is 'Progress of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+comment on function private.report_enrichment is 'Progress of a leased run. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- The current set page by page, in the order of paths.
 create or replace function private.enrichment_files(p_run_id uuid, p_owner uuid, p_after text, p_limit integer)
@@ -25160,7 +25160,7 @@ begin
 end
 $$;
 comment on function private.enrichment_files is
-  'Text files of the context of a leased run, after a path. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Text files of the context of a leased run, after a path. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 create or replace function private.enrichment_contents(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns table (hash bytea, content bytea)
 language plpgsql volatile security definer set search_path = ''
@@ -25173,7 +25173,7 @@ begin
 end
 $$;
 comment on function private.enrichment_contents is
-  'Contents of the context of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Contents of the context of a leased run. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 create or replace function private.plan_enrichment(p_run_id uuid, p_owner uuid, p_files uuid[], p_hashes bytea[], p_languages text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -25187,7 +25187,7 @@ begin
 end
 $$;
 comment on function private.plan_enrichment is
-  'Files that a leased run has chosen. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Files that a leased run has chosen. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- One content with its definitions. The columns of p_symbols are those of public.symbols in the order of the table, from position on.
 create or replace function private.store_symbols(
@@ -25211,7 +25211,7 @@ begin
 end
 $$;
 comment on function private.store_symbols is
-  'Definitions of one content, once. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Definitions of one content, once. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- Which of these files have embeddings already, of their present content and by this embedder.
 create or replace function private.embedded_already(p_run_id uuid, p_owner uuid, p_embedder text, p_files uuid[]) returns setof uuid
@@ -25227,7 +25227,7 @@ begin
 end
 $$;
 comment on function private.embedded_already is
-  'Files that need no embedding. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Files that need no embedding. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- All chunks of some files at once: a file has its old embeddings or its new ones. p_values holds the vectors one after the other.
 create or replace function private.store_embeddings(
@@ -25251,7 +25251,7 @@ begin
 end
 $$;
 comment on function private.store_embeddings is
-  'Embeddings of whole files of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Embeddings of whole files of a leased run. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- The index becomes the planned one: rows that are equal stay.
 create or replace function private.switch_symbols(r public.enrichment_runs) returns void
@@ -25271,7 +25271,7 @@ begin
   on conflict (project_id, file_id) do nothing;
 end
 $$;
-comment on function private.switch_symbols is 'Makes the planned files of a run the index of symbols. Judges: callable by private.finish_enrichment only.';
+comment on function private.switch_symbols is 'Makes the planned files of a run the index of symbols. Authorization: callable by private.finish_enrichment only.';
 
 -- The end of a run: its data come into force, and what is gained is counted against what was there.
 create or replace function private.finish_enrichment(p_run_id uuid, p_owner uuid, p jsonb) returns void
@@ -25323,7 +25323,7 @@ begin
 end
 $$;
 comment on function private.finish_enrichment is
-  'Completes a leased run: its data come into force. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Completes a leased run: its data come into force. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 create or replace function private.fail_enrichment(p_run_id uuid, p_owner uuid, p_message text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -25335,7 +25335,7 @@ begin
 end
 $$;
 comment on function private.fail_enrichment is
-  'Fails a leased run; the data of earlier runs stay in force. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Fails a leased run; the data of earlier runs stay in force. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- Removes up to p_limit rows that nothing in force names, unless an open run may still want them; 0 when there are none.
 create or replace function private.drop_enrichment_rows(p_project_id uuid, p_limit integer) returns bigint
@@ -25369,7 +25369,7 @@ begin
 end
 $$;
 comment on function private.drop_enrichment_rows is
-  'Removes definitions and embeddings that are no longer in force; how many rows of them. Judges: callable by the worker only.';
+  'Removes definitions and embeddings that are no longer in force; how many rows of them. Authorization: callable by the worker only.';
 
 grant execute on function private.claim_enrichment, private.hold_enrichments, private.release_enrichment, private.sweep_enrichments,
   private.report_enrichment, private.enrichment_files, private.enrichment_contents, private.plan_enrichment, private.store_symbols,
@@ -25390,7 +25390,7 @@ begin
 end
 $$;
 comment on function private.embedder_in_force is
-  '{model, dimensions} of a context''s embeddings, null without any. Judges: viewer of the project, else null.';
+  '{model, dimensions} of a context''s embeddings, null without any. Authorization: viewer of the project, else null.';
 
 -- The scan is exact: a context is one tenant's, so an index over all tenants' vectors would find the neighbours of others and drop them.
 -- With pgvector installed its operator computes the products, some ten times as fast.
@@ -25430,7 +25430,7 @@ begin
 end
 $$;
 comment on function private.similar_chunks is
-  'The chunks of a context nearest to a vector of its embedder, best first, at most 200. Judges: viewer of the project, else none.';
+  'The chunks of a context nearest to a vector of its embedder, best first, at most 200. Authorization: viewer of the project, else none.';
 grant execute on function private.embedder_in_force, private.similar_chunks to authenticated;
 
 create or replace function api.get_enrichments(p jsonb) returns jsonb
@@ -25769,7 +25769,7 @@ begin
 end
 $$;
 comment on function private.request_summary is
-  'Opens a job for the summary of the current version, or finds the open one; the operation to wait for, null where the version had its job. Judges: callable by definer functions of ours that have judged the caller. Errors: 429 RATE_LIMITED.';
+  'Opens a job for the summary of the current version, or finds the open one; the operation to wait for, null where the version had its job. Authorization: callable by definer functions of ours that have judged the caller. Errors: 429 RATE_LIMITED.';
 
 create or replace function private.regenerate_summary(p_project_id uuid) returns uuid
 language plpgsql volatile security definer set search_path = ''
@@ -25782,7 +25782,7 @@ begin
 end
 $$;
 comment on function private.regenerate_summary is
-  'A person asks for another summary; the operation to wait for. Judges: developer of the project or above. Errors: 404, 403, 429 RATE_LIMITED.';
+  'A person asks for another summary; the operation to wait for. Authorization: developer of the project or above. Errors: 404, 403, 429 RATE_LIMITED.';
 grant execute on function private.regenerate_summary to authenticated;
 
 -- Called by the server after a reader got a summary that is stale. Reading writes nothing itself. `waits` where there was none at all.
@@ -25797,7 +25797,7 @@ begin
 end
 $$;
 comment on function private.refresh_summary is
-  'One background generation of the current version: {operationId, waits}. Judges: callable by the server only, which has read the summary as the caller.';
+  'One background generation of the current version: {operationId, waits}. Authorization: callable by the server only, which has read the summary as the caller.';
 grant execute on function private.refresh_summary to kijko_server;
 
 create or replace function private.store_summary(j private.summary_jobs, p jsonb) returns void
@@ -25812,7 +25812,7 @@ begin
   perform private.complete_operation(j.operation_id);
 end
 $$;
-comment on function private.store_summary is 'Writes a summary and ends its job. Judges: callable by definer functions of ours only.';
+comment on function private.store_summary is 'Writes a summary and ends its job. Authorization: callable by definer functions of ours only.';
 
 -- The provider that answers for the configured model, never the labeled local one: that makes texts up. Google's where Anthropic's is not
 -- configured.
@@ -25833,7 +25833,7 @@ begin
 end
 $$;
 comment on function private.summary_route is
-  'Provider, model and sealed key for a summary; null without a provider. Judges: callable by definer functions of ours only.';
+  'Provider, model and sealed key for a summary; null without a provider. Authorization: callable by definer functions of ours only.';
 
 -- An extractive summary is written at once; for a model the caller gets the work.
 create or replace function private.claim_summary(p_job_id uuid, p_owner uuid, p_seconds integer) returns jsonb
@@ -25865,7 +25865,7 @@ begin
 end
 $$;
 comment on function private.claim_summary is
-  'Leases an open job to a worker and describes the work, or does it without a model and gives null. Judges: callable by the worker only.';
+  'Leases an open job to a worker and describes the work, or does it without a model and gives null. Authorization: callable by the worker only.';
 
 create or replace function private.hold_summaries(p_owners uuid[], p_seconds integer default null) returns setof uuid
 language plpgsql volatile security definer set search_path = ''
@@ -25881,7 +25881,7 @@ begin
   end if;
 end
 $$;
-comment on function private.hold_summaries is 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
+comment on function private.hold_summaries is 'Renews (or only checks) leases by their owners; gives those that hold. Authorization: callable by the worker only.';
 
 -- Without p: no model answered, and the summary is extracted.
 create or replace function private.finish_summary(p_job_id uuid, p_owner uuid, p jsonb) returns boolean
@@ -25898,7 +25898,7 @@ begin
   return true;
 end
 $$;
-comment on function private.finish_summary is 'Writes the summary of a leased job; false when the lease is gone. Judges: callable by the worker only, for the job it holds.';
+comment on function private.finish_summary is 'Writes the summary of a leased job; false when the lease is gone. Authorization: callable by the worker only, for the job it holds.';
 
 create or replace function private.release_summary(p_job_id uuid, p_owner uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -25911,7 +25911,7 @@ begin
   return found;
 end
 $$;
-comment on function private.release_summary is 'Gives a job back for another worker to take at once. Judges: callable by the worker only.';
+comment on function private.release_summary is 'Gives a job back for another worker to take at once. Authorization: callable by the worker only.';
 
 create or replace function private.sweep_summaries(p_at timestamptz default clock_timestamp()) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -25928,7 +25928,7 @@ begin
 end
 $$;
 comment on function private.sweep_summaries is
-  'Re-enqueues open jobs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
+  'Re-enqueues open jobs without a living owner or a waiting job; gives how many. Authorization: callable by the worker and schedules only.';
 grant execute on function private.claim_summary, private.hold_summaries, private.finish_summary, private.release_summary, private.sweep_summaries to kijko_worker;
 
 -- The last twenty versions keep their summaries: an older one is shown only while a newer one is written.
@@ -25947,7 +25947,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_summaries is 'Retention of jobs and of old summaries. Judges: callable by schedules only.';
+comment on function private.prune_summaries is 'Retention of jobs and of old summaries. Authorization: callable by schedules only.';
 
 -- What a deleted ingestion had brought is gone from all later versions.
 create or replace function private.tg_context_ingestions__outdate_summaries() returns trigger
@@ -26031,7 +26031,7 @@ create policy select_reader on public.context_summaries for select to authentica
 -- notified at once. Many are notified in batches by a job, so that no transaction is long and no request waits for it. The key of the
 -- announcement makes a repeated batch harmless.
 
-create or replace function private.tell_announcement(p_id uuid, p_limit integer default 500) returns boolean
+create or replace function private.notify_announcement(p_id uuid, p_limit integer default 500) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -26045,19 +26045,19 @@ begin
   v_users := array(
     select distinct m.user_id from public.memberships m
     where m.status = 'active' and (a.organization_id is null or m.organization_id = a.organization_id)
-      and m.user_id > coalesce(a.told_until, '00000000-0000-0000-0000-000000000000')
+      and m.user_id > coalesce(a.notified_until, '00000000-0000-0000-0000-000000000000')
     order by m.user_id limit p_limit);
   perform private.notify_all(v_users, 'system_update', a.title, a.message, jsonb_build_object('level', a.level, 'announcementId', a.id), a.link,
     a.is_urgent, 'announcement:' || a.id, a.created_by, a.organization_id, 'productUpdates');
   update private.announcements x
-  set told_until = coalesce(v_users[cardinality(v_users)], a.told_until), finished_at = case when cardinality(v_users) < p_limit then now() end
+  set notified_until = coalesce(v_users[cardinality(v_users)], a.notified_until), finished_at = case when cardinality(v_users) < p_limit then now() end
   where x.id = p_id;
   return cardinality(v_users) = p_limit;
 end
 $$;
-comment on function private.tell_announcement is
-  'Tells the next p_limit people; false when that was all. Judges: callable by the worker and by definer functions of ours only.';
-grant execute on function private.tell_announcement to kijko_worker;
+comment on function private.notify_announcement is
+  'Tells the next p_limit people; false when that was all. Authorization: callable by the worker and by definer functions of ours only.';
+grant execute on function private.notify_announcement to kijko_worker;
 
 create or replace function private.announce(p_body jsonb) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -26091,7 +26091,7 @@ begin
   values (v_org, v_user, v_title, v_message, v_level, p_body ->> 'link', coalesce(private.as_bool(p_body -> 'isUrgent', 'isUrgent'), v_level = 'error'), v_recipients)
   returning id into v_id;
   if v_recipients < c_at_once then
-    perform private.tell_announcement(v_id, c_at_once + 1);
+    perform private.notify_announcement(v_id, c_at_once + 1);
   else
     perform private.enqueue('announcements.tell', jsonb_build_object('announcementId', v_id), now(), 'announcements.tell:' || v_id);
   end if;
@@ -26099,7 +26099,7 @@ begin
 end
 $$;
 comment on function private.announce is
-  'Tells the active members of an organization, or of all organizations; returns their number. Judges: staff of the platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+  'Tells the active members of an organization, or of all organizations; returns their number. Authorization: staff of the platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
 grant execute on function private.announce to authenticated;
 
 create or replace function api.create_announcement(p jsonb) returns jsonb
@@ -26142,7 +26142,7 @@ begin
   return coalesce(rtrim(private.installation_value('app_url') #>> '{}', '/'), '');
 end
 $$;
-comment on function private.app_url is 'Where people reach this installation, without a slash at the end; empty while no server has said it. Judges: gives away one public address.';
+comment on function private.app_url is 'Where people reach this installation, without a slash at the end; empty while no server has said it. Authorization: gives away one public address.';
 
 create or replace function private.mail_link(p_link text) returns text
 language sql stable parallel safe
@@ -26174,7 +26174,7 @@ $$;
 comment on function private.mail_entry is 'A notification as it stands in a mail, in text and in HTML; everything is escaped.';
 
 -- Puts greeting and end around the entries and queues the message. p_category: the category that the link at the end switches off.
-create or replace function private.queue_told_mail(
+create or replace function private.queue_notification_mail(
   p_kind text, p_user public.users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text
 ) returns uuid
 language plpgsql volatile security definer set search_path = ''
@@ -26199,7 +26199,7 @@ begin
     private.app_url() || '/api/v1/notifications/unsubscribe?token=' || v_token);
 end
 $$;
-comment on function private.queue_told_mail is 'Queues a message to a person. Judges: callable by definer functions of ours only.';
+comment on function private.queue_notification_mail is 'Queues a message to a person. Authorization: callable by definer functions of ours only.';
 
 -- The rows belong to one person: a single one, or all of a digest. Null: none of it is to be mailed any more.
 create or replace function private.compose_notification_mail(p_rows private.notification_mails[]) returns uuid
@@ -26241,7 +26241,7 @@ begin
     v_text := v_text || format(E'And %s more in your notifications.\n\n', v_all - v_shown);
     v_html := v_html || format('<p>And %s more in your notifications.</p>', v_all - v_shown);
   end if;
-  return private.queue_told_mail(case when v_single then 'notification' else 'digest' end, u,
+  return private.queue_notification_mail(case when v_single then 'notification' else 'digest' end, u,
     case when v_single then p_rows[1].organization_id end,
     case when v_single then p_rows[1].title else format('Your %s digest: %s %s', p_rows[1].cadence, v_all,
       case v_all when 1 then 'notification' else 'notifications' end) end,
@@ -26250,7 +26250,7 @@ begin
 end
 $$;
 comment on function private.compose_notification_mail is
-  'Writes the message of these rows of one person; null when nothing is left to tell. Judges: callable by schedules only.';
+  'Writes the message of these rows of one person; null when nothing is left to tell. Authorization: callable by schedules only.';
 
 create or replace function private.queue_notification_mails(p_at timestamptz default now(), p_limit integer default 500) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -26292,7 +26292,7 @@ begin
 end
 $$;
 comment on function private.queue_notification_mails is
-  'Writes the messages that are due into the outbox; gives their number. Judges: callable by schedules only.';
+  'Writes the messages that are due into the outbox; gives their number. Authorization: callable by schedules only.';
 
 -- The week in numbers, for people who asked for it; separate from the digests.
 create or replace function private.weekly_summary_lines(p_user_id uuid, p_from timestamptz, p_until timestamptz)
@@ -26325,7 +26325,7 @@ begin
   order by l.place;
 end
 $$;
-comment on function private.weekly_summary_lines is 'What happened to a person in a week, as lines. Judges: callable by definer functions of ours only.';
+comment on function private.weekly_summary_lines is 'What happened to a person in a week, as lines. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.queue_weekly_summaries(p_at timestamptz default now(), p_limit integer default 200) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -26349,7 +26349,7 @@ begin
         || '</table>'
     into v_text, v_html
     from private.weekly_summary_lines(s.user_id, p_at - interval '7 days', p_at) with ordinality l (label, value, place);
-    perform private.queue_told_mail('weekly_summary', u, null, 'Your week in Kijko', 'weeklyDigest', E'The last seven days:\n\n' || v_text,
+    perform private.queue_notification_mail('weekly_summary', u, null, 'Your week in Kijko', 'weeklyDigest', E'The last seven days:\n\n' || v_text,
       '<p>The last seven days:</p>' || v_html);
     v_count := v_count + 1;
   end loop;
@@ -26357,7 +26357,7 @@ begin
 end
 $$;
 comment on function private.queue_weekly_summaries is
-  'Writes the weekly summaries that are due. Judges: callable by schedules only.';
+  'Writes the weekly summaries that are due. Authorization: callable by schedules only.';
 
 -- Messages that carry one link with a token (contract 40, 1.4): {APP_URL}/<screen>?token=<token>. Their body stays only until it is sent.
 
@@ -26391,7 +26391,7 @@ begin
 end
 $$;
 comment on function private.queue_link_mail is
-  'Queues a message with a link that holds a token. Judges: callable by definer functions of ours only.';
+  'Queues a message with a link that holds a token. Authorization: callable by definer functions of ours only.';
 
 -- The people of a project, in the terms of three screens (contract 10, sections 11 to 13; 60-contexts 11). All of them show the rows of
 -- project_members. The triggers of projects/triggers_members.sql authorize the writes, for every caller and way.
@@ -26465,17 +26465,17 @@ begin
   end if;
 end
 $$;
-comment on function private.lock_members is 'Waits for other changes of this project''s people. Judges: manager of the project or above. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND.';
+comment on function private.lock_members is 'Waits for other changes of this project''s people. Authorization: manager of the project or above. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND.';
 
 -- Checked before the lock, so that no caller waits for a forbidden action, and again after it.
 create or replace function private.managed_member(m public.project_members, p_minimum text) returns public.project_members
 language plpgsql volatile
 as $$
 begin
-  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
+  perform private.assert_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
   perform private.lock_members(m.project_id);
   m := private.find_project_member(m.project_id, m.id::text);
-  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
+  perform private.assert_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
   return m;
 end
 $$;
@@ -26555,7 +26555,7 @@ begin
   if not found then
     return null;
   end if;
-  perform private.judge_granting(v_role, p_role);
+  perform private.assert_granting(v_role, p_role);
   perform private.refuse_known_member(p_project_id, v_email);
   insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, invited_by, invited_at, accepted_at,
     created_at)
@@ -26567,7 +26567,7 @@ begin
 end
 $$;
 comment on function private.admit_colleague is
-  'Makes an accepted member of a person of the project''s organization, null where the address belongs to none. Judges: manager of the project or above, of that organization. Errors: 403 FORBIDDEN, 409 MEMBER_EXISTS.';
+  'Makes an accepted member of a person of the project''s organization, null where the address belongs to none. Authorization: manager of the project or above, of that organization. Errors: 403 FORBIDDEN, 409 MEMBER_EXISTS.';
 
 create or replace function private.share_with(p_project_id uuid, p_body jsonb, p_default text default null) returns public.project_members
 language plpgsql volatile
@@ -26624,7 +26624,7 @@ begin
 end
 $$;
 comment on function private.transfer_project is
-  'Makes an accepted member the owner. Judges: the owner only. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 MEMBER_NOT_FOUND, 409 MEMBER_INACTIVE.';
+  'Makes an accepted member the owner. Authorization: the owner only. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 MEMBER_NOT_FOUND, 409 MEMBER_INACTIVE.';
 
 create or replace function private.change_shown_role(m public.project_members, p_role text) returns public.project_members
 language plpgsql volatile
@@ -26704,7 +26704,7 @@ begin
 end
 $$;
 comment on function private.take_addressee_allowance is
-  '429 RATE_LIMITED where an organization has sent an address 20 invitations within a day, accepted or taken back. Judges: callable by definer functions of ours only.';
+  '429 RATE_LIMITED where an organization has sent an address 20 invitations within a day, accepted or taken back. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.drop_unsent_mail(p_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -26713,7 +26713,7 @@ begin
   delete from private.mails x where x.id = p_id and x.sent_at is null;
 end
 $$;
-comment on function private.drop_unsent_mail is 'A mail whose token is dead does not go out. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.drop_unsent_mail is 'A mail whose token is dead does not go out. Authorization: callable by definer functions and triggers of ours only.';
 
 -- Without a transport the message waits in the outbox without a job: tg_installation__send_invitations gives it one.
 create or replace function private.send_project_invitation(m public.project_members, p_message text, p_again boolean) returns void
@@ -26768,7 +26768,7 @@ begin
 end
 $$;
 comment on function private.send_project_invitation is
-  'Gives a pending member a new token and queues the mail with it; earlier tokens and mails that still wait are dead. Judges: callable by definer functions and triggers of ours only. Errors: 429 RATE_LIMITED.';
+  'Gives a pending member a new token and queues the mail with it; earlier tokens and mails that still wait are dead. Authorization: callable by definer functions and triggers of ours only. Errors: 429 RATE_LIMITED.';
 
 create or replace function private.tg_project_members__send() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -26830,7 +26830,7 @@ begin
   perform private.lock_members(m.project_id);
   select x.* into m from public.project_members x where x.id = p_member_id;
   perform private.refuse_accepted_invitation(m);
-  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, 'manager');
+  perform private.assert_managing(m.project_id, private.project_role(m.project_id), m, 'manager');
   select x.* into i from private.project_invitations x where x.member_id = m.id;
   if i.sent_at > clock_timestamp() - interval '60 seconds' then
     v_frees_at := i.sent_at + interval '60 seconds';
@@ -26848,7 +26848,7 @@ begin
 end
 $$;
 comment on function private.resend_project_invitation is
-  'A new token and mail for a pending member. Judges: manager of the project or above, of higher rank than the member. Errors: 403 FORBIDDEN, 404 MEMBER_NOT_FOUND, 409 ALREADY_ACCEPTED, 429 RATE_LIMITED.';
+  'A new token and mail for a pending member. Authorization: manager of the project or above, of higher rank than the member. Errors: 403 FORBIDDEN, 404 MEMBER_NOT_FOUND, 409 ALREADY_ACCEPTED, 429 RATE_LIMITED.';
 
 create or replace function private.refuse_accepted_invitation(m public.project_members) returns void
 language plpgsql stable
@@ -26886,7 +26886,7 @@ begin
   return m;
 end
 $$;
-comment on function private.project_invitee is 'Whom a token invites. Judges: callable by definer functions of ours only. Errors: 404 INVITATION_NOT_FOUND.';
+comment on function private.project_invitee is 'Whom a token invites. Authorization: callable by definer functions of ours only. Errors: 404 INVITATION_NOT_FOUND.';
 
 create or replace function private.refuse_expired_invitation(m public.project_members) returns void
 language plpgsql stable
@@ -26914,7 +26914,7 @@ begin
 end
 $$;
 comment on function private.project_invitation_json is
-  'What an invitation says. Judges: the token. Errors: 404 INVITATION_NOT_FOUND.';
+  'What an invitation says. Authorization: the token. Errors: 404 INVITATION_NOT_FOUND.';
 
 -- The project is locked before the row, as everywhere; rows that were read before that are read again.
 create or replace function private.accept_project_invitation(p_token text) returns public.project_members
@@ -26951,7 +26951,7 @@ begin
 end
 $$;
 comment on function private.accept_project_invitation is
-  'Makes the caller the member whom a token invites; a no-op for who has accepted it. Judges: the token, and the caller''s verified address. Errors: 403 EMAIL_NOT_VERIFIED, INVITATION_EMAIL_MISMATCH, MEMBERSHIP_INACTIVE, 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED, MEMBER_EXISTS.';
+  'Makes the caller the member whom a token invites; a no-op for who has accepted it. Authorization: the token, and the caller''s verified address. Errors: 403 EMAIL_NOT_VERIFIED, INVITATION_EMAIL_MISMATCH, MEMBERSHIP_INACTIVE, 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED, MEMBER_EXISTS.';
 
 create or replace function private.decline_project_invitation(p_token text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -26969,7 +26969,7 @@ begin
 end
 $$;
 comment on function private.decline_project_invitation is
-  'Removes a pending member. Judges: the token. Errors: 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED.';
+  'Removes a pending member. Authorization: the token. Errors: 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED.';
 grant execute on function private.project_invitation_json, private.decline_project_invitation to anon, authenticated;
 grant execute on function private.accept_project_invitation to authenticated;
 
@@ -27296,7 +27296,7 @@ begin
   );
 end
 $$;
-comment on function private.colleagues is 'At most 10 UserSearchResults. Judges: active people of the organizations where the caller is active.';
+comment on function private.colleagues is 'At most 10 UserSearchResults. Authorization: active people of the organizations where the caller is active.';
 grant execute on function private.colleagues to authenticated;
 
 create or replace function api.search_users(p jsonb) returns jsonb
@@ -27489,7 +27489,7 @@ begin
   update private.activity_mark set closed_until = v_end;
 end
 $$;
-comment on function private.close_activity_days is 'Counts the entries of days that have ended. Judges: callable by functions of ours only.';
+comment on function private.close_activity_days is 'Counts the entries of days that have ended. Authorization: callable by functions of ours only.';
 
 -- The entry of a restored or copied log. Such writers wait for each other, because their entries come in any order of days.
 create or replace function private.tg_project_activity__count_late() returns trigger
@@ -27622,7 +27622,7 @@ begin
 end
 $$;
 comment on function private.activity_count is
-  'How many entries the pages of private.activity_page hold. Judges: only projects that the caller sees, and of them what private.activity_conditions lets them read.';
+  'How many entries the pages of private.activity_page hold. Authorization: only projects that the caller sees, and of them what private.activity_conditions lets them read.';
 grant execute on function private.activity_since, private.activity_conditions, private.activity_page, private.activity_count to authenticated;
 grant execute on function private.activity_json to authenticated;
 
@@ -27713,7 +27713,7 @@ begin
   return f;
 end
 $$;
-comment on function private.find_source is 'A file of the current set. Errors: 404 FILE_NOT_FOUND. Judges: callable by definer functions that have judged the caller.';
+comment on function private.find_source is 'A file of the current set. Errors: 404 FILE_NOT_FOUND. Authorization: callable by definer functions that have judged the caller.';
 
 -- Ids of folders that exist only as parts of paths. Version and variant bits of a UUID (RFC 9562, version 8).
 create or replace function private.folder_id(p_project_id uuid, p_path text) returns uuid
@@ -27738,7 +27738,7 @@ begin
     where not exists (select from public.project_files s where s.project_id = p_project_id and s.path = f.path);
 end
 $$;
-comment on function private.fetched_folders is 'Folders of files of repositories. Judges: callable by definer functions that have judged the caller.';
+comment on function private.fetched_folders is 'Folders of files of repositories. Authorization: callable by definer functions that have judged the caller.';
 
 -- Siblings of the tree have different names, whichever way they came there.
 create or replace function private.is_fetched_path(p_project_id uuid, p_path text, p_exclude_id uuid) returns boolean
@@ -27751,7 +27751,7 @@ begin
       and (c.path collate "C" = p_path or c.path collate "C" > p_path || '/' and c.path collate "C" < p_path || '0'));
 end
 $$;
-comment on function private.is_fetched_path is 'Has a repository a file or folder there? Judges: callable by definer functions that have judged the caller.';
+comment on function private.is_fetched_path is 'Has a repository a file or folder there? Authorization: callable by definer functions that have judged the caller.';
 
 -- The sources of a context (contract 60, section 5). Policies would ask for each of 100,000 rows what the first line asks once.
 
@@ -27762,7 +27762,7 @@ begin
   return private.compressed_text(p_project_id, p_file_id) is not null;
 end
 $$;
-comment on function private.is_compressed_source is 'Does chat read a compressed text? Judges: callable by definer functions that have judged the caller.';
+comment on function private.is_compressed_source is 'Does chat read a compressed text? Authorization: callable by definer functions that have judged the caller.';
 
 create or replace function api.list_sources(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -27797,7 +27797,7 @@ begin
 end
 $$;
 comment on function api.list_sources is
-  'GET /contexts/{contextId}/sources: SourceItem[] by path; the selection is the caller''s. Judges: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/sources: SourceItem[] by path; the selection is the caller''s. Authorization: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.list_sources to authenticated;
 
 create or replace function private.source_item(p_project_id uuid, f public.context_files) returns jsonb
@@ -27809,7 +27809,7 @@ begin
     private.is_compressed_source(p_project_id, f.id));
 end
 $$;
-comment on function private.source_item is 'SourceItem with the caller''s selection. Judges: callable by definer functions that have judged the caller.';
+comment on function private.source_item is 'SourceItem with the caller''s selection. Authorization: callable by definer functions that have judged the caller.';
 
 create or replace function api.update_source(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -27831,7 +27831,7 @@ begin
 end
 $$;
 comment on function api.update_source is
-  'PATCH /contexts/{contextId}/sources/{fileId}: SourceItem. Judges: viewer in the context; the caller''s own selection. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND.';
+  'PATCH /contexts/{contextId}/sources/{fileId}: SourceItem. Authorization: viewer in the context; the caller''s own selection. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND.';
 grant execute on function api.update_source to authenticated;
 
 create or replace function api.select_sources(p jsonb) returns jsonb
@@ -27875,7 +27875,7 @@ begin
 end
 $$;
 comment on function api.select_sources is
-  'PUT /contexts/{contextId}/sources/selection: {selectedCount, totalCount}. Judges: viewer in the context; the caller''s own selection. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
+  'PUT /contexts/{contextId}/sources/selection: {selectedCount, totalCount}. Authorization: viewer in the context; the caller''s own selection. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.select_sources to authenticated;
 
 create or replace function api.get_token_usage(p jsonb) returns jsonb
@@ -27895,7 +27895,7 @@ begin
 end
 $$;
 comment on function api.get_token_usage is
-  'GET /contexts/{contextId}/token-usage: {currentTokens, maxTokens, percentage} of the caller''s selection. Judges: viewer in the context. Errors: 403, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/token-usage: {currentTokens, maxTokens, percentage} of the caller''s selection. Authorization: viewer in the context. Errors: 403, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.get_token_usage to authenticated;
 
 -- Called by the server after the answer, so that the read stays a read.
@@ -27913,7 +27913,7 @@ begin
 end
 $$;
 comment on function private.view_source is
-  'Best effort, after the answer: a file was read, once a user, file and hour. Judges: viewer in the project, only the caller''s own entry. Errors: 404 FILE_NOT_FOUND.';
+  'Best effort, after the answer: a file was read, once a user, file and hour. Authorization: viewer in the project, only the caller''s own entry. Errors: 404 FILE_NOT_FOUND.';
 grant execute on function private.view_source to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------- the tree, under the context's path
@@ -28039,7 +28039,7 @@ begin
 end
 $$;
 comment on function private.add_sources is
-  'Adds stored files to a context as one ingestion: {added, rejected, rejectedFiles, sources, refused}. Judges: developer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+  'Adds stored files to a context as one ingestion: {added, rejected, rejectedFiles, sources, refused}. Authorization: developer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
 grant execute on function private.add_sources to authenticated;
 
 create or replace function api.register_sources(p jsonb) returns jsonb
@@ -28176,7 +28176,7 @@ begin
 end
 $$;
 comment on function private.has_moved is
-  'Did a run read the stored file of this path, or what is in it, under another path? Judges: callable by definer functions of ours only.';
+  'Did a run read the stored file of this path, or what is in it, under another path? Authorization: callable by definer functions of ours only.';
 
 create or replace function private.follow_moves(e public.context_ingestions) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -28192,7 +28192,7 @@ begin
 end
 $$;
 comment on function private.follow_moves is
-  'Before an entry is applied: files whose stored file moved get the path that the entry adds. Judges: callable by definer functions of ours only.';
+  'Before an entry is applied: files whose stored file moved get the path that the entry adds. Authorization: callable by definer functions of ours only.';
 
 -- A selection is its person's own, as long as they read the context. Only functions write.
 grant select on public.context_source_selection to authenticated;
@@ -28255,7 +28255,7 @@ begin
   );
 end
 $$;
-comment on function private.search_people is 'Members whose name or address contains a text. Judges: callable by definer functions that have judged the caller.';
+comment on function private.search_people is 'Members whose name or address contains a text. Authorization: callable by definer functions that have judged the caller.';
 
 create or replace function private.search_activity(p_project_id uuid, p_text text, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -28287,7 +28287,7 @@ begin
 end
 $$;
 comment on function private.search_activity is
-  'Entries of the activity log that the caller reads and that contain a text. Judges: the log as private.reads_all_activity lets the caller read it; callable by definer functions that have judged the caller.';
+  'Entries of the activity log that the caller reads and that contain a text. Authorization: the log as private.reads_all_activity lets the caller read it; callable by definer functions that have judged the caller.';
 
 create or replace function private.search_changelog(p_project_id uuid, p_text text, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -28314,7 +28314,7 @@ begin
   );
 end
 $$;
-comment on function private.search_changelog is 'Entries of the changelog that contain a text. Judges: callable by definer functions that have judged the caller.';
+comment on function private.search_changelog is 'Entries of the changelog that contain a text. Authorization: callable by definer functions that have judged the caller.';
 
 create or replace function private.search_files(p_project_id uuid, p_text text, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -28334,7 +28334,7 @@ begin
   );
 end
 $$;
-comment on function private.search_files is 'Files of the current set whose path contains a text. Judges: callable by definer functions that have judged the caller.';
+comment on function private.search_files is 'Files of the current set whose path contains a text. Authorization: callable by definer functions that have judged the caller.';
 
 create or replace function api.search_context(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -28377,7 +28377,7 @@ begin
 end
 $$;
 comment on function api.search_context is
-  'GET /contexts/{contextId}/search: SearchResult[]. Judges: any role in the context; activity and files as the role reads them. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/search: SearchResult[]. Authorization: any role in the context; activity and files as the role reads them. Errors: 400, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.search_context to authenticated;
 
 -- Full-text search over the chunks of a context's index. The words of chunks and of queries are made by one tokenizer, which is not in SQL
@@ -28450,7 +28450,7 @@ begin
 end
 $$;
 comment on function private.search_chunks is
-  'Chunks of a context that fit a query, best first, with lines that contain its words. Judges: viewer in the context; others get an empty list.';
+  'Chunks of a context that fit a query, best first, with lines that contain its words. Authorization: viewer in the context; others get an empty list.';
 grant execute on function private.query_words, private.marked_lines, private.search_chunks to authenticated;
 
 create or replace function api.search_chunks(p jsonb) returns jsonb
@@ -28655,7 +28655,7 @@ begin
 end
 $$;
 comment on function private.changelog_export_page is
-  'The next entries of an exported changelog. Judges: any role in the context; an auditor gets no path. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+  'The next entries of an exported changelog. Authorization: any role in the context; an auditor gets no path. Errors: 400, 404 CONTEXT_NOT_FOUND.';
 grant execute on function private.changelog_export_page to authenticated;
 
 -- ------------------------------------------------------------------------------------------------------------------------------- info
@@ -28677,7 +28677,7 @@ begin
 end
 $$;
 comment on function api.export_context is
-  'GET /contexts/{contextId}/export: {context, summary, exportedAt, version}. Judges: viewer in the context. Errors: 403, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/export: {context, summary, exportedAt, version}. Authorization: viewer in the context. Errors: 403, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.export_context to authenticated;
 
 -- The files of a version as they were ingested (contract 60, section 13): the fold of the operations up to it, by path. Content comes in parts
@@ -28699,7 +28699,7 @@ begin
 end
 $$;
 comment on function private.version_of_path is
-  'A version of a context, the current one by default. Errors: 400, 404 VERSION_NOT_FOUND. Judges: callable by definer functions that have judged the caller.';
+  'A version of a context, the current one by default. Errors: 400, 404 VERSION_NOT_FOUND. Authorization: callable by definer functions that have judged the caller.';
 
 -- Inlined into the queries of definer functions, so that a page reads no more than its own files.
 create or replace function private.version_files(p_project_id uuid, p_version integer, p_after text)
@@ -28746,7 +28746,7 @@ begin
 end
 $$;
 comment on function api.download_originals is
-  'GET /contexts/{contextId}/original: judges it and says how it is read (private.originals_page). Judges: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, CONTEXT_EMPTY, VERSION_NOT_FOUND, 413 PAYLOAD_TOO_LARGE.';
+  'GET /contexts/{contextId}/original: judges it and says how it is read (private.originals_page). Authorization: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, CONTEXT_EMPTY, VERSION_NOT_FOUND, 413 PAYLOAD_TOO_LARGE.';
 grant execute on function api.download_originals to authenticated;
 
 -- p: the answer of api.download_originals, and after: {path, offset}, the end of the last part; offset is absent when the file of the path is
@@ -28814,7 +28814,7 @@ begin
 end
 $$;
 comment on function private.originals_page is
-  'The next part of a download of originals. Judges: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND.';
+  'The next part of a download of originals. Authorization: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND.';
 grant execute on function private.originals_page to authenticated;
 
 -- One file of the current set, or as a version has it under its path.
@@ -28854,7 +28854,7 @@ begin
 end
 $$;
 comment on function api.read_context_file is
-  'GET /contexts/{contextId}/files/{fileId}/content: a part of the text. Judges: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND, VERSION_NOT_FOUND.';
+  'GET /contexts/{contextId}/files/{fileId}/content: a part of the text. Authorization: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND, VERSION_NOT_FOUND.';
 grant execute on function api.read_context_file to authenticated;
 
 -- Habits (contract 20, section 7): a skill on a schedule. A habit belongs to a person; the organization in which it was made pays for its
@@ -28934,7 +28934,7 @@ begin
   return h;
 end
 $$;
-comment on function private.revive_habit is 'Switches a habit on, planned from now, its failures forgotten. Judges: only habits of private.user_id().';
+comment on function private.revive_habit is 'Switches a habit on, planned from now, its failures forgotten. Authorization: only habits of private.user_id().';
 
 create or replace function private.run_habit(p_id uuid, out habit public.habits, out execution public.skill_executions)
 language plpgsql volatile security definer set search_path = ''
@@ -28959,7 +28959,7 @@ begin
 end
 $$;
 comment on function private.run_habit is
-  'Starts a run now; the plan stays as it is. Judges: only habits of private.user_id(), on skills they see. Errors: 404, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+  'Starts a run now; the plan stays as it is. Authorization: only habits of private.user_id(), on skills they see. Errors: 404, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
 
 create or replace function private.is_active_member(p_org_id uuid, p_user_id uuid) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -28969,7 +28969,7 @@ begin
     where m.organization_id = p_org_id and m.user_id = p_user_id and m.status = 'active');
 end
 $$;
-comment on function private.is_active_member is 'Is the person an active member there? Judges: callable by definer functions and triggers of ours only.';
+comment on function private.is_active_member is 'Is the person an active member there? Authorization: callable by definer functions and triggers of ours only.';
 
 -- The runs of a habit or a reflex, newest first.
 create or replace function private.reference_executions_json(p_reference_id uuid, p jsonb) returns jsonb
@@ -29319,7 +29319,7 @@ begin
 end
 $$;
 comment on function private.dispatch_habits is
-  'Starts runs of due habits and plans their next ones, of p_limit organizations one run each; gives how many habits were dealt with, 0 when nothing is due. Judges: callable by the worker (and pg_cron as the owner) only.';
+  'Starts runs of due habits and plans their next ones, of p_limit organizations one run each; gives how many habits were dealt with, 0 when nothing is due. Authorization: callable by the worker (and pg_cron as the owner) only.';
 grant execute on function private.dispatch_habits to kijko_worker;
 
 -- Slow model answers do not pile up runs: while a run is open, the occurrence is skipped.
@@ -29334,7 +29334,7 @@ begin
 end
 $$;
 comment on function private.may_run is
-  'Would this occurrence of a habit run: active skill that the owner sees, active member, nothing open? Judges: callable by the dispatcher only.';
+  'Would this occurrence of a habit run: active skill that the owner sees, active member, nothing open? Authorization: callable by the dispatcher only.';
 
 -- The rules of a habit for every writer: psql, Supabase's clients, the API and our own functions meet the same rules and messages.
 
@@ -29393,9 +29393,9 @@ begin
 end
 $$;
 comment on function private.assert_habit is
-  'Refuses what may not stand in a habit; o is null for a new one. Judges: nothing about the caller; callable by triggers of ours only.';
+  'Refuses what may not stand in a habit; o is null for a new one. Authorization: nothing about the caller; callable by triggers of ours only.';
 
-create or replace function private.tg_habits__judge() returns trigger
+create or replace function private.tg_habits__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -29437,12 +29437,12 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_habits__judge is
+comment on function private.tg_habits__check is
   'Trigger: the rules of contract 20, 2.2; next_run_at follows expression, zone and switch; switching on forgets failures; updated_at moves with the owner''s changes.';
 -- Usage counters are not among the columns: each run moves them.
-create or replace trigger _200_judge before insert or update of id, user_id, organization_id, skill_id, schedule_cron, schedule_description,
+create or replace trigger _200_check before insert or update of id, user_id, organization_id, skill_id, schedule_cron, schedule_description,
   timezone, config, is_active, next_run_at, created_at
-  on public.habits for each row execute function private.tg_habits__judge();
+  on public.habits for each row execute function private.tg_habits__check();
 
 create or replace function private.tg_habits__emit() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -29743,7 +29743,7 @@ begin
 end
 $$;
 comment on function private.sealed_secret is
-  'Sealed secret of a webhook, for the server to open; null for any other caller. Judges: own reflexes, through our server only.';
+  'Sealed secret of a webhook, for the server to open; null for any other caller. Authorization: own reflexes, through our server only.';
 
 create or replace function private.reflex_json(r public.reflexes) returns jsonb
 language plpgsql stable
@@ -29802,7 +29802,7 @@ begin
 end
 $$;
 comment on function private.keep_secret is
-  'Stores the sealed secret of a webhook; the old one is void at once. Judges: own webhooks, through our server only. Errors: 403 FORBIDDEN.';
+  'Stores the sealed secret of a webhook; the old one is void at once. Authorization: own webhooks, through our server only. Errors: 403 FORBIDDEN.';
 
 -- Activates the reflex again and clears its errors. No role may write the counters, hence a definer function.
 create or replace function private.revive_reflex(p_id uuid, p_checked boolean) returns void
@@ -29819,7 +29819,7 @@ begin
 end
 $$;
 comment on function private.revive_reflex is
-  'Switches a reflex on and forgets its failures; p_checked asks for the skill. Judges: own reflexes only. Errors: 409 SKILL_INACTIVE, 404 SKILL_NOT_FOUND.';
+  'Switches a reflex on and forgets its failures; p_checked asks for the skill. Authorization: own reflexes only. Errors: 409 SKILL_INACTIVE, 404 SKILL_NOT_FOUND.';
 
 create or replace function private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
@@ -29836,7 +29836,7 @@ begin
 end
 $$;
 comment on function private.assert_skill_runs is
-  '409 SKILL_INACTIVE or 404 SKILL_NOT_FOUND unless the skill could run for the person. Judges: as private.sees_skill.';
+  '409 SKILL_INACTIVE or 404 SKILL_NOT_FOUND unless the skill could run for the person. Authorization: as private.sees_skill.';
 grant execute on function private.webhook_url, private.sealed_secret, private.reflex_json, private.own_reflex, private.own_webhook,
   private.keep_secret, private.revive_reflex, private.assert_skill_runs to authenticated;
 
@@ -29867,7 +29867,7 @@ begin
 end
 $$;
 comment on function private.fire_reflex is
-  'Starts the run of a reflex ({trigger, payload}) whose trigger and conditions match, or says why not. Judges: that reflex, skill and membership are active; callable by definer functions of ours only.';
+  'Starts the run of a reflex ({trigger, payload}) whose trigger and conditions match, or says why not. Authorization: that reflex, skill and membership are active; callable by definer functions of ours only.';
 
 -- Returns the reflexes of one person that may wait for this event, for the server to evaluate. At most 100 look at one event, the oldest
 -- first.
@@ -29886,7 +29886,7 @@ begin
 end
 $$;
 comment on function private.waiting_reflexes is
-  'Active reflexes of a person for one kind of trigger, with what the server needs to judge them. Judges: callable by the server, the worker and definer functions of ours only.';
+  'Active reflexes of a person for one kind of trigger, with what the server needs to judge them. Authorization: callable by the server, the worker and definer functions of ours only.';
 grant execute on function private.waiting_reflexes to kijko_server, kijko_worker;
 
 -- p: triggerType, eventName?. Counts the attempt. A refusal is an answer here, because a raised one would not be counted.
@@ -29908,7 +29908,7 @@ begin
 end
 $$;
 comment on function private.begin_event is
-  'Counts an event of the caller and gives the reflexes that may wait for it. Judges: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
+  'Counts an event of the caller and gives the reflexes that may wait for it. Authorization: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
 grant execute on function private.begin_event to authenticated;
 
 create or replace function private.fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb) returns jsonb
@@ -29934,7 +29934,7 @@ begin
 end
 $$;
 comment on function private.fire_reflexes is
-  'Fires those of a person''s reflexes that the server found to match. Judges: callable by the server, the worker and definer functions of ours only.';
+  'Fires those of a person''s reflexes that the server found to match. Authorization: callable by the server, the worker and definer functions of ours only.';
 grant execute on function private.fire_reflexes to kijko_server, kijko_worker;
 
 -- The second half of POST /events: p.reflexIds are the reflexes that matched.
@@ -29950,7 +29950,7 @@ begin
 end
 $$;
 comment on function private.send_event is
-  'Fires the caller''s reflexes that the server found to match. Judges: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
+  'Fires the caller''s reflexes that the server found to match. Authorization: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
 
 create or replace function api.send_event(p jsonb) returns jsonb
 language plpgsql volatile
@@ -29974,7 +29974,7 @@ begin
   );
 end
 $$;
-comment on function private.watched_callers is 'Owners of active api_call reflexes. Judges: callable by the server only.';
+comment on function private.watched_callers is 'Owners of active api_call reflexes. Authorization: callable by the server only.';
 grant execute on function private.watched_callers to kijko_server;
 
 create or replace function private.prune_reflexes(p_at timestamptz default now()) returns integer
@@ -29988,7 +29988,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_reflexes is 'Answers of deliveries are kept for 24 hours. Judges: callable by schedules only.';
+comment on function private.prune_reflexes is 'Answers of deliveries are kept for 24 hours. Authorization: callable by schedules only.';
 
 -- Deliveries of webhooks (contract 20, section 10.2), in two calls of the server: the first returns the data to check a delivery, the
 -- second takes the result. In between the server checks the signature, reads the payload and evaluates the conditions; no transaction is
@@ -30007,7 +30007,7 @@ begin
 end
 $$;
 comment on function private.open_delivery is
-  'What is needed to judge a delivery; null for an unknown webhook. Judges: callable by the server only.';
+  'What is needed to judge a delivery; null for an unknown webhook. Authorization: callable by the server only.';
 grant execute on function private.open_delivery to kijko_server;
 
 -- Genuine deliveries only, so only a sender that knows the secret moves the counter of a reflex. A refusal is an answer here, because a
@@ -30028,7 +30028,7 @@ begin
 end
 $$;
 comment on function private.count_delivery is
-  'Counts a genuine delivery: {}, or {limitedUntil} beyond 60 a minute. Judges: callable by the server and definer functions of ours only.';
+  'Counts a genuine delivery: {}, or {limitedUntil} beyond 60 a minute. Authorization: callable by the server and definer functions of ours only.';
 grant execute on function private.count_delivery to kijko_server;
 
 -- p: id, payload, matches, error (the conditions could not be evaluated), key (hexadecimal digest, or absent).
@@ -30081,7 +30081,7 @@ begin
 end
 $$;
 comment on function private.take_delivery is
-  'Counts a delivery that was found genuine and fires its webhook, at most once a key; gives the answer, or {limitedUntil}. Judges: callable by the server only. Errors: 404 REFLEX_NOT_FOUND.';
+  'Counts a delivery that was found genuine and fires its webhook, at most once a key; gives the answer, or {limitedUntil}. Authorization: callable by the server only. Errors: 404 REFLEX_NOT_FOUND.';
 grant execute on function private.take_delivery to kijko_server;
 
 drop function if exists private.can_fire_skill(uuid, uuid);
@@ -30110,7 +30110,7 @@ begin
 end
 $$;
 comment on function private.changed_files is
-  'What differs between the files of two runs, by path. Judges: callable by triggers of ours only.';
+  'What differs between the files of two runs, by path. Authorization: callable by triggers of ours only.';
 
 -- An index that a run changes in place has no predecessor to compare with. The operations of the run's ingestion say what it changed.
 create or replace function private.ingested_files(p_project_id uuid, p_run_id uuid, p_limit integer) returns jsonb
@@ -30133,7 +30133,7 @@ begin
   );
 end
 $$;
-comment on function private.ingested_files is 'What a run added, changed and removed, by path. Judges: callable by triggers of ours only.';
+comment on function private.ingested_files is 'What a run added, changed and removed, by path. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_project_indexes__match() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -30195,7 +30195,7 @@ begin
 end
 $$;
 comment on function private.fire_changes is
-  'Fires file_change reflexes for the changes of one batch, once; gives how many times. Judges: callable by the worker only.';
+  'Fires file_change reflexes for the changes of one batch, once; gives how many times. Authorization: callable by the worker only.';
 grant execute on function private.fire_changes to kijko_worker;
 
 -- Operations on reflexes (contract 20, section 9). They run as the caller, under the caller's policies.
@@ -30474,7 +30474,7 @@ grant execute on function api.test_reflex, api.list_reflexes, api.create_reflex,
 
 -- The rules of a reflex for every writer, and the events of its changes. Only functions move counters.
 
-create or replace function private.tg_reflexes__judge() returns trigger
+create or replace function private.tg_reflexes__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -30516,11 +30516,11 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_reflexes__judge is
+comment on function private.tg_reflexes__check is
   'Trigger: the rules of contract 20, 2.3 and 9; the skill must be visible to the owner, and cannot be exchanged.';
-create or replace trigger _200_judge
+create or replace trigger _200_check
   before insert or update of id, user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active
-  on public.reflexes for each row execute function private.tg_reflexes__judge();
+  on public.reflexes for each row execute function private.tg_reflexes__check();
 
 create or replace function private.reflex_fields(o public.reflexes, n public.reflexes) returns text[]
 language plpgsql immutable parallel safe
@@ -30558,9 +30558,9 @@ begin
 end
 $$;
 comment on function private.tg_reflexes__tell is 'Trigger: resource_changed to the owner''s room, also for failures and switching off.';
-create or replace trigger _900_tell after insert or delete on public.reflexes
+create or replace trigger _900_notify after insert or delete on public.reflexes
   for each row execute function private.tg_reflexes__tell();
-create or replace trigger _900_tell_change
+create or replace trigger _900_notify_change
   after update of trigger_config, conditions, is_active, consecutive_failures, last_error_message
   on public.reflexes for each row execute function private.tg_reflexes__tell();
 
@@ -30626,7 +30626,7 @@ begin
     from private.git_connections c join private.provider_tokens t on t.id = c.token_id where c.user_id = private.user_id()), '[]');
 end
 $$;
-comment on function private.git_connections_json is 'The caller''s connections without their tokens. Judges: only the caller''s own rows.';
+comment on function private.git_connections_json is 'The caller''s connections without their tokens. Authorization: only the caller''s own rows.';
 grant execute on function private.git_connections_json to authenticated;
 
 -- ------------------------------------------------------------------------------------------------------------------------- consent
@@ -30664,7 +30664,7 @@ begin
 end
 $$;
 comment on function private.begin_connection is
-  'Keeps the state of a consent for ten minutes. Judges: through our server only, which makes and seals it; for the caller themselves. Errors: 401, 403 FORBIDDEN, 503 PROVIDER_NOT_CONFIGURED.';
+  'Keeps the state of a consent for ten minutes. Authorization: through our server only, which makes and seals it; for the caller themselves. Errors: 401, 403 FORBIDDEN, 503 PROVIDER_NOT_CONFIGURED.';
 
 create or replace function private.claim_state(p_provider text, p_hash text, p_user_id uuid, p_org_id uuid, p_session_id uuid default null)
 returns private.connection_states
@@ -30687,7 +30687,7 @@ begin
   return s;
 end
 $$;
-comment on function private.claim_state is 'Takes a state, once; not in a browser where another person is signed in. Judges: callable by functions of ours only. Errors: 400 OAUTH_STATE_INVALID.';
+comment on function private.claim_state is 'Takes a state, once; not in a browser where another person is signed in. Authorization: callable by functions of ours only. Errors: 400 OAUTH_STATE_INVALID.';
 
 create or replace function private.take_own_state(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -30704,7 +30704,7 @@ begin
 end
 $$;
 comment on function private.take_own_state is
-  'Takes a state of the caller: what the exchange of the code needs. Judges: through our server only; states of the caller in their present organization. Errors: 400 OAUTH_STATE_INVALID.';
+  'Takes a state of the caller: what the exchange of the code needs. Authorization: through our server only; states of the caller in their present organization. Errors: 400 OAUTH_STATE_INVALID.';
 grant execute on function private.begin_connection, private.take_own_state to authenticated;
 
 -- Without this check of the browser's session, a person could begin a consent, send its address to another person, and get the other's
@@ -30719,7 +30719,7 @@ begin
 end
 $$;
 comment on function private.take_state is
-  'Takes a state for a browser that comes back from the provider. Judges: callable by the server only; the state says whose consent it is. Errors: 400 OAUTH_STATE_INVALID.';
+  'Takes a state for a browser that comes back from the provider. Authorization: callable by the server only; the state says whose consent it is. Errors: 400 OAUTH_STATE_INVALID.';
 grant execute on function private.take_state to kijko_server;
 
 -- {provider, stateHash, tokenId, sealedToken, expiresAt?, accountId, username, avatarUrl?, scopes}. Only a state that was taken can be
@@ -30769,7 +30769,7 @@ begin
 end
 $$;
 comment on function private.store_connection is
-  'Finishes a consent: the connection of the state''s person, or the directory of its project. Judges: callable by functions of ours only, as that person. Errors: 400 OAUTH_STATE_INVALID.';
+  'Finishes a consent: the connection of the state''s person, or the directory of its project. Authorization: callable by functions of ours only, as that person. Errors: 400 OAUTH_STATE_INVALID.';
 
 create or replace function private.finish_own_connection(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -30780,7 +30780,7 @@ begin
 end
 $$;
 comment on function private.finish_own_connection is
-  'Finishes a consent of the caller. Judges: through our server only, which sealed the tokens; a state that the caller has taken. Errors: 400 OAUTH_STATE_INVALID, 403 FORBIDDEN.';
+  'Finishes a consent of the caller. Authorization: through our server only, which sealed the tokens; a state that the caller has taken. Errors: 400 OAUTH_STATE_INVALID, 403 FORBIDDEN.';
 grant execute on function private.finish_own_connection to authenticated;
 
 create or replace function private.finish_connection(p jsonb) returns jsonb
@@ -30802,7 +30802,7 @@ begin
 end
 $$;
 comment on function private.finish_connection is
-  'Finishes a consent for a browser that came back from the provider. Judges: callable by the server only; acts as the person of the state. Errors: 400 OAUTH_STATE_INVALID.';
+  'Finishes a consent for a browser that came back from the provider. Authorization: callable by the server only; acts as the person of the state. Errors: 400 OAUTH_STATE_INVALID.';
 grant execute on function private.finish_connection to kijko_server;
 
 create or replace function private.provider_name(p_provider text) returns text
@@ -30823,7 +30823,7 @@ begin
   end if;
 end
 $$;
-comment on function private.drop_connection is 'Ends the caller''s connection; a job gives the token back. Judges: only the caller''s own row.';
+comment on function private.drop_connection is 'Ends the caller''s connection; a job gives the token back. Authorization: only the caller''s own row.';
 grant execute on function private.drop_connection to authenticated;
 
 -- -------------------------------------------------------------------------------------------------------------------------- tokens
@@ -30840,7 +30840,7 @@ begin
   end if;
 end
 $$;
-comment on function private.end_token is 'A token that nothing uses any more is given back to its provider by a job, then forgotten. Judges: callable by functions of ours only.';
+comment on function private.end_token is 'A token that nothing uses any more is given back to its provider by a job, then forgotten. Authorization: callable by functions of ours only.';
 
 create or replace function private.tg__end_token() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -30861,7 +30861,7 @@ begin
   return (select c.token_id from private.git_connections c where c.user_id = p_user_id and c.provider = p_provider);
 end
 $$;
-comment on function private.git_token_id is 'The token of a person at a Git provider, or null. Judges: callable by server and worker only, for the caller of a request or the starter of a run.';
+comment on function private.git_token_id is 'The token of a person at a Git provider, or null. Authorization: callable by server and worker only, for the caller of a request or the starter of a run.';
 
 -- The answer's state: ok: use the token; refresh: the caller holds the lease for 30 s; wait: another process refreshes the token; broken;
 -- none.
@@ -30894,7 +30894,7 @@ begin
 end
 $$;
 comment on function private.lease_token is
-  'A token, or the right to refresh it. Judges: callable by server and worker only, who open what is sealed.';
+  'A token, or the right to refresh it. Authorization: callable by server and worker only, who open what is sealed.';
 
 create or replace function private.renew_token(p_id uuid, p_owner uuid, p_sealed text, p_expires_at timestamptz) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -30906,7 +30906,7 @@ begin
   return found;
 end
 $$;
-comment on function private.renew_token is 'Stores what a refresh gave, where the lease still stands. Judges: callable by server and worker only.';
+comment on function private.renew_token is 'Stores what a refresh gave, where the lease still stands. Authorization: callable by server and worker only.';
 
 create or replace function private.release_token(p_id uuid, p_owner uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -30915,7 +30915,7 @@ begin
   update private.provider_tokens t set lease_owner = null, lease_until = null where t.id = p_id and t.lease_owner = p_owner;
 end
 $$;
-comment on function private.release_token is 'Gives the lease of a refresh back that brought nothing. Judges: callable by server and worker only.';
+comment on function private.release_token is 'Gives the lease of a refresh back that brought nothing. Authorization: callable by server and worker only.';
 
 -- Marks only the version that the provider refused: another process may have stored a good token meanwhile.
 create or replace function private.break_token(p_id uuid, p_version integer) returns void
@@ -30943,7 +30943,7 @@ begin
   end if;
 end
 $$;
-comment on function private.break_token is 'Notes that a provider refuses a token, and tells its person, once a day. Judges: callable by server and worker only.';
+comment on function private.break_token is 'Notes that a provider refuses a token, and tells its person, once a day. Authorization: callable by server and worker only.';
 
 create or replace function private.ending_token(p_id uuid) returns table (provider text, sealed text)
 language plpgsql stable security definer set search_path = ''
@@ -30952,7 +30952,7 @@ begin
   return query select t.provider, t.sealed_token from private.provider_tokens t where t.id = p_id and t.state = 'ending';
 end
 $$;
-comment on function private.ending_token is 'A token that is to be given back; no row otherwise. Judges: callable by the worker only.';
+comment on function private.ending_token is 'A token that is to be given back; no row otherwise. Authorization: callable by the worker only.';
 
 create or replace function private.forget_token(p_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -30961,7 +30961,7 @@ begin
   delete from private.provider_tokens t where t.id = p_id and t.state = 'ending';
 end
 $$;
-comment on function private.forget_token is 'Forgets a token that was given back. Judges: callable by the worker only.';
+comment on function private.forget_token is 'Forgets a token that was given back. Authorization: callable by the worker only.';
 grant execute on function private.git_token_id, private.lease_token, private.renew_token, private.release_token, private.break_token
   to kijko_server, kijko_worker;
 grant execute on function private.ending_token, private.forget_token to kijko_worker;
@@ -30976,7 +30976,7 @@ begin
     where r.user_id = private.user_id() and r.url = p_url and r.checked_at > now() - interval '10 minutes');
 end
 $$;
-comment on function private.known_check is 'What a provider told the caller of a repository within ten minutes, or null. Judges: only the caller''s own rows.';
+comment on function private.known_check is 'What a provider told the caller of a repository within ten minutes, or null. Authorization: only the caller''s own rows.';
 grant execute on function private.known_check to authenticated;
 
 -- {userId, url, provider, info}
@@ -30994,7 +30994,7 @@ begin
   return null;
 end
 $$;
-comment on function private.keep_check is 'Keeps what a provider told a caller; at most 200 a person. Judges: callable by the server only, for the caller of a request.';
+comment on function private.keep_check is 'Keeps what a provider told a caller; at most 200 a person. Authorization: callable by the server only, for the caller of a request.';
 grant execute on function private.keep_check to kijko_server;
 
 -- Estimates use the known size of repositories whose size the caller does not give (contract 10, 7.4).
@@ -31025,7 +31025,7 @@ begin
 end
 $$;
 comment on function private.tend_connections is
-  'Forgets what is over, and has directories read once an hour. Judges: callable by schedules only.';
+  'Forgets what is over, and has directories read once an hour. Authorization: callable by schedules only.';
 
 -- Directory sync (contract 10, section 14): the people of a directory's groups become members of a project if they are members of the
 -- project's organization. Others stay outside: a directory is no proof of an account, and a membership is no invitation.
@@ -31040,7 +31040,7 @@ begin
     from private.directory_syncs d join private.provider_tokens t on t.id = d.token_id where d.project_id = p_project_id);
 end
 $$;
-comment on function private.directory_json is 'DirectorySyncStatus of a project, or null. Judges: admins of the project only.';
+comment on function private.directory_json is 'DirectorySyncStatus of a project, or null. Authorization: admins of the project only.';
 grant execute on function private.directory_json to authenticated;
 
 create or replace function private.store_directory(s private.connection_states, p_token_id uuid) returns jsonb
@@ -31067,7 +31067,7 @@ begin
 end
 $$;
 comment on function private.store_directory is
-  'The directory of a project, from a consent that has ended well. Judges: callable by functions of ours only; the person of the state must be admin of the project, and the plan must open directories. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 PROJECT_NOT_FOUND.';
+  'The directory of a project, from a consent that has ended well. Authorization: callable by functions of ours only; the person of the state must be admin of the project, and the plan must open directories. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 PROJECT_NOT_FOUND.';
 
 create or replace function private.require_directory_gate(p_org_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
@@ -31079,7 +31079,7 @@ begin
   end if;
 end
 $$;
-comment on function private.require_directory_gate is '403 PLAN_UPGRADE_REQUIRED unless the plan of a project''s organization opens directories. Judges: callable by functions of ours only.';
+comment on function private.require_directory_gate is '403 PLAN_UPGRADE_REQUIRED unless the plan of a project''s organization opens directories. Authorization: callable by functions of ours only.';
 
 create or replace function private.begin_directory(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -31098,7 +31098,7 @@ begin
 end
 $$;
 comment on function private.begin_directory is
-  'Begins the consent at a directory. Judges: admins of the project who act in its organization, through our server only. Errors: 400, 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 PROJECT_NOT_FOUND, 503 PROVIDER_NOT_CONFIGURED.';
+  'Begins the consent at a directory. Authorization: admins of the project who act in its organization, through our server only. Errors: 400, 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 PROJECT_NOT_FOUND, 503 PROVIDER_NOT_CONFIGURED.';
 
 create or replace function private.end_directory(p_project_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -31115,7 +31115,7 @@ begin
   end if;
 end
 $$;
-comment on function private.end_directory is 'Ends the sync; members that it brought stay. Judges: admins of the project only. Errors: 403, 404.';
+comment on function private.end_directory is 'Ends the sync; members that it brought stay. Authorization: admins of the project only. Errors: 403, 404.';
 grant execute on function private.begin_directory, private.end_directory to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------------------------- the worker
@@ -31131,7 +31131,7 @@ begin
   end if;
 end
 $$;
-comment on function private.directory_work is 'What to read for a project; no row where nothing is, or the plan does not include it. Judges: callable by the worker only.';
+comment on function private.directory_work is 'What to read for a project; no row where nothing is, or the plan does not include it. Authorization: callable by the worker only.';
 
 create or replace function private.note_directory_error(p_token_id uuid, p_error text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -31140,7 +31140,7 @@ begin
   update private.directory_syncs d set error = left(p_error, 500), updated_at = now() where d.token_id = p_token_id;
 end
 $$;
-comment on function private.note_directory_error is 'Shows why the last reading of a directory failed. Judges: callable by the worker only.';
+comment on function private.note_directory_error is 'Shows why the last reading of a directory failed. Authorization: callable by the worker only.';
 
 -- p_people: [{email, name}]. A complete reading also removes members who left the directory.
 create or replace function private.import_directory(p_token_id uuid, p_groups integer, p_people jsonb, p_complete boolean) returns integer
@@ -31199,7 +31199,7 @@ begin
 end
 $$;
 comment on function private.import_directory is
-  'Makes colleagues in a directory accepted members with role viewer, and removes the colleagues who left the directory. Judges: callable by the worker only.';
+  'Makes colleagues in a directory accepted members with role viewer, and removes the colleagues who left the directory. Authorization: callable by the worker only.';
 grant execute on function private.directory_work, private.note_directory_error, private.import_directory to kijko_worker;
 
 create or replace function api.list_connections(p jsonb) returns jsonb
@@ -31320,7 +31320,7 @@ begin
   return nullif(private.api_url(), '') || '/api/v1/webhooks/git/' || h.provider || '/' || h.repository_id;
 end
 $$;
-comment on function private.hook_address is 'Where the provider sends pushes, or null where the installation does not know its address. Judges: callable by functions of ours only.';
+comment on function private.hook_address is 'Where the provider sends pushes, or null where the installation does not know its address. Authorization: callable by functions of ours only.';
 
 create or replace function private.add_hooks(p_project_id uuid, p_repository_id uuid default null) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -31334,7 +31334,7 @@ begin
   on conflict (repository_id) do nothing;
 end
 $$;
-comment on function private.add_hooks is 'Watches the repositories of a project whose settings say so, by the caller''s connection. Judges: callable by triggers of ours only.';
+comment on function private.add_hooks is 'Watches the repositories of a project whose settings say so, by the caller''s connection. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_project_settings__watch() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -31444,7 +31444,7 @@ begin
     where private.hook_address(h) is not null;
 end
 $$;
-comment on function private.take_left_hooks is 'The hooks made with a token that is about to be given back, once. Judges: callable by the worker only.';
+comment on function private.take_left_hooks is 'The hooks made with a token that is about to be given back, once. Authorization: callable by the worker only.';
 grant execute on function private.take_left_hooks to kijko_worker;
 
 -- --------------------------------------------------------------------------------------------------------------------- from push to run
@@ -31483,7 +31483,7 @@ begin
 end
 $$;
 comment on function private.start_pushes is
-  'Starts one run for all remembered pushes of a project, unless a run is open; gives the number of its entry. Judges: callable by functions and triggers of ours only.';
+  'Starts one run for all remembered pushes of a project, unless a run is open; gives the number of its entry. Authorization: callable by functions and triggers of ours only.';
 
 create or replace function private.tg_ingestion_runs__start_pushes() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -31517,7 +31517,7 @@ begin
   perform private.start_pushes(v_project);
 end
 $$;
-comment on function private.want_push is 'Remembers a push, and starts a run unless one is open. Judges: callable by functions of ours only.';
+comment on function private.want_push is 'Remembers a push, and starts a run unless one is open. Authorization: callable by functions of ours only.';
 
 create or replace function private.push_secret(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -31527,7 +31527,7 @@ begin
     where h.repository_id = private.as_uuid(p ->> 'repositoryId') and h.provider = p ->> 'provider' and h.sealed_secret is not null);
 end
 $$;
-comment on function private.push_secret is 'The sealed secret of a repository''s hook, or null. Judges: callable by the server only, which verifies the signature.';
+comment on function private.push_secret is 'The sealed secret of a repository''s hook, or null. Authorization: callable by the server only, which verifies the signature.';
 
 -- {repositoryId, delivery?, pushes: [{branch, commit?}]}; without a commit the branch was deleted.
 create or replace function private.receive_push(p jsonb) returns jsonb
@@ -31563,7 +31563,7 @@ begin
   return null;
 end
 $$;
-comment on function private.receive_push is 'A delivery whose signature is right: a push to the branch of the repository queues a run, the same delivery again nothing. Judges: callable by the server only, which verifies the signature.';
+comment on function private.receive_push is 'A delivery whose signature is right: a push to the branch of the repository queues a run, the same delivery again nothing. Authorization: callable by the server only, which verifies the signature.';
 grant execute on function private.push_secret, private.receive_push to kijko_server;
 
 -- -------------------------------------------------------------------------------------------------------------------------- the worker
@@ -31576,7 +31576,7 @@ begin
     from private.push_hooks h where h.repository_id = p_repository_id and h.state = 'pending');
 end
 $$;
-comment on function private.hook_to_install is 'What the installation of a pending hook needs: {userId, provider, url, path, address}; null where none is pending. Judges: callable by the worker only.';
+comment on function private.hook_to_install is 'What the installation of a pending hook needs: {userId, provider, url, path, address}; null where none is pending. Authorization: callable by the worker only.';
 
 create or replace function private.keep_push_secret(p_repository_id uuid, p_sealed text) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -31587,7 +31587,7 @@ begin
 end
 $$;
 comment on function private.keep_push_secret is
-  'Stores the secret before the provider gets it: a hook never has one that is unknown here. False where none is pending. Judges: callable by the worker only.';
+  'Stores the secret before the provider gets it: a hook never has one that is unknown here. False where none is pending. Authorization: callable by the worker only.';
 
 create or replace function private.settle_hook(p_repository_id uuid, p_installed boolean) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -31602,7 +31602,7 @@ begin
 end
 $$;
 comment on function private.settle_hook is
-  'The hook is installed, or the head of the branch is polled in its place; false where none is pending any more. Judges: callable by the worker only.';
+  'The hook is installed, or the head of the branch is polled in its place; false where none is pending any more. Authorization: callable by the worker only.';
 
 create or replace function private.head_to_poll(p_repository_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -31613,7 +31613,7 @@ begin
     where h.repository_id = p_repository_id and h.state = 'polling');
 end
 $$;
-comment on function private.head_to_poll is 'What the look at a branch needs: {userId, provider, url, branch}; null where it is not polled any more. Judges: callable by the worker only.';
+comment on function private.head_to_poll is 'What the look at a branch needs: {userId, provider, url, branch}; null where it is not polled any more. Authorization: callable by the worker only.';
 
 -- p_commit null: the look failed, and the next one comes later each time.
 create or replace function private.keep_head(p_repository_id uuid, p_commit text) returns void
@@ -31638,7 +31638,7 @@ begin
   end if;
 end
 $$;
-comment on function private.keep_head is 'The head of a polled branch; one that has moved counts as a push. Judges: callable by the worker only.';
+comment on function private.keep_head is 'The head of a polled branch; one that has moved counts as a push. Authorization: callable by the worker only.';
 
 create or replace function private.queue_polls(p_at timestamptz default now()) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -31657,7 +31657,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.queue_polls is 'Has the heads of due branches looked at, at most 500 a minute; gives how many. Judges: callable by schedules only.';
+comment on function private.queue_polls is 'Has the heads of due branches looked at, at most 500 a minute; gives how many. Authorization: callable by schedules only.';
 grant execute on function private.hook_to_install, private.keep_push_secret, private.settle_hook, private.head_to_poll, private.keep_head to kijko_worker;
 
 -- The connections of an organization (contract 40, section 8): shapes, rules, logs and numbers.
@@ -31828,7 +31828,7 @@ begin
   values (p_integration_id, p_connector_id, p_level, left(p_message, 500));
 end
 $$;
-comment on function private.log_integration is 'Writes a line about an integration or a connector. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.log_integration is 'Writes a line about an integration or a connector. Authorization: callable by definer functions and triggers of ours only.';
 
 -- p: [{tool, ok, ms}] in the order of the requests.
 create or replace function private.count_calls(p_integration_id uuid, p_connector_id uuid, p_client text, p_session text, p jsonb) returns void
@@ -31840,7 +31840,7 @@ begin
   from jsonb_array_elements(coalesce(p, '[]')) c;
 end
 $$;
-comment on function private.count_calls is 'Keeps the numbers of requests that were made. Judges: callable by definer functions of ours only.';
+comment on function private.count_calls is 'Keeps the numbers of requests that were made. Authorization: callable by definer functions of ours only.';
 
 -- Finds an integration or a connector of the caller's organization by its id. An integration is also found by its provider, because screens
 -- have that one.
@@ -31878,7 +31878,7 @@ begin
     'hasMore', jsonb_array_length(v_rows) > p_limit);
 end
 $$;
-comment on function private.integration_logs_json is 'A page of lines, newest first. Judges: only what belongs to the caller''s organization.';
+comment on function private.integration_logs_json is 'A page of lines, newest first. Authorization: only what belongs to the caller''s organization.';
 
 create or replace function private.integration_stats_json(p_id text, p_at timestamptz default now()) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -31917,11 +31917,11 @@ begin
   return coalesce(v_result, '{}');
 end
 $$;
-comment on function private.integration_stats_json is 'IntegrationStats of the last seven days. Judges: only what belongs to the caller''s organization.';
+comment on function private.integration_stats_json is 'IntegrationStats of the last seven days. Authorization: only what belongs to the caller''s organization.';
 grant execute on function private.integration_logs_json, private.integration_stats_json to authenticated;
 
 -- Notifies the owner, the admins and the member who gave the consent, once a day and connection.
-create or replace function private.tell_broken_integration(i public.integrations) returns void
+create or replace function private.notify_broken_integration(i public.integrations) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
@@ -31936,7 +31936,7 @@ begin
     format('integration:%s:%s:%s', i.id, i.status, (now() at time zone 'UTC')::date), null, i.organization_id);
 end
 $$;
-comment on function private.tell_broken_integration is 'Tells that a connection expired or failed. Judges: callable by definer functions of ours only.';
+comment on function private.notify_broken_integration is 'Tells that a connection expired or failed. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.prune_integrations(p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -31948,7 +31948,7 @@ begin
   delete from public.webhook_deliveries d where d.created_at < p_at - interval '30 days' and d.status <> 'pending';
 end
 $$;
-comment on function private.prune_integrations is 'Retention of states, lines, numbers and attempts. Judges: callable by schedules only.';
+comment on function private.prune_integrations is 'Retention of states, lines, numbers and attempts. Authorization: callable by schedules only.';
 
 -- Connecting, and the steps after it. The server talks to a provider and seals its tokens. Whether the caller may connect is checked here,
 -- so that psql and Supabase's API meet the same rules. Functions that take a sealed text are closed to strangers.
@@ -32011,7 +32011,7 @@ begin
   );
 end
 $$;
-comment on function private.sealed_integration_key is 'Judges: members who manage integrations, through our server only, which opens it.';
+comment on function private.sealed_integration_key is 'Authorization: members who manage integrations, through our server only, which opens it.';
 grant execute on function private.sealed_integration_key to authenticated;
 
 create or replace function private.begin_integration(p jsonb, p_what jsonb) returns void
@@ -32031,7 +32031,7 @@ begin
 end
 $$;
 comment on function private.begin_integration is
-  'Stores the way to a provider and back. Judges: members who manage integrations, through our server only, which seals the state.';
+  'Stores the way to a provider and back. Authorization: members who manage integrations, through our server only, which seals the state.';
 
 create or replace function private.store_integration(
   p_org_id uuid, p_user_id uuid, p_what jsonb, p_sealed text, p_calls jsonb, p_session text
@@ -32063,7 +32063,7 @@ begin
 end
 $$;
 comment on function private.store_integration is
-  'An integration with its sealed tokens, new or again. Judges: callable by definer functions of ours only.';
+  'An integration with its sealed tokens, new or again. Authorization: callable by definer functions of ours only.';
 
 -- The sealed credentials of a key, after one call has verified them.
 create or replace function private.store_key_integration(p jsonb, p_what jsonb) returns public.integrations
@@ -32076,7 +32076,7 @@ begin
     coalesce(private.session_id(), private.user_id())::text);
 end
 $$;
-comment on function private.store_key_integration is 'Judges: members who manage integrations, through our server only, which has verified and sealed the key.';
+comment on function private.store_key_integration is 'Authorization: members who manage integrations, through our server only, which has verified and sealed the key.';
 grant execute on function private.begin_integration, private.store_key_integration to authenticated;
 
 -- Besides the contract's members the server sends {stateHash, sealed, calls, isConfigured, isReconnect}. Where the provider asks for
@@ -32133,7 +32133,7 @@ begin
   return coalesce(v_way, '{"outcome": "unknown"}');
 end
 $$;
-comment on function private.take_integration_state is 'Uses a state up and gives its way. Judges: callable by the server only; who has the state may.';
+comment on function private.take_integration_state is 'Uses a state up and gives its way. Authorization: callable by the server only; who has the state may.';
 
 -- {organizationId, userId, what, sealed, calls}: the person who began the connection must still be allowed to make it.
 create or replace function private.finish_integration(p jsonb) returns jsonb
@@ -32152,7 +32152,7 @@ begin
 end
 $$;
 comment on function private.finish_integration is
-  'Stores what a provider gave for a state. Judges: callable by the server only; the person of the state must still manage integrations. Errors: 403 FORBIDDEN, 409 ALREADY_CONNECTED.';
+  'Stores what a provider gave for a state. Authorization: callable by the server only; the person of the state must still manage integrations. Errors: 403 FORBIDDEN, 409 ALREADY_CONNECTED.';
 grant execute on function private.take_integration_state, private.finish_integration to kijko_server;
 
 -- --------------------------------------------------------------------------------------------------- changing and disconnecting
@@ -32176,7 +32176,7 @@ begin
 end
 $$;
 comment on function private.drop_integration is
-  'Disconnects; a trigger has the provider told. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
+  'Disconnects; a trigger has the provider told. Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
 
 create or replace function private.set_integration_config(p_provider text, p_config jsonb) returns public.integrations
 language plpgsql volatile security definer set search_path = ''
@@ -32190,7 +32190,7 @@ begin
   return i;
 end
 $$;
-comment on function private.set_integration_config is 'Judges: members who manage integrations of the organization. Errors: 400, 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND.';
+comment on function private.set_integration_config is 'Authorization: members who manage integrations of the organization. Errors: 400, 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND.';
 
 create or replace function private.revoke_permission(p_provider text, p_permission text) returns public.integrations
 language plpgsql volatile security definer set search_path = ''
@@ -32219,7 +32219,7 @@ begin
 end
 $$;
 comment on function private.revoke_permission is
-  'Takes one permission away; the last one disconnects. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
+  'Takes one permission away; the last one disconnects. Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
 
 create or replace function private.request_sync(p_provider text) returns public.integrations
 language plpgsql volatile security definer set search_path = ''
@@ -32240,7 +32240,7 @@ begin
 end
 $$;
 comment on function private.request_sync is
-  'Has a job renew the tokens and ask the provider who we are. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 SYNC_IN_PROGRESS, BUILT_IN_INTEGRATION.';
+  'Has a job renew the tokens and ask the provider who we are. Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 SYNC_IN_PROGRESS, BUILT_IN_INTEGRATION.';
 grant execute on function private.drop_integration, private.set_integration_config, private.revoke_permission, private.request_sync to authenticated;
 
 -- Custom connectors: MCP servers. The server tests a connector before it is saved and seals headers and credentials. Here values of headers
@@ -32376,7 +32376,7 @@ begin
 end
 $$;
 comment on function private.sealed_connector is
-  'Sealed headers and credentials, by id or by the address that they go to anyway. Judges: members who manage integrations, through our server only, which opens them.';
+  'Sealed headers and credentials, by id or by the address that they go to anyway. Authorization: members who manage integrations, through our server only, which opens them.';
 
 -- {connectorId?, body}: returns what a write would store, and what is sealed, for the test before it. Changes nothing.
 create or replace function private.check_connector(p jsonb) returns jsonb
@@ -32475,7 +32475,7 @@ begin
 end
 $$;
 comment on function private.store_connector is
-  'Judges: members who manage integrations, through our server only, which tests and seals. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND, 409 TOO_MANY_CONNECTORS.';
+  'Authorization: members who manage integrations, through our server only, which tests and seals. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND, 409 TOO_MANY_CONNECTORS.';
 
 create or replace function private.drop_connector(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -32493,7 +32493,7 @@ begin
 end
 $$;
 comment on function private.drop_connector is
-  'Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
+  'Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
 
 -- The server has drawn the picture again. Only the server may say what is a picture.
 create or replace function private.set_connector_icon(p_id text, p_data_url text) returns public.connectors
@@ -32513,7 +32513,7 @@ begin
 end
 $$;
 comment on function private.set_connector_icon is
-  'Judges: members who manage integrations, through our server only, which draws the picture. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
+  'Authorization: members who manage integrations, through our server only, which draws the picture. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
 grant execute on function private.store_connector, private.drop_connector, private.set_connector_icon to authenticated;
 
 -- Outgoing webhooks (contract 40, 8.4). A trigger on the source of an event writes an attempt for each webhook that wants the event, with
@@ -32662,7 +32662,7 @@ begin
 end
 $$;
 comment on function private.store_webhook is
-  'Judges: members who manage integrations, through our server only, which seals the secret. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND, 409 TOO_MANY_WEBHOOKS.';
+  'Authorization: members who manage integrations, through our server only, which seals the secret. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND, 409 TOO_MANY_WEBHOOKS.';
 
 create or replace function private.drop_webhook(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -32679,7 +32679,7 @@ begin
     jsonb_build_object('provider', 'webhook', 'webhookId', w.id, 'webhookName', w.name));
 end
 $$;
-comment on function private.drop_webhook is 'Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+comment on function private.drop_webhook is 'Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
 grant execute on function private.store_webhook, private.drop_webhook to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------------------------- attempts
@@ -32695,7 +32695,7 @@ begin
   return d;
 end
 $$;
-comment on function private.queue_attempt is 'A row for one more attempt, and its job. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.queue_attempt is 'A row for one more attempt, and its job. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.webhook_payload(p_event_id uuid, p_type text, p_data jsonb) returns jsonb
 language sql stable parallel safe
@@ -32709,10 +32709,10 @@ begin
   return exists (select from public.webhooks w where w.organization_id = p_org_id and w.status = 'active' and p_type = any (w.events));
 end
 $$;
-comment on function private.has_webhook is 'Does an active webhook of the organization want this? Judges: callable by triggers of ours only.';
+comment on function private.has_webhook is 'Does an active webhook of the organization want this? Authorization: callable by triggers of ours only.';
 
 -- Deleting an organization sends no event to its webhooks.
-create or replace function private.tell_webhooks(p_org_id uuid, p_type text, p_data jsonb) returns void
+create or replace function private.notify_webhooks(p_org_id uuid, p_type text, p_data jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -32735,8 +32735,8 @@ begin
   end loop;
 end
 $$;
-comment on function private.tell_webhooks is
-  'Writes a first attempt for each webhook of the organization that wants the event. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.notify_webhooks is
+  'Writes a first attempt for each webhook of the organization that wants the event. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.webhook_sample(p_type text) returns jsonb
 language sql stable parallel safe
@@ -32772,7 +32772,7 @@ begin
 end
 $$;
 comment on function private.begin_webhook_test is
-  'A sample of the first subscribed event, for the server to send. Judges: members who manage integrations, through our server only. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+  'A sample of the first subscribed event, for the server to send. Authorization: members who manage integrations, through our server only. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
 
 create or replace function private.retry_delivery(p_id text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -32796,7 +32796,7 @@ begin
 end
 $$;
 comment on function private.retry_delivery is
-  'One more attempt at a failed delivery. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 DELIVERY_NOT_FOUND, 409 DELIVERY_NOT_FAILED.';
+  'One more attempt at a failed delivery. Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 DELIVERY_NOT_FOUND, 409 DELIVERY_NOT_FAILED.';
 grant execute on function private.begin_webhook_test, private.retry_delivery to authenticated;
 
 -- The calls of workers: send attempts, renew tokens, revoke disconnected access at providers. A job is taken together with the lease of its
@@ -32828,7 +32828,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.take_jobs is 'Takes jobs of a queue away and gives their arguments. Judges: callable by functions of ours only.';
+comment on function private.take_jobs is 'Takes jobs of a queue away and gives their arguments. Authorization: callable by functions of ours only.';
 
 -- ---------------------------------------------------------------------------------------------------------------------- attempts
 
@@ -32862,7 +32862,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.take_deliveries is 'Leases up to p_limit waiting attempts for p_seconds. Judges: callable by the worker only.';
+comment on function private.take_deliveries is 'Leases up to p_limit waiting attempts for p_seconds. Authorization: callable by the worker only.';
 
 -- {id, token, ok, status, body}; false where another holder has the attempt, or it is gone.
 create or replace function private.finish_delivery(p jsonb) returns jsonb
@@ -32907,7 +32907,7 @@ begin
 end
 $$;
 comment on function private.finish_delivery is
-  'The result of an attempt, by who holds it: the next attempt, the pause at the twentieth failure. Judges: callable by the server and the worker only, by the token of the lease.';
+  'The result of an attempt, by who holds it: the next attempt, the pause at the twentieth failure. Authorization: callable by the server and the worker only, by the token of the lease.';
 
 create or replace function private.delivery_of(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -32918,7 +32918,7 @@ begin
   );
 end
 $$;
-comment on function private.delivery_of is 'WebhookDelivery by its id. Judges: callable by the server only, for the caller of a test.';
+comment on function private.delivery_of is 'WebhookDelivery by its id. Authorization: callable by the server only, for the caller of a test.';
 grant execute on function private.take_deliveries to kijko_worker;
 grant execute on function private.finish_delivery to kijko_server, kijko_worker;
 grant execute on function private.delivery_of to kijko_server;
@@ -32952,7 +32952,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.take_integration_work is 'Leases up to p_limit waiting synchronizations and revocations. Judges: callable by the worker only.';
+comment on function private.take_integration_work is 'Leases up to p_limit waiting synchronizations and revocations. Authorization: callable by the worker only.';
 
 -- New tokens are stored at once: with some providers the old ones are void from then on.
 create or replace function private.renew_integration(p_id uuid, p_token uuid, p_sealed text) returns boolean
@@ -32967,7 +32967,7 @@ begin
   return found;
 end
 $$;
-comment on function private.renew_integration is 'Keeps renewed tokens. Judges: callable by the worker only, by the token of the lease.';
+comment on function private.renew_integration is 'Keeps renewed tokens. Authorization: callable by the worker only, by the token of the lease.';
 
 -- p_outcome: ok, failed or expired.
 create or replace function private.finish_sync(p_id uuid, p_token uuid, p_outcome text, p_message text, p_calls jsonb) returns boolean
@@ -32991,13 +32991,13 @@ begin
   perform private.count_calls(i.id, null, 'Synchronization', p_token::text, p_calls);
   perform private.log_integration(i.id, null, case p_outcome when 'ok' then 'info' when 'failed' then 'warning' else 'error' end, p_message);
   if i.status <> v_old and i.status <> 'active' then
-    perform private.tell_broken_integration(i);
+    perform private.notify_broken_integration(i);
   end if;
   return true;
 end
 $$;
 comment on function private.finish_sync is
-  'The end of a synchronization: five failures in a row are an error, a refused token is expired. Judges: callable by the worker only, by the token of the lease.';
+  'The end of a synchronization: five failures in a row are an error, a refused token is expired. Authorization: callable by the worker only, by the token of the lease.';
 
 create or replace function private.finish_revocation(p_id uuid, p_token uuid, p_done boolean) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -33018,7 +33018,7 @@ begin
 end
 $$;
 comment on function private.finish_revocation is
-  'A provider was told, or is told again later: five tries, then the tokens are forgotten. Judges: callable by the worker only, by the token of the lease.';
+  'A provider was told, or is told again later: five tries, then the tokens are forgotten. Authorization: callable by the worker only, by the token of the lease.';
 grant execute on function private.take_integration_work, private.renew_integration, private.finish_sync, private.finish_revocation to kijko_worker;
 
 -- Work whose worker is gone. An attempt is sent once more; an attempt that lost its worker twice has failed. A test is not repeated.
@@ -33056,7 +33056,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.sweep_integrations is 'Gives work of lost workers to others. Judges: callable by schedules only.';
+comment on function private.sweep_integrations is 'Gives work of lost workers to others. Authorization: callable by schedules only.';
 
 -- Operations of contract 40, section 8.1.
 
@@ -33298,7 +33298,7 @@ create or replace trigger _100_touch before update on public.webhooks
   for each row when ((old.name, old.endpoint_url, old.events, old.status, old.secret_end) is distinct from
     (new.name, new.endpoint_url, new.events, new.status, new.secret_end)) execute function private.tg__touch();
 
-create or replace function private.tg__tell_integration() returns trigger
+create or replace function private.tg__notify_integration() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -33321,16 +33321,16 @@ begin
   return null;
 end
 $$;
-comment on function private.tg__tell_integration is 'Trigger: resource_changed in the organization''s room; the argument names the resource.';
+comment on function private.tg__notify_integration is 'Trigger: resource_changed in the organization''s room; the argument names the resource.';
 -- The integrations that a new organization starts with publish no event.
-create or replace trigger _900_tell after insert on public.integrations
-  for each row when (new.connected_by is not null) execute function private.tg__tell_integration('integration');
-create or replace trigger _900_tell_change after update or delete on public.integrations
-  for each row execute function private.tg__tell_integration('integration');
-create or replace trigger _900_tell after insert or update or delete on public.connectors
-  for each row execute function private.tg__tell_integration('integration');
-create or replace trigger _900_tell after insert or update or delete on public.webhooks
-  for each row execute function private.tg__tell_integration('webhook');
+create or replace trigger _900_notify after insert on public.integrations
+  for each row when (new.connected_by is not null) execute function private.tg__notify_integration('integration');
+create or replace trigger _900_notify_change after update or delete on public.integrations
+  for each row execute function private.tg__notify_integration('integration');
+create or replace trigger _900_notify after insert or update or delete on public.connectors
+  for each row execute function private.tg__notify_integration('integration');
+create or replace trigger _900_notify after insert or update or delete on public.webhooks
+  for each row execute function private.tg__notify_integration('webhook');
 
 create or replace function private.revoke_integration(p_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -33348,7 +33348,7 @@ begin
   end if;
 end
 $$;
-comment on function private.revoke_integration is 'Has a provider told that its tokens are void. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.revoke_integration is 'Has a provider told that its tokens are void. Authorization: callable by definer functions and triggers of ours only.';
 
 -- Before the row is deleted, because its tokens are deleted with it.
 create or replace function private.tg_integrations__revoke() returns trigger
@@ -33380,9 +33380,9 @@ begin
   return private.project_view_json(p, null, v_owner, null, v_last);
 end
 $$;
-comment on function private.webhook_project_json is 'Project as webhooks are told of it. Judges: callable by triggers of ours only.';
+comment on function private.webhook_project_json is 'Project as webhooks are told of it. Authorization: callable by triggers of ours only.';
 
-create or replace function private.tg_projects__tell_webhooks() returns trigger
+create or replace function private.tg_projects__notify_webhooks() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -33392,82 +33392,82 @@ begin
   -- Most organizations have no webhook, and then a change costs one look into a small index.
   if private.has_webhook(p.organization_id, v_type)
     and (tg_op <> 'UPDATE' or private.project_fields(to_jsonb(old), to_jsonb(new)) is not null) then
-    perform private.tell_webhooks(p.organization_id, v_type, private.webhook_project_json(p));
+    perform private.notify_webhooks(p.organization_id, v_type, private.webhook_project_json(p));
   end if;
   return p;
 end
 $$;
-comment on function private.tg_projects__tell_webhooks is 'Trigger: context.created, context.updated and context.deleted.';
-create or replace trigger _950_tell_webhooks after insert or update on public.projects
-  for each row execute function private.tg_projects__tell_webhooks();
+comment on function private.tg_projects__notify_webhooks is 'Trigger: context.created, context.updated and context.deleted.';
+create or replace trigger _950_notify_webhooks after insert or update on public.projects
+  for each row execute function private.tg_projects__notify_webhooks();
 -- Before the deletion, while its people are still there.
-create or replace trigger _950_tell_webhooks_delete before delete on public.projects
-  for each row execute function private.tg_projects__tell_webhooks();
+create or replace trigger _950_notify_webhooks_delete before delete on public.projects
+  for each row execute function private.tg_projects__notify_webhooks();
 
-create or replace function private.tg_login_history__tell_webhooks() returns trigger
+create or replace function private.tg_login_history__notify_webhooks() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_org constant uuid := (select s.organization_id from private.sessions s where s.id = new.session_id);
 begin
   if private.has_webhook(v_org, 'user.login') then
-    perform private.tell_webhooks(v_org, 'user.login', jsonb_strip_nulls(jsonb_build_object('id', new.id, 'userId', new.user_id, 'status', new.status,
+    perform private.notify_webhooks(v_org, 'user.login', jsonb_strip_nulls(jsonb_build_object('id', new.id, 'userId', new.user_id, 'status', new.status,
       'ipAddress', new.client_ip, 'location', '{}'::jsonb, 'deviceInfo', private.device_json(new.device),
       'authMethod', new.method, 'createdAt', private.iso(new.created_at))));
   end if;
   return null;
 end
 $$;
-comment on function private.tg_login_history__tell_webhooks is 'Trigger: user.login, to the organization that the new session acts in.';
-create or replace trigger _950_tell_webhooks after insert on private.login_history
-  for each row when (new.status = 'success' and new.method <> 'signup') execute function private.tg_login_history__tell_webhooks();
+comment on function private.tg_login_history__notify_webhooks is 'Trigger: user.login, to the organization that the new session acts in.';
+create or replace trigger _950_notify_webhooks after insert on private.login_history
+  for each row when (new.status = 'success' and new.method <> 'signup') execute function private.tg_login_history__notify_webhooks();
 
 -- Settings belong to a person. The event goes to the organization that the person acts in.
-create or replace function private.tell_webhooks_of_settings(p_user_id uuid, p_settings jsonb) returns void
+create or replace function private.notify_webhooks_of_settings(p_user_id uuid, p_settings jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_org constant uuid := coalesce(private.org_id(), (select u.default_organization_id from public.users u where u.id = p_user_id));
 begin
   if private.has_webhook(v_org, 'user.settings_changed') then
-    perform private.tell_webhooks(v_org, 'user.settings_changed', jsonb_build_object('userId', p_user_id, 'settings', p_settings));
+    perform private.notify_webhooks(v_org, 'user.settings_changed', jsonb_build_object('userId', p_user_id, 'settings', p_settings));
   end if;
 end
 $$;
-comment on function private.tell_webhooks_of_settings is 'user.settings_changed with the settings as they are now. Judges: callable by triggers of ours only.';
+comment on function private.notify_webhooks_of_settings is 'user.settings_changed with the settings as they are now. Authorization: callable by triggers of ours only.';
 
-create or replace function private.tg_notification_preferences__tell_webhooks() returns trigger
+create or replace function private.tg_notification_preferences__notify_webhooks() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_webhooks_of_settings(new.user_id, jsonb_build_object('notifications', private.notification_preferences_json(new)));
+  perform private.notify_webhooks_of_settings(new.user_id, jsonb_build_object('notifications', private.notification_preferences_json(new)));
   return null;
 end
 $$;
-comment on function private.tg_notification_preferences__tell_webhooks is 'Trigger: user.settings_changed.';
-create or replace trigger _950_tell_webhooks after update on public.notification_preferences
-  for each row when (old.* is distinct from new.*) execute function private.tg_notification_preferences__tell_webhooks();
+comment on function private.tg_notification_preferences__notify_webhooks is 'Trigger: user.settings_changed.';
+create or replace trigger _950_notify_webhooks after update on public.notification_preferences
+  for each row when (old.* is distinct from new.*) execute function private.tg_notification_preferences__notify_webhooks();
 
 -- Every export writes this line into the audit trail, in the transaction of its end.
-create or replace function private.tg_audit_log__tell_webhooks() returns trigger
+create or replace function private.tg_audit_log__notify_webhooks() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   if private.has_webhook(new.organization_id, 'export.completed') then
-    perform private.tell_webhooks(new.organization_id, 'export.completed', jsonb_strip_nulls(jsonb_build_object('id', new.id, 'userId', new.user_id,
+    perform private.notify_webhooks(new.organization_id, 'export.completed', jsonb_strip_nulls(jsonb_build_object('id', new.id, 'userId', new.user_id,
       'eventType', new.event_type, 'eventCategory', new.event_category, 'description', new.description, 'metadata', new.metadata,
       'createdAt', private.iso(new.created_at))));
   end if;
   return null;
 end
 $$;
-comment on function private.tg_audit_log__tell_webhooks is 'Trigger: export.completed.';
-create or replace trigger _950_tell_webhooks after insert on public.audit_log
-  for each row when (new.event_type = 'system.export_completed') execute function private.tg_audit_log__tell_webhooks();
+comment on function private.tg_audit_log__notify_webhooks is 'Trigger: export.completed.';
+create or replace trigger _950_notify_webhooks after insert on public.audit_log
+  for each row when (new.event_type = 'system.export_completed') execute function private.tg_audit_log__notify_webhooks();
 
 -- Every member reads. All writing goes through functions, because it depends on data that only the server has.
 grant select on public.integration_apps, public.integrations, public.connectors, public.webhooks, public.webhook_deliveries to authenticated;
-create policy select_everybody on public.integration_apps for select to authenticated using (true);
+create policy select_all on public.integration_apps for select to authenticated using (true);
 create policy select_member on public.integrations for select to authenticated using (organization_id = (select private.org_id()));
 create policy select_member on public.connectors for select to authenticated using (organization_id = (select private.org_id()));
 create policy select_member on public.webhooks for select to authenticated using (organization_id = (select private.org_id()));
@@ -33492,7 +33492,7 @@ begin
   );
 end
 $$;
-comment on function private.pending_email is 'The address that waits for its confirmation, or null. Judges: callable by definer functions of ours only.';
+comment on function private.pending_email is 'The address that waits for its confirmation, or null. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.profile_json() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -33507,7 +33507,7 @@ begin
   );
 end
 $$;
-comment on function private.profile_json is 'Profile of the caller. Judges: private.user_id() only.';
+comment on function private.profile_json is 'Profile of the caller. Authorization: private.user_id() only.';
 
 create or replace function private.require_member_text(b jsonb, p_key text, p_field text) returns text
 language plpgsql stable
@@ -33584,7 +33584,7 @@ begin
 end
 $$;
 comment on function private.change_profile is
-  'Changes the caller''s profile; an address starts its confirmation. Judges: private.user_id() only, and no caller who comes with a key. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
+  'Changes the caller''s profile; an address starts its confirmation. Authorization: private.user_id() only, and no caller who comes with a key. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
 
 -- The account keeps its address until the new one is proven. Setting its own address again cancels a pending change.
 create or replace function private.change_email(p_text text, p_field text) returns void
@@ -33616,7 +33616,7 @@ begin
       v_problem #> '{details,limit}', 'remaining', 0, 'resetsAt', private.iso(to_timestamp((v_problem #>> '{details,resetUnix}')::bigint))));
   end if;
   perform private.issue_account_link(u.id, 'verify_email', v_email);
-  perform private.tell_security(u.id, 'Your e-mail address is about to change',
+  perform private.notify_security(u.id, 'Your e-mail address is about to change',
     format('A person who is signed in to your account wants to use %s from now on. It changes when that address is confirmed. If it was not you, change your password now.', v_email),
     true, 'email_change:' || pg_current_xact_id());
   perform private.audit('user.profile_updated', 'Another e-mail address was asked for.', null,
@@ -33624,7 +33624,7 @@ begin
 end
 $$;
 comment on function private.change_email is
-  'Mails a link to the address that the caller''s account is to have, and a notice to the one that it has. Judges: private.user_id() only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
+  'Mails a link to the address that the caller''s account is to have, and a notice to the one that it has. Authorization: private.user_id() only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
 
 -- Pictures. The server has drawn them; p: {name, type, content (base64)}.
 create or replace function private.keep_picture(p jsonb) returns text
@@ -33652,7 +33652,7 @@ begin
 end
 $$;
 comment on function private.keep_picture is
-  'Stores the caller''s picture in place of the last one and gives its address. Judges: private.user_id() only, through our server, without a key.';
+  'Stores the caller''s picture in place of the last one and gives its address. Authorization: private.user_id() only, through our server, without a key.';
 
 create or replace function private.drop_picture() returns void
 language plpgsql volatile security definer set search_path = ''
@@ -33666,7 +33666,7 @@ begin
   end if;
 end
 $$;
-comment on function private.drop_picture is 'Removes the caller''s picture. Judges: private.user_id() only, without a key.';
+comment on function private.drop_picture is 'Removes the caller''s picture. Authorization: private.user_id() only, without a key.';
 
 create or replace function private.read_picture(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -33677,7 +33677,7 @@ begin
   );
 end
 $$;
-comment on function private.read_picture is 'A picture by its unguessable name, or null. Judges: callable by the server only.';
+comment on function private.read_picture is 'A picture by its unguessable name, or null. Authorization: callable by the server only.';
 grant execute on function private.read_picture to kijko_server;
 grant execute on function private.profile_json, private.require_member_text, private.change_profile, private.keep_picture, private.drop_picture to authenticated;
 
@@ -33693,7 +33693,7 @@ begin
   return (p ->> 'user_id')::uuid;
 end
 $$;
-comment on function private.enter_caller is 'private.enter for a function that the server calls in a person''s name. Judges: as private.enter.';
+comment on function private.enter_caller is 'private.enter for a function that the server calls in a person''s name. Authorization: as private.enter.';
 
 create or replace function private.begin_password_change(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -33709,7 +33709,7 @@ begin
 end
 $$;
 comment on function private.begin_password_change is
-  'What the present password is checked against. Judges: callable by the server only; private.enter. Errors: 409 PASSWORD_NOT_SET, and those of private.enter.';
+  'What the present password is checked against. Authorization: callable by the server only; private.enter. Errors: 409 PASSWORD_NOT_SET, and those of private.enter.';
 
 create or replace function private.finish_password_change(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -33732,7 +33732,7 @@ begin
 end
 $$;
 comment on function private.finish_password_change is
-  'The new password; all other sessions end. Judges: callable by the server only; private.enter. Errors: 400 INVALID_PASSWORD, and those of private.enter.';
+  'The new password; all other sessions end. Authorization: callable by the server only; private.enter. Errors: 400 INVALID_PASSWORD, and those of private.enter.';
 grant execute on function private.begin_password_change, private.finish_password_change to kijko_server;
 
 -- The picture that others see of a person: Gravatar's, else the uploaded one. It is stored in avatar_url, so that no reader has to know the
@@ -33830,7 +33830,7 @@ begin
   );
 end
 $$;
-comment on function private.profile_settings is 'The caller''s settings that are columns of their profile. Judges: private.user_id() only.';
+comment on function private.profile_settings is 'The caller''s settings that are columns of their profile. Authorization: private.user_id() only.';
 
 create or replace function private.my_settings_json() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -33840,7 +33840,7 @@ begin
     || private.profile_settings();
 end
 $$;
-comment on function private.my_settings_json is 'All settings of the caller, defaults included. Judges: private.user_id() only.';
+comment on function private.my_settings_json is 'All settings of the caller, defaults included. Authorization: private.user_id() only.';
 
 create or replace function private.setting_json(p_key text, p_value jsonb, p_id uuid, p_created_at timestamptz, p_updated_at timestamptz) returns jsonb
 language sql stable parallel safe
@@ -33870,7 +33870,7 @@ begin
 end
 $$;
 comment on function private.read_setting is
-  'UserSettings of the caller under a key, or null; p_value is what is told of a key that is accepted and not stored. Judges: private.user_id() only.';
+  'UserSettings of the caller under a key, or null; p_value is what is told of a key that is accepted and not stored. Authorization: private.user_id() only.';
 
 create or replace function private.assert_setting(p_key text, p_value jsonb, p_field text) returns void
 language plpgsql stable
@@ -33938,7 +33938,7 @@ begin
   end case;
 end
 $$;
-comment on function private.write_setting is 'Writes one setting of the caller. Judges: private.user_id() only; the profile''s are judged by private.change_profile.';
+comment on function private.write_setting is 'Writes one setting of the caller. Authorization: private.user_id() only; the profile''s are judged by private.change_profile.';
 
 -- The setting of that name is the time zone of the profile; a refusal names its own field.
 create or replace function private.change_timezone(p_value jsonb) returns void
@@ -33948,7 +33948,7 @@ begin
   perform private.change_profile(jsonb_build_object('timezone', p_value), '');
 end
 $$;
-comment on function private.change_timezone is 'Writes the caller''s time zone. Judges: as private.change_profile.';
+comment on function private.change_timezone is 'Writes the caller''s time zone. Authorization: as private.change_profile.';
 
 -- Writes all values or none. p_values: key to value.
 create or replace function private.write_settings(p_values jsonb, p_field text, p_picture jsonb) returns void
@@ -33975,7 +33975,7 @@ begin
 end
 $$;
 comment on function private.write_settings is
-  'Writes settings of the caller, all or none. Judges: private.user_id() only. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 409 TOO_MANY_SETTINGS, and those of a changed address.';
+  'Writes settings of the caller, all or none. Authorization: private.user_id() only. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 409 TOO_MANY_SETTINGS, and those of a changed address.';
 
 create or replace function private.delete_settings(p_key text) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -33986,7 +33986,7 @@ begin
   return found;
 end
 $$;
-comment on function private.delete_settings is 'Deletes one stored setting of the caller, or all but those of the profile (null). Judges: private.user_id() only.';
+comment on function private.delete_settings is 'Deletes one stored setting of the caller, or all but those of the profile (null). Authorization: private.user_id() only.';
 grant execute on function private.my_settings_json, private.read_setting, private.write_settings, private.delete_settings to authenticated;
 
 create or replace function api.list_settings(p jsonb) returns jsonb
@@ -34059,18 +34059,18 @@ grant execute on function private.assert_setting, private.unstored_settings, pri
 grant execute on function api.list_settings, api.get_setting, api.set_setting, api.set_settings, api.delete_setting, api.reset_settings to authenticated;
 
 -- Changed settings are sent to the webhooks of the person's organizations.
-create or replace function private.tg_user_settings__tell_webhooks() returns trigger
+create or replace function private.tg_user_settings__notify_webhooks() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_webhooks_of_settings(coalesce(new.user_id, old.user_id),
+  perform private.notify_webhooks_of_settings(coalesce(new.user_id, old.user_id),
     jsonb_build_object(coalesce(new.key, old.key), case when tg_op <> 'DELETE' then new.value end));
   return null;
 end
 $$;
-comment on function private.tg_user_settings__tell_webhooks is 'Trigger: a setting was written or deleted.';
-create or replace trigger _950_tell_webhooks after insert or update or delete on public.user_settings
-  for each row execute function private.tg_user_settings__tell_webhooks();
+comment on function private.tg_user_settings__notify_webhooks is 'Trigger: a setting was written or deleted.';
+create or replace trigger _950_notify_webhooks after insert or update or delete on public.user_settings
+  for each row execute function private.tg_user_settings__notify_webhooks();
 
 -- Each person reads their own settings; functions write.
 grant select on public.user_settings to authenticated;
@@ -34093,6 +34093,58 @@ begin
   end loop;
 end
 $$;
+
+-- Functions whose names changed. They are dropped here, at the end, when no other object uses them.
+drop function if exists
+  private.judge_addresses(uuid, text[], uuid),
+  private.judge_granting(text, text),
+  private.judge_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz),
+  private.judge_invitation(public.team_invitations, text, text),
+  private.judge_managing(uuid, text, public.project_members, text),
+  private.judge_project_name(uuid, text, uuid),
+  private.judge_upload(text, text, bigint, text),
+  private.judge_viewers(uuid[], uuid[], uuid[], uuid[]),
+  private.queue_told_mail(text, public.users, uuid, text, text, text, text),
+  private.tell_announcement(uuid, integer),
+  private.tell_audit_export(uuid, uuid, text, bigint, text),
+  private.tell_broken_integration(public.integrations),
+  private.tell_completion(uuid, uuid, uuid),
+  private.tell_context_changed(uuid, text),
+  private.tell_enrichment(public.enrichment_runs),
+  private.tell_files(uuid, uuid, text, uuid[], bigint, bigint, bigint, text[]),
+  private.tell_invited(uuid),
+  private.tell_project_invitee(uuid),
+  private.tell_provider(uuid),
+  private.tell_quota(uuid, text, bigint, bigint, date),
+  private.tell_security(uuid, text, text, boolean, text, jsonb),
+  private.tell_spread_quotas(timestamptz),
+  private.tell_webhooks(uuid, text, jsonb),
+  private.tell_webhooks_of_settings(uuid, jsonb),
+  private.tell_worktrees(uuid, uuid),
+  private.tg__tell_context(),
+  private.tg__tell_failures(),
+  private.tg__tell_integration(),
+  private.tg_audit_log__tell_webhooks(),
+  private.tg_habits__judge(),
+  private.tg_ingestion_runs__judge(),
+  private.tg_ingestion_runs__tell_people(),
+  private.tg_login_history__tell_webhooks(),
+  private.tg_memberships__tell_provider(),
+  private.tg_notification_preferences__tell_webhooks(),
+  private.tg_notifications__tell_deleted(),
+  private.tg_notifications__tell_read(),
+  private.tg_organizations__judge_name(),
+  private.tg_projects__tell_context(),
+  private.tg_projects__tell_delete(),
+  private.tg_projects__tell_owners(),
+  private.tg_projects__tell_webhooks(),
+  private.tg_reflexes__judge(),
+  private.tg_skill_executions__judge(),
+  private.tg_skill_executions__tell_long(),
+  private.tg_skills__judge(),
+  private.tg_user_settings__tell_webhooks(),
+  private.tg_users__judge_names(),
+  private.tg_users__tell_provider();
 
 -- This file must be the last one. An operation that writes names every object with its schema and runs with an empty search path. As its
 -- caller it has no more rights than the caller has, so this closes no hole. But no object that a caller puts in front can mislead the

@@ -66,8 +66,8 @@ select is_empty($$
 $$, 'what can refuse is not immutable: say stable in its head');
 select is_empty($$ select signature from routines r where has_function_privilege('public', oid, 'execute') $$, 'no function is open to everybody: name the roles in its grant execute');
 select is_empty($$ select signature from routines where prosecdef and prorettype <> 'trigger'::regtype
-    and (has_function_privilege('authenticated', oid, 'execute') or has_function_privilege('anon', oid, 'execute')) and coalesce(comment, '') !~ 'Judges|no content' $$,
-  'a definer function that people may call says how it judges its caller: add "Judges: ..." to its comment on function');
+    and (has_function_privilege('authenticated', oid, 'execute') or has_function_privilege('anon', oid, 'execute')) and coalesce(comment, '') !~ 'Authorization|no content' $$,
+  'a definer function that people may call says how it judges its caller: add "Authorization: ..." to its comment on function');
 select is_empty($$ select signature from routines where nspname = 'api'
     and not (prorettype = 'jsonb'::regtype and proargtypes::text = 'jsonb'::regtype::oid::text) $$, 'an operation takes jsonb and returns jsonb: create function api.verb_noun(p jsonb) returns jsonb');
 select is_empty($$ select signature from routines where nspname = 'api' and not has_function_privilege('authenticated', oid, 'execute')

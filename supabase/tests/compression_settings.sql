@@ -8,8 +8,8 @@ select tests.user('anna'), tests.user('stan'), tests.member('adam', 'anna'), tes
 create function pg_temp.pid() returns uuid language sql as $$ select '00000000-0000-4000-8000-0000000000c1'::uuid $$;
 create function pg_temp.p(p_body text default null) returns jsonb language sql as $$
   select jsonb_build_object('contextId', pg_temp.pid()) || case when p_body is null then '{}' else jsonb_build_object('body', p_body::jsonb) end $$;
-create function pg_temp.told(p_sql text) returns text language sql as $$ select concat_ws(' ', r ->> 'status', r ->> 'code', r ->> 'field', r #>> '{details,required}') from tests.refusal(p_sql) r $$;
-create function pg_temp.told_to(p_name text, p_sql text) returns text language plpgsql as $$ begin perform tests.act_as(p_name); return pg_temp.told(p_sql); end $$;
+create function pg_temp.notified(p_sql text) returns text language sql as $$ select concat_ws(' ', r ->> 'status', r ->> 'code', r ->> 'field', r #>> '{details,required}') from tests.refusal(p_sql) r $$;
+create function pg_temp.notified_to(p_name text, p_sql text) returns text language plpgsql as $$ begin perform tests.act_as(p_name); return pg_temp.notified(p_sql); end $$;
 create function pg_temp.entries() returns bigint language sql security definer as $$
   select (select count(*) from public.context_changelog where project_id = pg_temp.pid() and type = 'config') + (select count(*) from public.project_activity where project_id = pg_temp.pid() and type = 'config') $$;
 grant execute on all functions in schema pg_temp to public;
@@ -33,14 +33,14 @@ select is(api.update_compression_settings(pg_temp.p(b)), api.get_compression_set
 from (values ('{"optimizationLevel": "high"}'), ('{}'), (null)) v (b);
 select is(pg_temp.entries()::integer, :entries, 'and write nothing');
 
-select is(pg_temp.told(format('select api.update_compression_settings(%L)', pg_temp.p(b))), '400 VALIDATION_ERROR ' || w, b || ' is refused') from (values
+select is(pg_temp.notified(format('select api.update_compression_settings(%L)', pg_temp.p(b))), '400 VALIDATION_ERROR ' || w, b || ' is refused') from (values
   ('{"method": "zip"}', 'method'), ('{"method": 1}', 'method'), ('{"optimizationLevel": "extreme"}', 'optimizationLevel'), ('{"optimizationLevel": null}', 'optimizationLevel'),
   ('{"preserveDocs": "yes"}', 'preserveDocs'), ('{"preserveTypes": 1}', 'preserveTypes'), ('{"level": "low"}', 'level'), ('[]', 'body'), ('"low"', 'body')) v (b, w);
 select is(pg_temp.entries()::integer, :entries, 'a refused change writes nothing');
 
 select tests.act_as('adam');
 select is(api.update_compression_settings(pg_temp.p('{"method": "standard"}')) ->> 'method', 'standard', 'an admin changes settings');
-select is(pg_temp.told_to(who, format('select api.update_compression_settings(%L)', pg_temp.p('{"method": "hypervisa"}'))), w, who || ' does not') from (values
+select is(pg_temp.notified_to(who, format('select api.update_compression_settings(%L)', pg_temp.p('{"method": "hypervisa"}'))), w, who || ' does not') from (values
   ('mia', '403 FORBIDDEN change_settings'), ('dora', '403 FORBIDDEN change_settings'), ('vic', '403 FORBIDDEN change_settings'), ('ulla', '403 FORBIDDEN change_settings'),
   ('stan', '404 CONTEXT_NOT_FOUND')) v (who, w);
 select tests.act_as('vic');
@@ -48,10 +48,10 @@ select is(api.get_compression_settings(pg_temp.p()) ->> 'method', 'standard', 'a
 select is((select count(*) from public.context_settings), 1::bigint, 'also from the table');
 select throws_ok($$ update public.context_settings set settings = '{}' $$, '42501', null, 'which only functions write');
 select tests.act_as('ulla');
-select is(pg_temp.told(format('select api.get_compression_settings(%L)', pg_temp.p())), '403 FORBIDDEN read_settings', 'an auditor does not');
+select is(pg_temp.notified(format('select api.get_compression_settings(%L)', pg_temp.p())), '403 FORBIDDEN read_settings', 'an auditor does not');
 select is((select count(*) from public.context_settings), 0::bigint, 'nor from the table');
 select tests.act_as('stan');
-select is(pg_temp.told(format('select api.get_compression_settings(%L)', pg_temp.p())), '404 CONTEXT_NOT_FOUND', 'to a stranger the context does not exist');
+select is(pg_temp.notified(format('select api.get_compression_settings(%L)', pg_temp.p())), '404 CONTEXT_NOT_FOUND', 'to a stranger the context does not exist');
 select is((select count(*) from public.context_settings), 0::bigint, 'nor do its settings');
 select tests.act_anon();
 select throws_ok($$ select api.get_compression_settings('{}') $$, '42501', null, 'an anonymous caller reads nothing');

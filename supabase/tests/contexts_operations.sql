@@ -25,7 +25,7 @@ select is(api.get_context_operation(pg_temp.p(:'one')) - array['id', 'startedAt'
   'a viewer reads how far it is, which never falls');
 select tests.act_as('udo');
 select is(api.get_context_operation(pg_temp.p(:'one')) ->> 'status', 'running', 'so does an auditor');
-select throws_ok(format($$ select private.complete_operation(%L) $$, :'one'), '42501', null, 'nobody who reads it ends it');
+select throws_ok(format($$ select private.complete_operation(%L) $$, :'one'), '42501', null, 'a reader does not end it');
 select tests.act_as('stan');
 select throws_ok(format($$ select api.get_context_operation(pg_temp.p(%L)) $$, :'one'), 'PT404', 'This context does not exist.', 'a stranger reads nothing');
 select is_empty($$ select from public.context_operations $$, 'and sees no row');

@@ -46,7 +46,7 @@ create function pg_temp.state(p_number integer) returns jsonb language sql secur
   join public.content_blobs b on b.project_id = pg_temp.cid() and b.hash = s.hash $$;
 create function pg_temp.entry(p_number integer) returns jsonb language sql security definer as $$
   select private.ingestion_json(e) from public.context_ingestions e where e.project_id = pg_temp.cid() and e.number = p_number $$;
-create function pg_temp.told() returns text[] language sql security definer as $$
+create function pg_temp.notified() returns text[] language sql security definer as $$
   select array_agg(type || coalesce(' ' || (data ->> 'field'), '') order by seq) from private.event_inbox where room = 'context:' || pg_temp.cid() and type like 'ingestion:%' $$;
 
 -- ------------------------------------------------------------------------------------------------------------- what a request may say
@@ -120,7 +120,7 @@ select id as repo from public.project_repositories where project_id = pg_temp.ci
 select pg_temp.finish('{"src/x.go": "x", "src/y.go": "y", "a.md": "upstream"}', 'repository', :'repo');
 select is(pg_temp.files(), '{"a.md": "upstream", "src/x.go": "x", "src/y.go": "y"}', 'the later source of a path wins');
 select is((select row (files_added, files_modified, files_removed)::text from public.context_ingestions where project_id = pg_temp.cid() and number = 2), '(2,1,0)', 'counted exactly');
-select is(pg_temp.told(), array['ingestion:added', 'ingestion:added', 'ingestion:updated tokens', 'ingestion:updated status', 'ingestion:complete', 'ingestion:updated tokens',
+select is(pg_temp.notified(), array['ingestion:added', 'ingestion:added', 'ingestion:updated tokens', 'ingestion:updated status', 'ingestion:complete', 'ingestion:updated tokens',
   'ingestion:updated status', 'ingestion:complete'], 'the room hears of each step');
 select is((select array_agg(description order by created_at) from public.project_activity where project_id = pg_temp.cid() and description like 'ingested%'),
   array['ingested Notes of A (#1)', 'ingested Repo (#2)'], 'the activity has both');

@@ -8,22 +8,22 @@ insert into public.projects (id, organization_id, user_id, name, privacy) values
   ('00000000-0000-4000-8000-0000000000c1', tests.org('ann'), tests.user('max'), 'Private', 'private');
 delete from private.event_inbox;
 
-create function pg_temp.told(p_room text) returns table (type text, resource text, operation text, fields jsonb) language sql as $$
+create function pg_temp.notified(p_room text) returns table (type text, resource text, operation text, fields jsonb) language sql as $$
   select i.type, i.data ->> 'resource', i.data ->> 'operation', i.data -> 'changedFields' from private.event_inbox i where i.room = p_room order by i.seq
 $$;
 
 -- People of an organization.
 select tests.member('vera', 'ann', 'viewer');
-select results_eq($$select resource, operation from pg_temp.told('org:' || tests.org('ann'))$$, $$values ('org_member', 'created')$$, 'somebody came');
+select results_eq($$select resource, operation from pg_temp.notified('org:' || tests.org('ann'))$$, $$values ('org_member', 'created')$$, 'somebody came');
 delete from private.event_inbox;
 update public.memberships set role = 'admin', status = 'active' where user_id = tests.user('vera') and organization_id = tests.org('ann');
-select results_eq($$select resource, operation, fields from pg_temp.told('org:' || tests.org('ann'))$$,
+select results_eq($$select resource, operation, fields from pg_temp.notified('org:' || tests.org('ann'))$$,
   $$values ('org_member', 'updated', '["role"]'::jsonb)$$, 'a role changed, and the event says so');
 delete from private.event_inbox;
 update public.memberships set last_active_at = now() where organization_id = tests.org('ann');
 select is(count(*), 0::bigint, 'being active is no change') from private.event_inbox;
 delete from public.memberships where user_id = tests.user('vera') and organization_id = tests.org('ann');
-select is(count(*), 1::bigint, 'somebody went') from pg_temp.told('org:' || tests.org('ann')) where operation = 'deleted' and resource = 'org_member';
+select is(count(*), 1::bigint, 'somebody went') from pg_temp.notified('org:' || tests.org('ann')) where operation = 'deleted' and resource = 'org_member';
 delete from private.event_inbox;
 
 -- Many rows in one statement are one event about the organization.
@@ -74,7 +74,7 @@ select pg_temp.forget();
 
 -- The plan.
 update public.subscriptions set plan_id = 'teams' where organization_id = tests.org('ann');
-select results_eq($$select fields from pg_temp.told('org:' || tests.org('ann')) where resource = 'subscription'$$, $$values ('["planId"]'::jsonb)$$, 'another plan');
+select results_eq($$select fields from pg_temp.notified('org:' || tests.org('ann')) where resource = 'subscription'$$, $$values ('["planId"]'::jsonb)$$, 'another plan');
 delete from private.event_inbox;
 update public.subscriptions set updated_at = now() where organization_id = tests.org('ann');
 select is(count(*), 0::bigint, 'the same plan is no change') from private.event_inbox where data ->> 'resource' = 'subscription';

@@ -119,9 +119,9 @@ select is(pg_temp.by('get_habit_full') -> 'skill' ->> 'name', 'Own', 'and the sk
 
 -- ------------------------------------------------------------------------------------------------------------------- updated_at
 select tests.reset();
-alter table public.habits disable trigger _200_judge;
+alter table public.habits disable trigger _200_check;
 update public.habits set updated_at = '2026-01-01Z';
-alter table public.habits enable trigger _200_judge;
+alter table public.habits enable trigger _200_check;
 create function pg_temp.touched() returns boolean language sql volatile as $$
   with was as (select updated_at <> '2026-01-01Z' as moved from public.habits where id = pg_temp.hid()) select moved from was $$;
 update public.habits set run_count = 5, last_run_at = now(), next_run_at = null where id = pg_temp.hid();
@@ -134,7 +134,7 @@ select is((pg_temp.put('{"config": {"b": 1}}') ->> 'updatedAt')::timestamptz, da
 -- ----------------------------------------------------------------------------------------------------------------------- events
 select tests.reset();
 delete from private.event_inbox;
-create function pg_temp.told() returns text language plpgsql as $$
+create function pg_temp.notified() returns text language plpgsql as $$
 declare v text;
 begin
   select string_agg(concat_ws(' ', data ->> 'operation', data ->> 'changedFields'), '; ' order by seq) into v from private.event_inbox
@@ -145,24 +145,24 @@ end $$;
 select tests.act_as('anna');
 insert into made values ('told', pg_temp.create());
 select tests.reset();
-select is(pg_temp.told(), 'created', 'a new habit is told');
+select is(pg_temp.notified(), 'created', 'a new habit is told');
 select tests.act_as('anna');
 select pg_temp.put('{"timezone": "Europe/Paris", "scheduleCron": "0 6 * * *", "config": {"a": 1}, "isActive": false}', 'told');
 select tests.reset();
-select is(pg_temp.told(), 'updated ["scheduleCron", "scheduleDescription", "timezone", "config", "isActive"]', 'changes by name');
+select is(pg_temp.notified(), 'updated ["scheduleCron", "scheduleDescription", "timezone", "config", "isActive"]', 'changes by name');
 update public.habits set run_count = run_count + 1, last_run_at = now() where id = pg_temp.hid('told');
-select is(pg_temp.told(), '', 'counters of use are not told');
+select is(pg_temp.notified(), '', 'counters of use are not told');
 update public.habits set consecutive_failures = 1, last_error_message = 'broke' where id = pg_temp.hid('told');
-select is(pg_temp.told(), 'updated ["consecutiveFailures", "lastErrorMessage"]', 'failures are');
+select is(pg_temp.notified(), 'updated ["consecutiveFailures", "lastErrorMessage"]', 'failures are');
 select tests.act_as('anna');
 select pg_temp.by('activate_habit', 'told');
 select tests.reset();
-select is(pg_temp.told(), 'updated ["isActive", "consecutiveFailures", "lastErrorMessage"]', 'and the switch, with what it resets');
+select is(pg_temp.notified(), 'updated ["isActive", "consecutiveFailures", "lastErrorMessage"]', 'and the switch, with what it resets');
 select tests.act_as('anna');
 select is(pg_temp.by('delete_habit', 'told'), '{"success": true}'::jsonb, 'deleted');
 select throws_ok($$ select pg_temp.by('delete_habit', 'told') $$, 'PT404', null, 'once');
 select tests.reset();
-select is(pg_temp.told(), 'deleted', 'which is told too');
+select is(pg_temp.notified(), 'deleted', 'which is told too');
 
 -- ------------------------------------------------------------------------------------------------------------- cron by the API
 select tests.act_as('anna');

@@ -216,28 +216,28 @@ create function pg_temp.marks(p_name text) returns text
 language sql security definer as $$
   select concat_ws(' ', case when not is_rotated then 'old' end, case when not is_scoped then 'wide' end, case when not is_current then 'expired' end)
   from private.score_of_keys(tests.user(p_name), tests.org(p_name)) $$;
-create function pg_temp.furnish(p_name text, p_hash text, p_scopes text[], p_age interval default '1 day', p_left interval default null) returns void
+create function pg_temp.seed(p_name text, p_hash text, p_scopes text[], p_age interval default '1 day', p_left interval default null) returns void
 language sql security definer as $$
   insert into public.api_keys (organization_id, user_id, name, environment, prefix, key_hash, scopes, created_at, expires_at)
   values (tests.org(p_name), tests.user(p_name), 'Scored', 'live', 'kijko_live_123456789', sha256(p_hash::bytea), p_scopes, now() - p_age, now() + p_left) $$;
 select is(pg_temp.marks('vera'), '', 'without keys nothing is wrong with any');
-select pg_temp.furnish('vera', 'good', array['read', 'write'], '90 days', '1 hour');
+select pg_temp.seed('vera', 'good', array['read', 'write'], '90 days', '1 hour');
 select is(pg_temp.marks('vera'), '', 'ninety days are not too many');
-select pg_temp.furnish('otto', 'not hers', array['admin'], '2 years', '-1 day');
+select pg_temp.seed('otto', 'not hers', array['admin'], '2 years', '-1 day');
 select is(pg_temp.marks('vera'), '', 'a colleague''s keys are not hers');
 select is(pg_temp.marks('otto'), 'expired', 'an expired key is only that: nothing can be done with it');
 update public.api_keys set organization_id = tests.org('stan'), user_id = tests.user('vera') where key_hash = sha256('not hers');
 select is(pg_temp.marks('vera'), '', 'nor those of another organization');
-select pg_temp.furnish('vera', 'old', array['read'], '90 days 1 second');
+select pg_temp.seed('vera', 'old', array['read'], '90 days 1 second');
 select is(pg_temp.marks('vera'), 'old', 'an old key');
 update public.api_keys set revoked_at = now(), revoked_reason = 'revoked' where key_hash = sha256('old');
 select is(pg_temp.marks('vera'), '', 'counts until it is revoked');
-select pg_temp.furnish('vera', 'wide', array['read', 'admin']);
+select pg_temp.seed('vera', 'wide', array['read', 'admin']);
 select is(pg_temp.marks('vera'), 'wide', 'a key that may do everything');
 update public.api_keys set revoked_at = now(), revoked_reason = 'revoked' where key_hash = sha256('wide');
-select pg_temp.furnish('vera', 'expired', array['admin'], '1 year', '0 seconds');
+select pg_temp.seed('vera', 'expired', array['admin'], '1 year', '0 seconds');
 select is(pg_temp.marks('vera'), 'expired', 'an expired key that lies around');
-select pg_temp.furnish('vera', 'both', array['admin'], '91 days');
+select pg_temp.seed('vera', 'both', array['admin'], '91 days');
 select is(pg_temp.marks('vera'), 'old wide expired', 'all three at once');
 select tests.act_as('vera');
 select is(jsonb_path_query_array(api.get_security_score('{}'), '$.categories[*].items[*] ? (@.id like_regex "^api-" && @.isEnabled == false).id'), '["api-1", "api-2", "api-3"]',

@@ -12,7 +12,7 @@ create function pg_temp.forget() returns void language sql security definer as $
 create function pg_temp.list(p jsonb default '{}') returns jsonb language sql as $$ select api.list_notifications(p) $$;
 create function pg_temp.titles(p jsonb default '{}') returns text
 language sql as $$ select string_agg(n ->> 'title', ', ' order by o) from jsonb_array_elements(api.list_notifications(p) -> 'data') with ordinality v (n, o) $$;
-create function pg_temp.is_told(p_name text, p_title text, p_type text default 'system_update', p_urgent boolean default false, p_dedupe text default null,
+create function pg_temp.is_notified(p_name text, p_title text, p_type text default 'system_update', p_urgent boolean default false, p_dedupe text default null,
   p_at timestamptz default now()) returns uuid
 language sql security definer as $$
   select n.id from private.notify_all(array[tests.user(p_name)], p_type, p_title, p_urgent => p_urgent, p_dedupe => p_dedupe, p_at => p_at) n $$;
@@ -33,7 +33,7 @@ select is((select data - 'createdAt' from ids, private.deliver_notifications(arr
     'link', '/project/1', 'isRead', false, 'isUrgent', false) from ids), 'at delivery it is read whole, nulls of the sender included');
 select is((select organization_id from public.notifications n, ids where n.id = ids.id), tests.org('anna'), 'the organization is kept');
 select is(private.notify(tests.user('anna'), 'task_completion', 'Ready again', p_dedupe => 'run:1'), null, 'the same key tells nothing twice');
-select is(pg_temp.is_told('boris', 'Ready', p_dedupe => 'run:1') is not null, true, 'to somebody else it is new');
+select is(pg_temp.is_notified('boris', 'Ready', p_dedupe => 'run:1') is not null, true, 'to somebody else it is new');
 select results_eq($$ select private.notify(tests.user('anna'), 'task_completion', repeat('x ', 300), repeat('y', 3000)) is not null $$, 'values (true)', 'what is too long is cut');
 select is((select max(char_length(title)) from public.notifications), 255, 'the title to 255 characters without a blank at its end');
 delete from public.notifications where title like 'x %';
@@ -80,7 +80,7 @@ select tests.reset();
 select results_eq($$ select pg_temp.events('anna') $$, $$ select 'notification_updated ' || (jsonb_build_object('id', id, 'isRead', true, 'unreadCount', 0))::text from ids $$,
   'one event for two readings');
 select pg_temp.forget();
-insert into ids select 'n' || i, pg_temp.is_told('anna', 'n' || i, case when i % 2 = 0 then 'new_lead' else 'system_update' end) from generate_series(1, 5) i;
+insert into ids select 'n' || i, pg_temp.is_notified('anna', 'n' || i, case when i % 2 = 0 then 'new_lead' else 'system_update' end) from generate_series(1, 5) i;
 select pg_temp.forget();
 select tests.act_as('anna');
 select is(api.read_all_notifications('{}'), '{"success": true, "count": 5, "unreadCount": 0}', 'reading all');
@@ -98,7 +98,7 @@ select is(private.notify(tests.user('anna'), 'task_completion', 'Ready', p_dedup
 select is_empty($$ select * from ids, private.deliver_notifications(array[ids.id]) where ids.name = 'first' $$, 'an event about it is skipped at delivery');
 
 -- A statement of psql is checked and published like a call of the API.
-select pg_temp.is_told('anna', 'by hand'), pg_temp.is_told('anna', 'by hand too'), pg_temp.forget();
+select pg_temp.is_notified('anna', 'by hand'), pg_temp.is_notified('anna', 'by hand too'), pg_temp.forget();
 select tests.act_as_claims('anna');
 update public.notifications set read_at = '2001-01-01' where title = 'by hand';
 select is((select read_at from public.notifications where title = 'by hand'), now(), 'the time of reading is not the reader''s to say');
@@ -158,7 +158,7 @@ select is_empty($$ select pg_temp.events('anna') $$, 'retention tells nobody');
 insert into public.notifications (user_id, type, title, created_at, due_at, read_at)
 select tests.user('anna'), 'new_lead', 'm' || i, now() - interval '1 day' + i * interval '1 s', now() - interval '1 day', case when i > 990 then now() end from generate_series(1, 997) i;
 select is((select count(*) from public.notifications), 1000::bigint, 'a thousand are kept');
-select isnt(pg_temp.is_told('anna', 'one more'), null, 'the next one arrives');
+select isnt(pg_temp.is_notified('anna', 'one more'), null, 'the next one arrives');
 select is((select count(*) from public.notifications), 1000::bigint, 'there are a thousand still');
 select is_empty($$ select from public.notifications where title = 'read, 89 days' $$, 'the oldest read one went');
 delete from public.notifications where read_at is not null;
@@ -170,7 +170,7 @@ select is(private.trim_notifications(tests.user('anna')), 0, 'nothing is trimmed
 -- ------------------------------------------------------------------------------------------------------------------ the account ends
 insert into public.events (id, seq, room, type, data, audience, created_at)
 values (900001, 900001, 'user:' || tests.user('stan'), 'notification', '{"id": 1}', 'room', now()), (900002, 900002, 'user:' || tests.user('stan'), 'notification', '{"id": 2}', 'room', now());
-select pg_temp.is_told('stan', 'last', p_dedupe => 'last');
+select pg_temp.is_notified('stan', 'last', p_dedupe => 'last');
 delete from public.organizations where id = tests.org('stan');
 delete from public.users where id = (select user_id from tests.people where name = 'stan');
 select is_empty($$ select 1 from public.notifications where user_id = (select user_id from tests.people where name = 'stan')

@@ -8,7 +8,7 @@ delete from public.notifications; delete from private.notification_mails;
 select private.declare_installation('mail', 'true'), private.declare_installation('app_url', '"https://kijko.test/"');
 create function pg_temp.prefer(p_sets text) returns void language plpgsql as $$
 begin execute 'update public.notification_preferences set ' || p_sets || ' where user_id = tests.user(''ada'')'; end $$;
-create function pg_temp.told(p_title text, p_mail text default 'productUpdates', p_message text default null, p_link text default null, p_at timestamptz default now(), p_urgent boolean default false)
+create function pg_temp.notified(p_title text, p_mail text default 'productUpdates', p_message text default null, p_link text default null, p_at timestamptz default now(), p_urgent boolean default false)
 returns uuid language sql as $$
   select n.id from private.notify_all(array[tests.user('ada')], 'system_update', p_title, p_message, null, p_link, p_urgent, p_mail => p_mail, p_at => p_at) n $$;
 create function pg_temp.outbox() returns setof text language sql as $$
@@ -16,7 +16,7 @@ create function pg_temp.outbox() returns setof text language sql as $$
 create function pg_temp.clear() returns void language sql as $$ delete from private.notification_mails; delete from private.mails; delete from public.notifications $$;
 
 -- ---------------------------------------------------------------------------------------------------------------------- a single mail
-select pg_temp.told(E'Mind <b>this</b> & "that"\nand more', 'productUpdates', E'First line\nsecond <i>line</i>', '/project/1?a="b"&c');
+select pg_temp.notified(E'Mind <b>this</b> & "that"\nand more', 'productUpdates', E'First line\nsecond <i>line</i>', '/project/1?a="b"&c');
 select is_empty('select pg_temp.outbox()', 'the business itself writes no mail');
 update private.schedules set run_at = now() + interval '1 day' where name <> 'notifications.mail';
 update private.schedules set run_at = now() where name = 'notifications.mail';
@@ -31,23 +31,23 @@ select is(private.queue_notification_mails(), 0, 'it is written once');
 select results_eq($$ select job_type, convert_from(args, 'UTF8')::jsonb ->> 'mailId' from jobs.gue_jobs where job_type = 'mail.send' $$, $$ select 'mail.send', id::text from private.mails $$, 'with its job');
 select results_eq('select t.unsubscribe_url from private.mails o, private.take_mail(o.id) t', 'select unsubscribe_url from private.mails', 'the worker gets the address');
 
-select pg_temp.clear(), pg_temp.told('Alert', 'securityAlerts'), private.queue_notification_mails();
+select pg_temp.clear(), pg_temp.notified('Alert', 'securityAlerts'), private.queue_notification_mails();
 select results_eq($$ select unsubscribe_url, position('/unsubscribe' in body_text || body_html), body_text like '%concerns the security of your account%' from private.mails $$, $$ values (null::text, 0, true) $$,
   'an alert has no link that stops it');
-select pg_temp.clear(), pg_temp.told('Later', p_at => now() + interval '1 hour');
+select pg_temp.clear(), pg_temp.notified('Later', p_at => now() + interval '1 hour');
 select is(private.queue_notification_mails(), 0, 'what is not due is not written');
 select is(private.queue_notification_mails(now() + interval '1 hour'), 1, 'and then it is');
 
 -- ---------------------------------------------------------------------------------------------------- changed preferences, failed mails
-select pg_temp.clear(), pg_temp.told('Off'), pg_temp.prefer('email_product_updates = false');
+select pg_temp.clear(), pg_temp.notified('Off'), pg_temp.prefer('email_product_updates = false');
 select is(private.queue_notification_mails(), 0, 'what was switched off meanwhile is dropped');
 select results_eq('select done_at is not null, mail_id from private.notification_mails', 'values (true, null::uuid)', 'for good');
-select pg_temp.prefer('email_product_updates = true'), pg_temp.clear(), pg_temp.told('Strange address'), private.notify(tests.user('bob'), 'system_update', 'For Bob', p_mail => 'productUpdates');
+select pg_temp.prefer('email_product_updates = true'), pg_temp.clear(), pg_temp.notified('Strange address'), private.notify(tests.user('bob'), 'system_update', 'For Bob', p_mail => 'productUpdates');
 update public.users set email = 'a,b@example.nl' where id = tests.user('ada');
 select is(private.queue_notification_mails(), 1, 'an address that no mail can go to stops nobody else''s mail');
 select results_eq('select pg_temp.outbox()', $$ values ('notification to bob@example.nl: For Bob') $$, 'which is written');
 update public.users set email = 'ada@example.nl' where id = tests.user('ada');
-select pg_temp.clear(), pg_temp.told('Waits');
+select pg_temp.clear(), pg_temp.notified('Waits');
 select private.declare_installation('mail', 'false');
 select is(private.queue_notification_mails(), 0, 'while there is no mail server it waits');
 select private.declare_installation('mail', 'true'), private.declare_installation('app_url', '""');
@@ -58,7 +58,7 @@ select private.declare_installation('app_url', '"https://kijko.test/"');
 
 -- ------------------------------------------------------------------------------------------------------------------------------ digests
 select pg_temp.clear(), pg_temp.prefer('frequency = ''daily''');
-select pg_temp.told('One', null, repeat('m', 400)), pg_temp.told('Two <b>', 'billingReminders'), pg_temp.told('Three', 'productUpdates', null, 'https://kijko.nl/three'), pg_temp.told('Now', 'productUpdates', p_urgent => true);
+select pg_temp.notified('One', null, repeat('m', 400)), pg_temp.notified('Two <b>', 'billingReminders'), pg_temp.notified('Three', 'productUpdates', null, 'https://kijko.nl/three'), pg_temp.notified('Now', 'productUpdates', p_urgent => true);
 select is(private.queue_notification_mails(), 1, 'only the urgent one goes out at once');
 select is(private.queue_notification_mails(now() + interval '24 hours'), 1, 'the others together');
 select results_eq('select pg_temp.outbox()', $$ values ('notification to ada@example.nl: Now'), ('digest to ada@example.nl: Your daily digest: 3 notifications') $$, 'as one mail a digest');
@@ -66,7 +66,7 @@ select matches((select body_text from private.mails where kind = 'digest'), E'^H
 select matches((select body_html from private.mails where kind = 'digest'), '<strong>Two &lt;b&gt;</strong>', 'escaped');
 select is((select unsubscribe_url from private.mails where kind = 'digest'), null, 'no link can stop a mixture');
 select is(private.queue_notification_mails(now() + interval '25 hours'), 0, 'once');
-select pg_temp.clear(), pg_temp.prefer('frequency = ''weekly'''), pg_temp.told('Only one'), pg_temp.told('Another');
+select pg_temp.clear(), pg_temp.prefer('frequency = ''weekly'''), pg_temp.notified('Only one'), pg_temp.notified('Another');
 select is(private.queue_notification_mails(now() + interval '8 days', 1), 1, 'a digest is whole, also when many wait');
 select results_eq('select subject, unsubscribe_url is not null from private.mails', $$ values ('Your weekly digest: 2 notifications', true) $$, 'of one kind alone there is a link');
 select pg_temp.clear();
@@ -78,7 +78,7 @@ select is((select count(*) from private.notification_mails where done_at is null
 
 -- -------------------------------------------------------------------------------------------------------------------- the weekly summary
 select pg_temp.clear(), pg_temp.prefer('frequency = ''realtime'', digest_day = 1, digest_time = ''08:00'', email_weekly_digest = true');
-select pg_temp.told('n1', null), pg_temp.told('n2', null);
+select pg_temp.notified('n1', null), pg_temp.notified('n2', null);
 update public.notifications set read_at = now() where title = 'n1';
 insert into public.skills (id, user_id, name, prompt_template) values ('00000000-0000-4000-8000-00000000000a', tests.user('ada'), 'Report', 'Write a report about {topic} now');
 insert into public.skill_executions (user_id, organization_id, skill_id, execution_type, status, executed_at, completed_at)
@@ -165,12 +165,12 @@ select results_eq($$ select convert_from(args, 'UTF8')::jsonb ->> 'announcementI
 create temp table many as select id from private.announcements where finished_at is null;
 grant select on many to public;
 set local role kijko_worker;
-select is(private.tell_announcement(id, 400), true, 'a batch') from many;
+select is(private.notify_announcement(id, 400), true, 'a batch') from many;
 reset role;
-update private.announcements set told_until = null where id = (select id from many);
-select is(private.tell_announcement(id, 400), true, 'the same batch again tells nobody twice') from many;
-select is(private.tell_announcement(id, 400), false, 'the rest') from many;
-select is(private.tell_announcement(id, 400), false, 'a job that comes again finds nothing to do') from many;
+update private.announcements set notified_until = null where id = (select id from many);
+select is(private.notify_announcement(id, 400), true, 'the same batch again tells nobody twice') from many;
+select is(private.notify_announcement(id, 400), false, 'the rest') from many;
+select is(private.notify_announcement(id, 400), false, 'a job that comes again finds nothing to do') from many;
 select results_eq('select count(*), count(distinct user_id) from public.notifications', 'values (602::bigint, 602::bigint)', 'everybody once');
 
 select * from finish();

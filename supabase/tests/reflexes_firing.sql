@@ -158,6 +158,19 @@ select is((select b -> 'changes' from pg_temp.batches() b offset 1), '[{"event":
 select pg_temp.run('00000000-0000-4000-8000-0000000000aa', '{"c.go": "1"}') into temp fifth_run;
 select pg_temp.run('00000000-0000-4000-8000-0000000000aa', '{}') into temp sixth_run;
 select is((select count(*)::int from pg_temp.batches()), 2, 'nothing changed, or nothing stored: nothing is told');
+-- An index that is changed in place.
+insert into public.ingestion_runs (organization_id, project_id) values (tests.org('anna'), '00000000-0000-4000-8000-0000000000aa') returning id as seventh \gset
+insert into public.content_blobs (organization_id, project_id, hash, content)
+select tests.org('anna'), '00000000-0000-4000-8000-0000000000aa', sha256(convert_to(c, 'UTF8')), convert_to(c, 'UTF8') from unnest(array['old', 'longer']) c;
+insert into public.context_file_ops (organization_id, project_id, ingestion_id, number, path, operation, hash, origin)
+select i.organization_id, i.project_id, i.id, i.number, o.path, o.operation, sha256(convert_to(o.content, 'UTF8')), 'file'
+from public.context_ingestions i
+join (values (false, 'a.go', 'added', 'old'), (false, 'b.go', 'added', 'old'), (true, 'a.go', 'removed', null), (true, 'b.go', 'modified', 'longer'), (true, 'd.go', 'added', 'old'))
+  o (is_new, path, operation, content) on o.is_new = (i.run_id = :'seventh')
+where i.project_id = '00000000-0000-4000-8000-0000000000aa' and (i.run_id = :'seventh' or i.number = 1);
+update public.project_indexes set last_run_id = :'seventh' where project_id = '00000000-0000-4000-8000-0000000000aa';
+select is((select b -> 'changes' from pg_temp.batches() b offset 2),
+  '[{"event": "delete", "path": "a.go", "size": 3}, {"event": "modify", "path": "b.go", "size": 6}, {"event": "create", "path": "d.go", "size": 3}]', 'the operations of its run say what it changed');
 set local role kijko_worker;
 select is(private.fire_changes(tests.user('anna'), 'x', jsonb_build_array(jsonb_build_object('reflexIds', jsonb_build_array(pg_temp.id('files')), 'payload', '{"n": 1}'::jsonb),
   jsonb_build_object('reflexIds', jsonb_build_array(pg_temp.id('files'), pg_temp.id('push')), 'payload', '{"n": 2}'::jsonb))), 2, 'a batch fires for each of its changes');

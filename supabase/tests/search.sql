@@ -9,7 +9,7 @@ create function pg_temp.p(p_more jsonb default '{}') returns jsonb language sql 
 create function pg_temp.q(p_text text, p_more jsonb default '{}') returns jsonb language sql as $$ select api.search_context(pg_temp.p(jsonb_build_object('q', p_text) || p_more)) $$;
 create function pg_temp.titles(p_text text, p_more jsonb default '{}') returns text language sql as $$
   select string_agg(t.r ->> 'type' || ':' || (t.r ->> 'title'), ' | ' order by t.o) from jsonb_array_elements(pg_temp.q(p_text, p_more)) with ordinality t (r, o) $$;
-create function pg_temp.told(p_sql text) returns text language sql as $$ select concat_ws(' ', r ->> 'status', r ->> 'code', r ->> 'field', r -> 'details' ->> 'required') from tests.refusal(p_sql) r $$;
+create function pg_temp.notified(p_sql text) returns text language sql as $$ select concat_ws(' ', r ->> 'status', r ->> 'code', r ->> 'field', r -> 'details' ->> 'required') from tests.refusal(p_sql) r $$;
 select tests.act_as('anna');
 select api.create_project(jsonb_build_object('body', jsonb_build_object('id', pg_temp.pid(), 'name', 'Shop', 'privacy', 'shared'))) is not null;
 select tests.reset();
@@ -50,7 +50,7 @@ select is(pg_temp.q('lib/billing'), jsonb_build_array(jsonb_build_object('id', f
 select is(pg_temp.titles(q, m::jsonb), w, coalesce(q, 'no text') || ' ' || m) from (values ('100%_', '{}', 'activity:viewed src/100%_done.ts | file:100%_done.ts'), ('00_d', '{}', 'file:1000_done.ts'),
   ('src/', '{"types": "file", "limit": 1}', 'file:ÄRGER.md'), ('ärger', '{}', 'file:ÄRGER.md'), ('ingest', '{"types": "changelog,activity"}', 'activity:ingested Billing (#1) | activity:started an ingestion | activity:renamed the context to Ingestion shop'),
   ('', '{}', null), ('   ', '{}', null), (null, '{}', null), ('\', '{}', null), ('''; select', '{}', null), ('nothing like it', '{}', null)) v (q, m, w);
-select is(pg_temp.told(format('select api.search_context(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"q": "a", "limit": 0}', '400 VALIDATION_ERROR limit'), ('{"q": "a", "limit": 101}', '400 VALIDATION_ERROR limit'),
+select is(pg_temp.notified(format('select api.search_context(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"q": "a", "limit": 0}', '400 VALIDATION_ERROR limit'), ('{"q": "a", "limit": 101}', '400 VALIDATION_ERROR limit'),
   ('{"q": "a", "types": "file,king"}', '400 VALIDATION_ERROR types'), ('{"q": "a", "types": ["king"]}', '400 VALIDATION_ERROR types'), (jsonb_build_object('q', repeat('x', 201))::text, '400 VALIDATION_ERROR q'),
   ('{"q": "a", "contextId": "x"}', '404 CONTEXT_NOT_FOUND')) v (q, w);
 
@@ -63,7 +63,7 @@ select is(pg_temp.titles('lib/', '{}'), 'file:billing.go', 'and files');
 select tests.act_as('otto');
 select is(pg_temp.titles('billing'), 'activity:ingested Billing (#1) | changelog:Ingestion #1 - Billing module | changelog:Renamed context to Shop of billing', 'an auditor finds activity of all and no files');
 select tests.act_as('stan');
-select is(pg_temp.told(format('select api.search_context(%L)', pg_temp.p('{"q": "billing"}'))), '404 CONTEXT_NOT_FOUND', 'a stranger finds no context');
+select is(pg_temp.notified(format('select api.search_context(%L)', pg_temp.p('{"q": "billing"}'))), '404 CONTEXT_NOT_FOUND', 'a stranger finds no context');
 select tests.act_anon();
 select throws_ok($$ select api.search_context('{}') $$, '42501', null, 'an anonymous caller does not search');
 select tests.act_service();
@@ -90,14 +90,14 @@ select is(api.search_chunks(pg_temp.p('{"query": "''user'' & ''load''", "limit":
 from public.context_files f where f.path = 'lib/billing.go';
 select is((select jsonb_agg(c -> 'path') from jsonb_array_elements(api.search_chunks(pg_temp.p('{"query": "''getuser''"}'))) c), '["lib/billing.go", "not/yet.go"]', 'a hidden file''s chunks are not found');
 select is(api.search_chunks(pg_temp.p(q::jsonb)), '[]', q) from (values ('{"query": ""}'), ('{}'), ('{"query": "''nothing''"}')) v (q);
-select is(pg_temp.told(format('select api.search_chunks(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"query": "& !"}', '400 VALIDATION_ERROR query'), ('{"query": "a", "limit": 0}', '400 VALIDATION_ERROR limit'),
+select is(pg_temp.notified(format('select api.search_chunks(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"query": "& !"}', '400 VALIDATION_ERROR query'), ('{"query": "a", "limit": 0}', '400 VALIDATION_ERROR limit'),
   (jsonb_build_object('query', repeat('x', 20001))::text, '400 VALIDATION_ERROR query'), (jsonb_build_object('query', repeat('x', 3000))::text, '400 VALIDATION_ERROR query'), ('{"query": "a", "contextId": "x"}', '404 CONTEXT_NOT_FOUND')) v (q, w);
 select is((select array_agg(w order by w collate "C") from unnest(private.query_words($$ 'it''s' & ('a\\b' | 'c':*) <-> 'x' $$::tsquery)) w), array['a\b', 'c', 'it''s', 'x'], 'the words of a query');
 select tests.act_as('otto');
-select is(pg_temp.told(format('select api.search_chunks(%L)', pg_temp.p('{"query": "a"}'))), '403 FORBIDDEN viewFiles', 'an auditor searches no content');
+select is(pg_temp.notified(format('select api.search_chunks(%L)', pg_temp.p('{"query": "a"}'))), '403 FORBIDDEN viewFiles', 'an auditor searches no content');
 select is(private.search_chunks(pg_temp.pid(), 'getuser'), '[]', 'in no way');
 select tests.act_as('stan');
-select is(pg_temp.told(format('select api.search_chunks(%L)', pg_temp.p('{"query": "a"}'))), '404 CONTEXT_NOT_FOUND', 'nor does a stranger');
+select is(pg_temp.notified(format('select api.search_chunks(%L)', pg_temp.p('{"query": "a"}'))), '404 CONTEXT_NOT_FOUND', 'nor does a stranger');
 select is(private.search_chunks(pg_temp.pid(), 'getuser'), '[]', 'in no way');
 select tests.act_anon();
 select throws_ok($$ select api.search_chunks('{}') $$, '42501', null, 'nor an anonymous caller');

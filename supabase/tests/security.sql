@@ -239,7 +239,7 @@ select is((select count(*) from public.users u left join private.credentials c o
 create temp table verdicts as
 select g.ip_mode, r.role, f.has_factor, a.signed_in, a.last_active, i.ip, w.changed,
   private.meets_guard(g, r.role, f.has_factor, now() - a.signed_in, now() - a.last_active, i.ip, now() - w.changed) as meets,
-  private.judge_guard(g, r.role, f.has_factor, now() - a.signed_in, now() - a.last_active, i.ip, now() - w.changed) as verdict
+  private.assert_guard(g, r.role, f.has_factor, now() - a.signed_in, now() - a.last_active, i.ip, now() - w.changed) as verdict
 from (select row(gen_random_uuid(), l.session_length, l.idle_length, l.password_length, q.roles, m.mode,
     case when m.mode = 'disabled' then '{owner,admin,member,viewer}' when m.bypass then '{owner,admin}' else '{}' end::text[], m.networks)::private.guards as g
   from (values (null::interval, null::interval, null::interval), ('8 hours', '31 minutes', '30 days'), (null, '31 minutes', null)) l (session_length, idle_length, password_length)

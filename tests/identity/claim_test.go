@@ -10,9 +10,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"kijko/server/config"
 	"kijko/tests/client"
 	"kijko/tests/stack"
 	"kijko/tests/testdb"
+	"kijko/worker/mail"
 )
 
 var tableName = regexp.MustCompile("`((?:public|private)\\.[a-z_]+)`")
@@ -172,8 +174,8 @@ const claimed = "team 1 guests 0 links 0 invitations 0 webhooks 0 attempts 0 con
 // Each way to prove the address pauses or ends it, tells the owner and writes it down.
 func TestWhatWasSetUpBeforeAClaimIsNotInForceAfterIt(t *testing.T) {
 	t.Parallel()
-	l := newKeycloakLab(t)
-	l.DB.Exec("select private.declare_installation('mail', 'true'), private.declare_installation('app_url', '\"https://kijko.test\"')")
+	l := newKeycloakLab(t, func(c *config.Config) { c.SMTPHost, c.SMTPFrom, c.SMTPTLS = "127.0.0.1", "mail@kijko.test", mail.None })
+	stack.Eventually(t, "the server's settings in the database", func() bool { return testdb.Value[bool](l.DB, "select private.has_mail()") })
 	for how, claim := range map[string]func(stan *client.Person) string{
 		"AReset": func(stan *client.Person) string {
 			l.Do("POST", "/auth/reset-password", fields{"token": mailed(l.Stack, stan, "reset_password"), "password": "Rightful-Owner-1"}).Want(204)

@@ -98,6 +98,9 @@ func TestSessionsOfKeycloak(t *testing.T) {
 		c.Do("POST", "/auth/logout", nil).Want(204)
 		c.Get("/auth/me").Problem(401, "SESSION_REVOKED")
 		s.As(provider.Token(t, authtest.Request{Subject: "ahead", Claims: claims})).Get("/auth/me").Problem(401, "SESSION_REVOKED")
+		later := authtest.Request{Subject: "ahead", Claims: claims}
+		later.Claims["iat"] = time.Now().Add(10 * time.Second).Unix()
+		s.As(provider.Token(t, later)).Get("/auth/me").Problem(401, "SESSION_REVOKED")
 	})
 	t.Run("RemovedMemberSignsInAgainElsewhere", func(t *testing.T) {
 		ann := s.SignUp("Ann")

@@ -351,7 +351,7 @@ func TestWorkersNeverSendOneAttemptTwice(t *testing.T) {
 	for range 3 {
 		worker.Start(t, o.Stack)
 	}
-	o.DB.Exec("select private.tell_webhooks($1, 'context.created', jsonb_build_object('n', n)) from generate_series(1, $2::int) n", o.anna.OrgID, events)
+	o.DB.Exec("select private.notify_webhooks($1, 'context.created', jsonb_build_object('n', n)) from generate_series(1, $2::int) n", o.anna.OrgID, events)
 	o.anna.Do("POST", "/projects", map[string]any{"name": "Wakes the workers"}).Want(201)
 	eventually(t, func() bool {
 		return testdb.Value[int](o.DB, "select count(*)::int from public.webhook_deliveries where status = 'success'") == events+1

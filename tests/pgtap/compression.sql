@@ -7,7 +7,7 @@ select tests.user('anna'), tests.user('stan'), tests.member('dora', 'anna'), tes
 create function pg_temp.pid() returns uuid language sql as $$ select '00000000-0000-4000-8000-0000000000c2'::uuid $$;
 create function pg_temp.p(p_number integer default null) returns jsonb language sql as $$
   select jsonb_strip_nulls(jsonb_build_object('contextId', pg_temp.pid(), 'number', p_number)) $$;
-create function pg_temp.told(p_name text, p_sql text) returns text language plpgsql as $$
+create function pg_temp.notified(p_name text, p_sql text) returns text language plpgsql as $$
 declare r jsonb; begin perform tests.act_as(p_name); r := tests.refusal(p_sql); return concat_ws(' ', r ->> 'status', r ->> 'code', r #>> '{details,required}', r #>> '{details,kind}'); end $$;
 create function pg_temp.compress(p_number integer) returns text language sql as $$ select format('select api.compress_ingestion(%L)', pg_temp.p(p_number)) $$;
 create function pg_temp.recompress() returns text language sql as $$ select format('select api.recompress_context(%L)', pg_temp.p()) $$;
@@ -56,9 +56,9 @@ join public.users u on u.id = tests.user(n);
 
 -- ------------------------------------------------------------------------------------------------------------------ who asks for it
 select pg_temp.ingest(1, '[["src/a.go", "package a", 1000], ["src/small.go", "small", 63], ["src/whole.go", "whole", 200], ["b.py", "import b", 400, "python"]]');
-select is(pg_temp.told(who, pg_temp.compress(1)), w, who || ' does not compress') from (values ('vic', '403 FORBIDDEN compress'), ('ulla', '403 FORBIDDEN compress'), ('stan', '404 CONTEXT_NOT_FOUND')) v (who, w);
-select is(pg_temp.told(who, pg_temp.recompress()), w, who || ' does not compress again') from (values ('vic', '403 FORBIDDEN compress'), ('ulla', '403 FORBIDDEN compress'), ('stan', '404 CONTEXT_NOT_FOUND')) v (who, w);
-select is(pg_temp.told('dora', pg_temp.compress(9)), '404 INGESTION_NOT_FOUND', 'an entry that does not exist is not compressed');
+select is(pg_temp.notified(who, pg_temp.compress(1)), w, who || ' does not compress') from (values ('vic', '403 FORBIDDEN compress'), ('ulla', '403 FORBIDDEN compress'), ('stan', '404 CONTEXT_NOT_FOUND')) v (who, w);
+select is(pg_temp.notified(who, pg_temp.recompress()), w, who || ' does not compress again') from (values ('vic', '403 FORBIDDEN compress'), ('ulla', '403 FORBIDDEN compress'), ('stan', '404 CONTEXT_NOT_FOUND')) v (who, w);
+select is(pg_temp.notified('dora', pg_temp.compress(9)), '404 INGESTION_NOT_FOUND', 'an entry that does not exist is not compressed');
 select tests.act_anon();
 select throws_ok($$ select api.compress_ingestion('{}') $$, '42501', null, 'an anonymous caller compresses nothing');
 select throws_ok($$ select api.recompress_context('{}') $$, '42501', null, 'nor again');
@@ -77,8 +77,8 @@ select is(api.get_compression(pg_temp.p()) #> '{metrics}' ->> 'ratio', '1.0', 't
 select api.compress_ingestion(pg_temp.p(1)) as answer \gset
 select is(:'answer'::jsonb ->> 'number', '1', 'a compression answers with the entry');
 select isnt(:'answer'::jsonb ->> 'operationId', null, 'and the operation to wait for');
-select is(pg_temp.told('dora', pg_temp.compress(1)), '409 OPERATION_IN_PROGRESS compression', 'one compression runs at a time');
-select is(pg_temp.told('dora', pg_temp.recompress()), '409 OPERATION_IN_PROGRESS compression', 'of a context');
+select is(pg_temp.notified('dora', pg_temp.compress(1)), '409 OPERATION_IN_PROGRESS compression', 'one compression runs at a time');
+select is(pg_temp.notified('dora', pg_temp.recompress()), '409 OPERATION_IN_PROGRESS compression', 'of a context');
 select tests.reset();
 select is(pg_temp.work(), 0, 'all contents are stored');
 select is((e.compressed, e.compressed_tokens, e.tokens, e.compression_key)::text, '(t,963,1663,medium)', 'the entry costs what its files cost as served') from pg_temp.entry(1) e;
@@ -160,14 +160,14 @@ select tests.reset();
 -- ------------------------------------------------------------------------------------------------------------------------- refusals
 select pg_temp.ingest(7, '[["g.go", "package g", 300]]');
 update public.context_ingestions set never_compress = true where project_id = pg_temp.pid() and number = 7;
-select is(pg_temp.told('dora', pg_temp.compress(7)), '409 NEVER_COMPRESS', 'what is marked is not compressed');
+select is(pg_temp.notified('dora', pg_temp.compress(7)), '409 NEVER_COMPRESS', 'what is marked is not compressed');
 select tests.reset();
 select is((select f ->> 'reason' from jsonb_array_elements(pg_temp.lists() -> 'neverCompressFiles') f where f ->> 'path' = 'g.go'), 'Marked as never compress', 'and listed so');
 insert into public.context_ingestions (organization_id, project_id, number) values (tests.org('anna'), pg_temp.pid(), 8);
-select is(pg_temp.told('dora', pg_temp.compress(8)), '409 INGESTION_NOT_READY', 'nor what is processing');
+select is(pg_temp.notified('dora', pg_temp.compress(8)), '409 INGESTION_NOT_READY', 'nor what is processing');
 select tests.reset();
 update public.context_ingestions set status = 'failed' where project_id = pg_temp.pid() and number = 8;
-select is(pg_temp.told('dora', pg_temp.compress(8)), '409 INGESTION_NOT_READY', 'nor what has failed');
+select is(pg_temp.notified('dora', pg_temp.compress(8)), '409 INGESTION_NOT_READY', 'nor what has failed');
 select tests.reset();
 select throws_ok(format($$ update public.context_ingestions set compressed = true, compressed_tokens = 1 where project_id = %L and number = 7 $$, pg_temp.pid()), '23514', null,
   'an entry is not both compressed and never to be compressed');
@@ -180,6 +180,9 @@ delete from jobs.gue_jobs where job_type = 'compression.run';
 update private.compressions set touched_at = clock_timestamp() - interval '3 minutes';
 select is(private.sweep_compressions(), 1, 'a compression that lost its job gets another one');
 select is(private.sweep_compressions(), 0, 'once');
+select private.continue_compression(:'operation', sha256('last'), 'go');
+select is((select convert_from(j.args, 'UTF8')::jsonb ->> 'after' from jobs.gue_jobs j where j.job_type = 'compression.run' and convert_from(j.args, 'UTF8')::jsonb ? 'after'), encode(sha256('last'), 'hex'),
+  'what is left goes on behind the last text');
 select private.fail_compression(:'operation');
 select is((select row (o.status, o.error_code)::text from public.context_operations o where o.id = :'operation'), '(failed,SERVICE_UNAVAILABLE)', 'a job that used up its attempts ends it');
 select is(private.begin_compression(:'operation'), null, 'a job that comes later does nothing');

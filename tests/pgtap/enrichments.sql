@@ -7,10 +7,10 @@ select tests.user('anna'), tests.user('stan'), tests.member('adam', 'anna'), tes
 create function pg_temp.pid() returns uuid language sql as $$ select '00000000-0000-4000-8000-0000000000e1'::uuid $$;
 create function pg_temp.p(p_body text default null) returns jsonb language sql as $$
   select jsonb_build_object('contextId', pg_temp.pid(), 'body', p_body::jsonb) $$;
-create function pg_temp.told(p_sql text) returns text language sql as $$
+create function pg_temp.notified(p_sql text) returns text language sql as $$
   select concat_ws(' ', r ->> 'status', r ->> 'code', r ->> 'field', coalesce(r #>> '{details,required}', r #>> '{details,kind}')) from tests.refusal(p_sql) r $$;
 create function pg_temp.call(p_function text, p_body text default null) returns text language sql as $$
-  select pg_temp.told(format('select api.%I(%L)', p_function, pg_temp.p(p_body))) $$;
+  select pg_temp.notified(format('select api.%I(%L)', p_function, pg_temp.p(p_body))) $$;
 create function pg_temp.as_person(p_who text, p_function text, p_body text default null) returns text language plpgsql as $$
 begin
   perform tests.act_as(p_who);
@@ -82,11 +82,11 @@ select is(pg_temp.as_person(who, 'reset_enrichments', '{}'), case who when 'stan
 from unnest(array['mia', 'dora', 'vic', 'ulla', 'stan']) who;
 select tests.act_as('ulla');
 select is(pg_temp.call('get_enrichments'), '403 FORBIDDEN read_enrichments', 'an auditor does not read the status');
-select is(pg_temp.told(format('select private.start_enrichment(%L, %L)', pg_temp.pid(), 'all')), '403 FORBIDDEN developer', 'nor starts a run past the operation');
+select is(pg_temp.notified(format('select private.start_enrichment(%L, %L)', pg_temp.pid(), 'all')), '403 FORBIDDEN developer', 'nor starts a run past the operation');
 select tests.act_as('stan');
 select is(pg_temp.call('get_enrichments'), '404 CONTEXT_NOT_FOUND', 'a stranger finds no context');
-select is(pg_temp.told(format('select private.start_enrichment(%L, %L)', pg_temp.pid(), 'all')), '404 PROJECT_NOT_FOUND', 'nor past the operation');
-select is(pg_temp.told(format('select private.reset_enrichments(%L, %L)', pg_temp.pid(), '{chromaCode}')), '404 PROJECT_NOT_FOUND', 'nor to reset');
+select is(pg_temp.notified(format('select private.start_enrichment(%L, %L)', pg_temp.pid(), 'all')), '404 PROJECT_NOT_FOUND', 'nor past the operation');
+select is(pg_temp.notified(format('select private.reset_enrichments(%L, %L)', pg_temp.pid(), '{chromaCode}')), '404 PROJECT_NOT_FOUND', 'nor to reset');
 select tests.act_anon();
 select throws_ok($$ select api.get_enrichments('{}') $$, '42501', null, 'an anonymous caller calls nothing');
 select throws_ok($$ select api.run_enrichments('{}') $$, '42501', null, 'not even a run');
@@ -139,7 +139,7 @@ select is(pg_temp.open_runs(), 'none', 'the run of all ends with its last part')
 select is(concat_ws(' ', o.status, o.error_code, o.error_message), 'failed ENRICHMENT_FAILED ChromaCode embeddings: The embedding provider cannot be reached.', 'as failed, if one of them failed')
 from public.context_operations o where o.id = (:'started'::jsonb ->> 'operationId')::uuid;
 select tests.act_as('mia');
-select is(pg_temp.told(format('select api.finish_enrichments(%L)', pg_temp.p() || jsonb_build_object('started', :'started'::jsonb))), '502 ENRICHMENT_FAILED', 'the request that waited is told so');
+select is(pg_temp.notified(format('select api.finish_enrichments(%L)', pg_temp.p() || jsonb_build_object('started', :'started'::jsonb))), '502 ENRICHMENT_FAILED', 'the request that waited is told so');
 select is(api.get_enrichments(pg_temp.p()) -> 'chromaCode' ->> 'status', 'failed', 'and so is a reader');
 select is(api.get_enrichments(pg_temp.p()) -> 'chromaCode' ->> 'errorMessage', 'The embedding provider cannot be reached.', 'with the reason');
 
@@ -224,7 +224,7 @@ select api.index_symbols(pg_temp.p()) is not null;
 select tests.reset();
 select is(pg_temp.claim('languageServer') -> 'settings' ->> 'maxFileSize', '0', 'a run has the settings of its start');
 select is(pg_temp.claim('languageServer'), null, 'and one worker');
-select is(pg_temp.told(format('select private.report_enrichment(%L, gen_random_uuid(), 5, %L)', r.id, 'x')), '409 CANCELLED', 'another one writes nothing') from public.enrichment_runs r where r.status = 'running';
+select is(pg_temp.notified(format('select private.report_enrichment(%L, gen_random_uuid(), 5, %L)', r.id, 'x')), '409 CANCELLED', 'another one writes nothing') from public.enrichment_runs r where r.status = 'running';
 delete from jobs.stored_jobs where job_type = 'enrichments.run';
 update public.enrichment_runs set lease_expires_at = now() - interval '1 s' where status = 'running';
 select is(private.sweep_enrichments(), 1, 'a run whose worker died gets a job');

@@ -5,7 +5,7 @@ select no_plan();
 select tests.user('anna'), tests.member('ben', 'anna'), tests.member('otto', 'anna'), tests.user('stan');
 create function pg_temp.pid() returns uuid language sql immutable as $$ select '00000000-0000-4000-8000-0000000000e1'::uuid $$;
 create function pg_temp.p(p_more jsonb default '{}') returns jsonb language sql as $$ select jsonb_build_object('contextId', pg_temp.pid()) || p_more $$;
-create function pg_temp.told(p_sql text) returns text language sql as $$ select concat_ws(' ', r ->> 'status', r ->> 'code', r ->> 'field', r -> 'details' ->> 'required') from tests.refusal(p_sql) r $$;
+create function pg_temp.notified(p_sql text) returns text language sql as $$ select concat_ws(' ', r ->> 'status', r ->> 'code', r ->> 'field', r -> 'details' ->> 'required') from tests.refusal(p_sql) r $$;
 -- All parts of a file.
 create function pg_temp.parts(p_function text, p jsonb) returns setof jsonb language plpgsql as $$
 declare
@@ -45,7 +45,7 @@ y",2026-01-01T12:00:00.000Z
 $$, 'cells are quoted where they must be, and no cell is a formula');
 select is(pg_temp.text('activity_export_page', api.export_context_activity(pg_temp.p()))::jsonb -> 'events', api.list_context_activity(pg_temp.p()), 'JSON has what the list shows');
 select is((pg_temp.text('activity_export_page', api.export_context_activity(pg_temp.p('{"type": "view", "range": "all"}')))::jsonb - 'events' - 'exportedAt'), '{"totalCount": 1}', 'of one type');
-select is(pg_temp.told(format('select api.export_context_activity(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"format": "xml"}', '400 VALIDATION_ERROR format'), ('{"type": "king"}', '400 VALIDATION_ERROR type'),
+select is(pg_temp.notified(format('select api.export_context_activity(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"format": "xml"}', '400 VALIDATION_ERROR format'), ('{"type": "king"}', '400 VALIDATION_ERROR type'),
   ('{"range": "8d"}', '400 VALIDATION_ERROR range'), ('{"contextId": "x"}', '404 CONTEXT_NOT_FOUND')) v (q, w);
 select tests.act_as('ben');
 select is(pg_temp.text('activity_export_page', api.export_context_activity(pg_temp.p('{"format": "csv"}'))) ~ '^[^\n]*\n[^\n]*Ben[^\n]*\n$', true, 'a developer exports their own entries');
@@ -60,7 +60,7 @@ select is(jsonb_array_length(x -> 'events') || ' ' || (x ->> 'totalCount') || ' 
 from (select pg_temp.text('activity_export_page', api.export_context_activity(pg_temp.p()))::jsonb as x) t;
 
 -- ----------------------------------------------------------------------------------------------------------------------- originals
-select is(pg_temp.told(format('select api.download_originals(%L)', pg_temp.p())), '404 CONTEXT_EMPTY', 'an empty context has no originals');
+select is(pg_temp.notified(format('select api.download_originals(%L)', pg_temp.p())), '404 CONTEXT_EMPTY', 'an empty context has no originals');
 select tests.reset();
 insert into public.context_ingestions (organization_id, project_id, number, status, ready_at, created_at)
 select tests.org('anna'), pg_temp.pid(), n, s, case s when 'ready' then now() end, '2026-01-01T00:00:00Z' from (values (1, 'ready'), (2, 'ready'), (3, 'processing')) v (n, s);
@@ -76,15 +76,15 @@ select tests.act_as('ben');
 select is(api.download_originals(pg_temp.p()), jsonb_build_object('contextId', pg_temp.pid(), 'version', 2, 'format', 'zip', 'fileName', 'shop---co-original.zip', 'contentType', 'application/zip'), 'a zip of the current version');
 select is(pg_temp.files(q::jsonb), w::jsonb, q) from (values ('{}', '{"a.txt": "one and a half", "c.bin": "\\000\u0001"}'), ('{"version": 1}', '{"a.txt": "one", "b.txt": "two"}'),
   ('{"format": "txt"}', '{"a.txt": "one and a half"}'), ('{"version": "2", "format": "txt"}', '{"a.txt": "one and a half"}')) v (q, w);
-select is(pg_temp.told(format('select api.download_originals(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"format": "tar"}', '400 VALIDATION_ERROR format'), ('{"version": 3}', '404 VERSION_NOT_FOUND'),
+select is(pg_temp.notified(format('select api.download_originals(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"format": "tar"}', '400 VALIDATION_ERROR format'), ('{"version": 3}', '404 VERSION_NOT_FOUND'),
   ('{"version": -1}', '400 VALIDATION_ERROR version'), ('{"version": "x"}', '400 VALIDATION_ERROR version'), ('{"version": 0}', '404 CONTEXT_EMPTY'), ('{"contextId": "x"}', '404 CONTEXT_NOT_FOUND')) v (q, w);
 select is((api.export_context(pg_temp.p()) -> 'summary') - array['name', 'type', 'size', 'fileCount', 'lastUpdated'], jsonb_build_object('compressionRatio', 0,
   'enrichmentCoverage', api.get_enrichments(pg_temp.p()) -> 'overall'), 'the summary of a context tells how far it is compressed and enriched');
 select tests.act_as('otto');
-select is(pg_temp.told(format('select %s(%L)', f, pg_temp.p('{"version": 1}'))), '403 FORBIDDEN ' || w, f || ' is closed to auditors')
+select is(pg_temp.notified(format('select %s(%L)', f, pg_temp.p('{"version": 1}'))), '403 FORBIDDEN ' || w, f || ' is closed to auditors')
 from (values ('api.download_originals', 'downloadOriginals'), ('private.originals_page', 'downloadOriginals'), ('api.read_context_file', 'viewFiles')) v (f, w);
 select tests.act_as('stan');
-select is(pg_temp.told(format('select %s(%L)', f, pg_temp.p())), '404 CONTEXT_NOT_FOUND', f || ' is hidden from strangers')
+select is(pg_temp.notified(format('select %s(%L)', f, pg_temp.p())), '404 CONTEXT_NOT_FOUND', f || ' is hidden from strangers')
 from unnest(array['api.download_originals', 'private.originals_page', 'api.read_context_file', 'api.export_context_activity', 'private.activity_export_page']) f;
 select tests.act_anon();
 select throws_ok($$ select api.download_originals('{}') $$, '42501', null, 'an anonymous caller downloads nothing');
@@ -104,7 +104,7 @@ select is((select md5(string_agg(decode(x ->> 'content', 'base64'), '' order by 
 select tests.reset();
 delete from public.content_blobs where hash = sha256('last');
 select tests.act_as('anna');
-select is(pg_temp.told(format('select count(*) from pg_temp.parts(''originals_page'', %L)', api.download_originals(pg_temp.p()))), '404 FILE_NOT_FOUND', 'content that went away during a download breaks it off');
+select is(pg_temp.notified(format('select count(*) from pg_temp.parts(''originals_page'', %L)', api.download_originals(pg_temp.p()))), '404 FILE_NOT_FOUND', 'content that went away during a download breaks it off');
 select tests.reset();
 -- The same content under many paths counts each time.
 with b as (
@@ -115,7 +115,7 @@ insert into public.context_file_ops (organization_id, project_id, ingestion_id, 
 select i.organization_id, i.project_id, i.id, 2, 'huge' || n, 'added', b.hash, 'file'
 from b join public.context_ingestions i on i.project_id = b.project_id and i.number = 2, generate_series(0, 9) n;
 select tests.act_as('anna');
-select is(pg_temp.told(format('select api.download_originals(%L)', pg_temp.p())), '413 PAYLOAD_TOO_LARGE', 'more than 500 MB is refused');
+select is(pg_temp.notified(format('select api.download_originals(%L)', pg_temp.p())), '413 PAYLOAD_TOO_LARGE', 'more than 500 MB is refused');
 
 -- ------------------------------------------------------------------------------------------------------------------------ one file
 select tests.reset();
@@ -128,7 +128,7 @@ select is(pg_temp.read('a.txt'), '{"path": "a.txt", "binary": false, "size": 14,
 select is(pg_temp.read('a.txt', '{"version": 1}') ->> 'content', 'b25l', 'as a version has it');
 select is(pg_temp.read('a.txt', '{"offset": 13}') ->> 'content', 'Zg==', 'from a place on');
 select is(pg_temp.read('c.bin') -> 'binary', 'true'::jsonb, 'a binary file is one');
-select is(pg_temp.told(format('select pg_temp.read(%L, %L)', f, q)), w, f || ' ' || q) from (values ('a.txt', '{"version": 0}', '404 FILE_NOT_FOUND'), ('c.bin', '{"version": 1}', '404 FILE_NOT_FOUND'),
+select is(pg_temp.notified(format('select pg_temp.read(%L, %L)', f, q)), w, f || ' ' || q) from (values ('a.txt', '{"version": 0}', '404 FILE_NOT_FOUND'), ('c.bin', '{"version": 1}', '404 FILE_NOT_FOUND'),
   ('a.txt', '{"version": 9}', '404 VERSION_NOT_FOUND'), ('a.txt', '{"offset": -1}', '400 VALIDATION_ERROR offset'), ('a.txt', '{"fileId": "x"}', '404 FILE_NOT_FOUND')) v (f, q, w);
 select is(private.slug('Äpfel & Öl (2)'), '-pfel----l--2-', 'a slug has signs of file names only');
 

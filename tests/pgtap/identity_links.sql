@@ -19,7 +19,7 @@ select ok(not has_function_privilege(r, p.oid, 'execute'), r || ' may not call '
 from pg_proc p cross join unnest(array['anon', 'authenticated', 'service_role']) r
 where p.pronamespace = 'private'::regnamespace and p.proname in ('request_link', 'begin_reset', 'finish_reset', 'finish_magic_link', 'begin_oauth', 'take_oauth_state',
   'finish_oauth', 'session_caller', 'mail_requested_link', 'provider_accounts', 'issue_account_link', 'use_account_link', 'confirm_address', 'claim_account',
-  'finish_sign_in', 'queue_link_mail', 'link_rate_problem', 'tell_provider', 'new_token');
+  'finish_sign_in', 'queue_link_mail', 'link_rate_problem', 'notify_provider', 'new_token');
 select ok(not has_table_privilege(r, 'private.' || t, 'select, insert, update, delete'), r || ' may not touch private.' || t)
 from unnest(array['account_tokens', 'oauth_states']) t cross join unnest(array['anon', 'authenticated', 'service_role', 'kijko_server', 'kijko_worker']) r;
 

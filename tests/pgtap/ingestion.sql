@@ -113,15 +113,15 @@ select tests.reset();
 select is((select array_agg(f ->> 'type') || array_agg(f -> 'later' ->> 'type') || array_agg(f -> 'later' -> 'data' ->> 'status') || array_agg(f -> 'later' -> 'data' ->> 'progressPercent')
   from jsonb_array_elements(private.run_snapshot(pg_temp.pid())) f), array['ingestion_complete', 'progress_update', 'completed', '100'], 'a fresh socket is told of the end, a later one of the state');
 set local role kijko_server;
-select is(private.tell_completion(tests.user('dev'), pg_temp.pid(), '00000000-0000-4000-8000-000000000001'), true, 'the first socket of a person is told');
-select is(private.tell_completion(tests.user('dev'), pg_temp.pid(), '00000000-0000-4000-8000-000000000001'), false, 'the second is not');
-select is(private.tell_completion(tests.user('udo'), pg_temp.pid(), '00000000-0000-4000-8000-000000000001'), true, 'another person is');
-select is(private.tell_completion(tests.user('dev'), pg_temp.pid(), '00000000-0000-4000-8000-000000000002'), true, 'and everybody of the next run');
-select is(private.tell_completion(tests.user('dev'), gen_random_uuid(), gen_random_uuid()), false, 'of a project that went meanwhile nothing is told');
+select is(private.notify_completion(tests.user('dev'), pg_temp.pid(), '00000000-0000-4000-8000-000000000001'), true, 'the first socket of a person is told');
+select is(private.notify_completion(tests.user('dev'), pg_temp.pid(), '00000000-0000-4000-8000-000000000001'), false, 'the second is not');
+select is(private.notify_completion(tests.user('udo'), pg_temp.pid(), '00000000-0000-4000-8000-000000000001'), true, 'another person is');
+select is(private.notify_completion(tests.user('dev'), pg_temp.pid(), '00000000-0000-4000-8000-000000000002'), true, 'and everybody of the next run');
+select is(private.notify_completion(tests.user('dev'), gen_random_uuid(), gen_random_uuid()), false, 'of a project that went meanwhile nothing is told');
 reset role;
-select is((select count(*)::int from private.told_completions), 2, 'one row a person and project');
+select is((select count(*)::int from private.reported_completions), 2, 'one row a person and project');
 select tests.act_as('dev');
-select throws_ok($$ select private.tell_completion(null, null, null) $$, '42501', null, 'people do not call it');
+select throws_ok($$ select private.notify_completion(null, null, null) $$, '42501', null, 'people do not call it');
 
 -- -------------------------------------------------------------------------------------------------------------------- failure
 select tests.act_as('dev');

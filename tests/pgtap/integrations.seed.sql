@@ -7,5 +7,5 @@ with w as (
   insert into public.webhooks (id, organization_id, name, endpoint_url, secret_end, events)
   values (gen_random_uuid(), pg_temp.org(), 'Webhook of ' || pg_temp.tenant(), 'https://hooks.invalid', '1234', '{lead.created}') returning id
 ) select pg_temp.keep('webhookId', id) from w;
-select private.tell_webhooks(pg_temp.org(), 'lead.created', jsonb_build_object('name', pg_temp.secret()));
+select private.notify_webhooks(pg_temp.org(), 'lead.created', jsonb_build_object('name', pg_temp.secret()));
 select pg_temp.keep('deliveryId', d.id) from public.webhook_deliveries d where d.webhook_id = pg_temp.id('webhookId');

@@ -65,7 +65,7 @@ language sql
 as $$ select quote_ident(attname) from pg_attribute where attrelid = p_table and attnum > 0 and not attisdropped and attgenerated = ''
   and has_column_privilege(p_table, attnum, p_right) order by attname = 'organization_id', attnum limit 1 $$;
 
-create function pg_temp.judge(p_who text) returns setof text
+create function pg_temp.check(p_who text) returns setof text
 language plpgsql
 as $$
 declare
@@ -90,11 +90,11 @@ $$;
 grant execute on all functions in schema pg_temp to public;
 
 select tests.act_as_claims('anna');
-select * from pg_temp.judge('a stranger with claims');
+select * from pg_temp.check('a stranger with claims');
 select tests.act_anon();
-select * from pg_temp.judge('nobody');
+select * from pg_temp.check('nobody');
 select tests.act_as('anna');
-select * from pg_temp.judge('a stranger through the server');
+select * from pg_temp.check('a stranger through the server');
 
 -- A tenant sees its own rows, or everything above would hold for a database that shows nothing.
 select tests.act_as_claims('anna');
@@ -197,7 +197,7 @@ select cmp_ok((select count(*) from doors where schema = 'api'), '>', 100::bigin
 select cmp_ok((select count(*) from doors where is_definer and schema = 'private'), '>', 50::bigint, 'and the definer functions behind them');
 
 -- One id of the other tenant for each of its tables, the same of the caller's own, and one that no row has.
-create temp table known_ids (noun text primary key, theirs uuid, mine uuid, nobodys uuid not null default gen_random_uuid());
+create temp table known_ids (noun text primary key, theirs uuid, mine uuid, unowned uuid not null default gen_random_uuid());
 insert into known_ids (noun, theirs, mine)
 select case t.name when 'skill_executions' then 'execution' when 'project_files' then 'file' when 'ingestion_runs' then 'run' when 'project_members' then 'member'
     else regexp_replace(regexp_replace(t.name, 'ies$', 'y'), 's$', '') end,
@@ -216,7 +216,7 @@ select cmp_ok((select count(*) from known_ids), '>', 15::bigint, 'ids are found'
 create function pg_temp.id(p_name text, p_turn text, p_whose text) returns uuid
 language sql
 as $$
-  select case p_whose when 'theirs' then k.theirs when 'mine' then k.mine else k.nobodys end
+  select case p_whose when 'theirs' then k.theirs when 'mine' then k.mine else k.unowned end
   from known_ids k, regexp_replace(regexp_replace(lower(regexp_replace(p_name, '([a-z])([A-Z])', '\1_\2', 'g')), '^p_', ''), '_ids?$', '') n
   where n ~ ('(^|_)' || k.noun || '$') or k.noun = p_turn
   order by n ~ ('(^|_)' || k.noun || '$') desc, length(k.noun) desc limit 1
@@ -249,7 +249,7 @@ begin
 end
 $$;
 create temp table bags as
-select noun, whose, pg_temp.bag(noun, whose) as bag, pg_temp.bag(noun, whose, false) as flat from known_ids, unnest(array['theirs', 'mine', 'nobodys']) whose;
+select noun, whose, pg_temp.bag(noun, whose) as bag, pg_temp.bag(noun, whose, false) as flat from known_ids, unnest(array['theirs', 'mine', 'unowned']) whose;
 grant select on bags to public;
 
 -- Rows of both tenants as arguments, and the other's with ids that no row has.
@@ -266,9 +266,9 @@ begin
   exception when undefined_table or wrong_object_type then
     return '{}';
   end;
-  if p_whose = 'nobodys' then
+  if p_whose = 'unowned' then
     for k in select * from known_ids loop
-      v := replace(v, k.theirs::text, k.nobodys::text);
+      v := replace(v, k.theirs::text, k.unowned::text);
     end loop;
   end if;
   return coalesce(v, '{}');
@@ -276,7 +276,7 @@ end
 $$;
 create temp table row_arguments as
 select type, whose, pg_temp.row_of(type::regtype, whose) as value
-from (select distinct t.oid as type from doors d, unnest(d.type_ids) a join pg_type t on t.oid = a where t.typtype = 'c') r, unnest(array['theirs', 'mine', 'nobodys']) whose;
+from (select distinct t.oid as type from doors d, unnest(d.type_ids) a join pg_type t on t.oid = a where t.typtype = 'c') r, unnest(array['theirs', 'mine', 'unowned']) whose;
 grant select on row_arguments to public;
 
 create function pg_temp.literal(p_type oid, p_name text, p_turn text, p_whose text) returns text
@@ -379,7 +379,7 @@ begin
       answer := sqlstate || ' ' || sqlerrm || ' ' || v_sql;
   end;
   for k in select * from known_ids loop
-    answer := replace(replace(answer, (case p_whose when 'theirs' then k.theirs else k.nobodys end)::text, '<theirs>'), k.mine::text, '<mine>');
+    answer := replace(replace(answer, (case p_whose when 'theirs' then k.theirs else k.unowned end)::text, '<theirs>'), k.mine::text, '<mine>');
   end loop;
   answer := regexp_replace(regexp_replace(coalesce(answer, 'null'), '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}', '<id>', 'g'),
     '\d{4}-\d\d-\d\d[T ]\d\d:\d\d:[\d.]+(Z|\+00:00)?', '<time>', 'g');
@@ -395,7 +395,7 @@ declare
   d doors;
   v_turn text;
   v_theirs record;
-  v_nobodys record;
+  v_unowned record;
   v_fault text;
 begin
   for d in select * from doors x where has_function_privilege(x.oid, 'execute') and (x.is_definer or x.schema <> 'private') order by x.signature loop
@@ -406,9 +406,9 @@ begin
       order by noun
     loop
       v_theirs := pg_temp.called(d, v_turn, 'theirs');
-      v_nobodys := pg_temp.called(d, v_turn, 'nobodys');
-      v_fault := case when v_theirs.harm is not null then v_theirs.harm when v_theirs.answer <> v_nobodys.answer
-        then format('tells of the other tenant''s %s: %s, but of nobody''s: %s', v_turn, left(v_theirs.answer, 300), left(v_nobodys.answer, 300)) end;
+      v_unowned := pg_temp.called(d, v_turn, 'unowned');
+      v_fault := case when v_theirs.harm is not null then v_theirs.harm when v_theirs.answer <> v_unowned.answer
+        then format('tells of the other tenant''s %s: %s, but of nobody''s: %s', v_turn, left(v_theirs.answer, 300), left(v_unowned.answer, 300)) end;
       -- A client may choose such an id, so it may be taken already; the function's comment says so.
       v_fault := case when v_fault ~ '^tells' and d.comment ~ 'tells that an id is taken' then null else v_fault end;
       exit when v_fault is not null;

@@ -12,7 +12,7 @@ begin
   perform tests.reset();
   return p;
 end $$;
-create function pg_temp.told(p_type text, p_urgent boolean default false, p_mail text default null, p_at timestamptz default now(), p_dedupe text default null)
+create function pg_temp.notified(p_type text, p_urgent boolean default false, p_mail text default null, p_at timestamptz default now(), p_dedupe text default null)
 returns text language sql as $$
   select coalesce((select string_agg(n.id::text, ',') from private.notify_all(array[tests.user('ada')], p_type, 'T', p_urgent => p_urgent, p_mail => p_mail,
     p_at => p_at, p_dedupe => p_dedupe) n), 'nothing') $$;
@@ -61,16 +61,16 @@ select is((select summary_due_at from public.notification_preferences where user
 
 -- ------------------------------------------------------------------------------------------- which type belongs to which preference
 select pg_temp.prefer('{"inApp": {"newLeads": false, "taskCompletions": false, "systemUpdates": false, "contextUpdates": false, "teamActivity": false}}'), pg_temp.clear();
-select is(pg_temp.told(t, u), 'nothing', format('switched off: %s, urgent %s', t, u))
+select is(pg_temp.notified(t, u), 'nothing', format('switched off: %s, urgent %s', t, u))
 from unnest(array['new_lead', 'task_completion', 'system_update', 'context_update', 'team_activity', 'security_alert']) t, unnest(array[false, true]) u where not (t = 'security_alert' and u);
-select isnt(pg_temp.told('security_alert', true), 'nothing', 'an urgent security alert is stored all the same');
+select isnt(pg_temp.notified('security_alert', true), 'nothing', 'an urgent security alert is stored all the same');
 select pg_temp.clear();
-create function pg_temp.told_with(p_field text, p_type text) returns text language plpgsql as $$
+create function pg_temp.notified_with(p_field text, p_type text) returns text language plpgsql as $$
 begin
   perform pg_temp.prefer(jsonb_build_object('inApp', jsonb_build_object(p_field, true)));
-  return pg_temp.told(p_type);
+  return pg_temp.notified(p_type);
 end $$;
-select isnt(pg_temp.told_with(f, t), 'nothing', f || ' lets through ' || t)
+select isnt(pg_temp.notified_with(f, t), 'nothing', f || ' lets through ' || t)
 from (values ('newLeads', 'new_lead'), ('taskCompletions', 'task_completion'), ('systemUpdates', 'system_update'), ('systemUpdates', 'security_alert'), ('contextUpdates', 'context_update'),
   ('teamActivity', 'team_activity')) v (f, t);
 
@@ -86,7 +86,7 @@ select is_empty('select 1 from public.notifications union all select 1 from priv
 select pg_temp.prefer('{"inApp": {"newLeads": true}, "frequency": {"frequency": "realtime"}, "quietHours": {"enabled": true, "startTime": "22:00", "endTime": "07:00", "days": "all"}}'), pg_temp.clear();
 update public.users set timezone = 'Europe/Amsterdam' where id = tests.user('ada');
 -- 02:00 in Amsterdam, in a future year.
-select isnt(pg_temp.told('new_lead', false, 'productUpdates', '2030-03-06 01:00Z'), 'nothing', 'in quiet hours it is stored');
+select isnt(pg_temp.notified('new_lead', false, 'productUpdates', '2030-03-06 01:00Z'), 'nothing', 'in quiet hours it is stored');
 select results_eq('select due_at, told_at, created_at < due_at from public.notifications', $$ values ('2030-03-06 06:01Z'::timestamptz, null::timestamptz, true) $$, 'for their end, untold');
 select is_empty('select 1 from private.event_inbox', 'without an event');
 select results_eq('select due_at from private.notification_mails', $$ values ('2030-03-06 06:01Z'::timestamptz) $$, 'and its mail waits too');
@@ -101,7 +101,7 @@ select is(private.release_notifications('2030-03-06 06:01Z'), 1, 'at its end it 
 select is((select type from private.event_inbox where room = 'user:' || tests.user('ada')), 'notification', 'with its event');
 select is(private.release_notifications('2030-03-06 06:02Z'), 0, 'once');
 select pg_temp.clear();
-select isnt(pg_temp.told('security_alert', true, 'securityAlerts', '2030-03-06 01:00Z'), 'nothing', 'what is urgent disturbs');
+select isnt(pg_temp.notified('security_alert', true, 'securityAlerts', '2030-03-06 01:00Z'), 'nothing', 'what is urgent disturbs');
 select results_eq('select due_at, told_at from public.notifications', $$ values ('2030-03-06 01:00Z'::timestamptz, '2030-03-06 01:00Z'::timestamptz) $$, 'at once');
 select results_eq('select due_at, cadence from private.notification_mails', $$ values ('2030-03-06 01:00Z'::timestamptz, 'now') $$, 'by mail too');
 select pg_temp.clear();
@@ -119,11 +119,11 @@ select is(private.release_notifications(), 2, 'with its events');
 
 -- ------------------------------------------------------------------------------------------------------------------------ dedupe
 select pg_temp.prefer('{"inApp": {"taskCompletions": false}, "quietHours": {"enabled": false}}'), pg_temp.clear();
-select is(pg_temp.told('task_completion', false, 'billingReminders', p_dedupe => 'k'), 'nothing', 'told by mail alone');
-select is(pg_temp.told('task_completion', false, 'billingReminders', p_dedupe => 'k'), 'nothing', 'the same again');
+select is(pg_temp.notified('task_completion', false, 'billingReminders', p_dedupe => 'k'), 'nothing', 'told by mail alone');
+select is(pg_temp.notified('task_completion', false, 'billingReminders', p_dedupe => 'k'), 'nothing', 'the same again');
 select results_eq('select pg_temp.mails()', $$ values ('task_completion billingReminders now') $$, 'is mailed once');
 select pg_temp.prefer('{"inApp": {"taskCompletions": true}}');
-select is(pg_temp.told('task_completion', false, 'billingReminders', p_dedupe => 'k'), 'nothing', 'and is not told later either');
+select is(pg_temp.notified('task_completion', false, 'billingReminders', p_dedupe => 'k'), 'nothing', 'and is not told later either');
 select is((select count(*) from private.notify_all(array[tests.user('ada'), tests.user('max'), tests.user('ada'), null, gen_random_uuid()], 'new_lead', 'T', p_dedupe => 'all')), 2::bigint,
   'each person once, and nobody who does not exist');
 
@@ -131,7 +131,7 @@ select is((select count(*) from private.notify_all(array[tests.user('ada'), test
 create function pg_temp.mailed(p_preferences jsonb, p_type text, p_urgent boolean, p_category text) returns text
 language plpgsql as $$
 begin
-  perform pg_temp.prefer(p_preferences), pg_temp.clear(), pg_temp.told(p_type, p_urgent, p_category);
+  perform pg_temp.prefer(p_preferences), pg_temp.clear(), pg_temp.notified(p_type, p_urgent, p_category);
   return coalesce((select pg_temp.mails()), 'no mail');
 end $$;
 select is(pg_temp.mailed(p, t, u, c), m, format('%s %s, urgent %s, %s: %s', t, c, u, p, m))
@@ -156,9 +156,9 @@ select private.declare_installation('mail', 'true');
 create function pg_temp.due(p_local timestamp) returns timestamptz language sql as $$
   update private.notification_mails set due_at = due_at;
   select min(due_at) from private.notification_mails where cadence <> 'now' $$;
-select pg_temp.prefer('{"frequency": {"frequency": "daily", "digestTime": "06:30"}}'), pg_temp.clear(), pg_temp.told('new_lead', p_at => '2030-03-06 12:00Z');
+select pg_temp.prefer('{"frequency": {"frequency": "daily", "digestTime": "06:30"}}'), pg_temp.clear(), pg_temp.notified('new_lead', p_at => '2030-03-06 12:00Z');
 select is((select due_at from private.notification_mails), '2030-03-07 05:30Z'::timestamptz, 'the daily digest is at the person''s time');
-select pg_temp.prefer('{"frequency": {"frequency": "weekly", "digestDay": 0}}'), pg_temp.clear(), pg_temp.told('new_lead', p_at => '2030-03-06 12:00Z');
+select pg_temp.prefer('{"frequency": {"frequency": "weekly", "digestDay": 0}}'), pg_temp.clear(), pg_temp.notified('new_lead', p_at => '2030-03-06 12:00Z');
 select is((select due_at from private.notification_mails), '2030-03-10 05:30Z'::timestamptz, 'the weekly one on the person''s day');
 select pg_temp.prefer('{"frequency": {"digestTime": "18:15"}}');
 select is((select to_char(due_at at time zone 'Europe/Amsterdam', 'D HH24:MI') from private.notification_mails), '1 18:15', 'another time moves what waits');

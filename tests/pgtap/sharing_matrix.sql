@@ -147,7 +147,7 @@ select is(pg_temp.code(a.actor, pg_temp.fill(replace(replace(d.statement, 'ROLE'
 from actors a, additions d, unnest(array['admin', 'manager', 'developer', 'viewer', 'auditor']) r
 where pg_temp.tries(a.actor, d.door) and (position('SHOWN' in d.statement) = 0 or r not in ('manager', 'auditor')) order by d.door, a.actor, r;
 -- In a list each element has its own answer.
-create function pg_temp.told(p_actor text) returns text language plpgsql as $$
+create function pg_temp.notified(p_actor text) returns text language plpgsql as $$
 declare v text;
 begin
   perform tests.act_as(p_actor);
@@ -158,8 +158,8 @@ begin
   delete from public.project_members where email like '%.listed@example.org';
   return v;
 end $$;
-select is(pg_temp.told('ada'), 'pending,pending,pending,pending,pending', 'an admin invites all of them');
-select is(pg_temp.told('max'), 'failed,pending,pending,pending,pending', 'a manager all but the admin');
+select is(pg_temp.notified('ada'), 'pending,pending,pending,pending,pending', 'an admin invites all of them');
+select is(pg_temp.notified('max'), 'failed,pending,pending,pending,pending', 'a manager all but the admin');
 
 -- Reading.
 select is(pg_temp.code(a.actor, pg_temp.fill(s, null)), case when a.role is not null then 'ok' else h end, format('%s (%s) reads %s', a.actor, a.role, s))

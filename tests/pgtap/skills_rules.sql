@@ -7,7 +7,7 @@ create function pg_temp.make(p_name text, p_more jsonb default '{}') returns uui
   select (api.create_skill(jsonb_build_object('body', jsonb_build_object('name', p_name, 'promptTemplate', 'Twenty characters of {{text}}') || p_more)) ->> 'id')::uuid $$;
 create function pg_temp.p(p_id uuid, p_body jsonb default null) returns jsonb language sql as $$
   select jsonb_strip_nulls(jsonb_build_object('skillId', p_id)) || coalesce(jsonb_build_object('body', p_body), '{}') $$;
-create function pg_temp.told(p_id uuid) returns text language sql as $$
+create function pg_temp.notified(p_id uuid) returns text language sql as $$
   select tests.peek(format($q$ select string_agg(data ->> 'operation' || coalesce(' ' || (select string_agg(f, ',') from jsonb_array_elements_text(data -> 'changedFields') f), ''), '; ' order by seq)
     from private.event_inbox where type = 'resource_changed' and data ->> 'resource' = 'skill' and data ->> 'id' = %L and room = 'user:' || %L $q$, p_id, tests.user('anna'))) $$;
 
@@ -15,21 +15,21 @@ create function pg_temp.told(p_id uuid) returns text language sql as $$
 select tests.act_as('anna');
 create temp table made as select pg_temp.make('Writer') as id;
 grant select on made to public;
-select is(pg_temp.told(id), 'created', 'a new skill is told') from made;
+select is(pg_temp.notified(id), 'created', 'a new skill is told') from made;
 select tests.reset();
 update public.skills set updated_at = '2026-01-01' where name = 'Writer';
 select tests.act_as('anna');
 select is((api.update_skill(pg_temp.p(id, '{"name": "Writer", "category": "custom", "starCount": 9}')) ->> 'updatedAt'), '2026-01-01T00:00:00.000Z', 'what changes nothing is no change') from made;
 select is((api.star_skill(pg_temp.p(id)) ->> 'starCount'), '1', 'a star counts') from made;
 select is((api.get_skill(pg_temp.p(id)) ->> 'updatedAt'), '2026-01-01T00:00:00.000Z', 'and is no change') from made;
-select is(pg_temp.told(id), 'created', 'neither of them is told') from made;
+select is(pg_temp.notified(id), 'created', 'neither of them is told') from made;
 select isnt((api.update_skill(pg_temp.p(id, '{"name": "Author", "isActive": false, "temperature": 0.5}')) ->> 'updatedAt'), '2026-01-01T00:00:00.000Z', 'a change stamps') from made;
-select is(pg_temp.told(id), 'created; updated name,parameters,isActive', 'and is told with the names of what changed') from made;
+select is(pg_temp.notified(id), 'created; updated name,parameters,isActive', 'and is told with the names of what changed') from made;
 select lives_ok($$ select api.publish_skill(pg_temp.p(id)) from made $$, 'publishing is a change');
-select is(pg_temp.told(id), 'created; updated name,parameters,isActive; updated isPublic', 'and told') from made;
+select is(pg_temp.notified(id), 'created; updated name,parameters,isActive; updated isPublic', 'and told') from made;
 select tests.reset();
 update public.skills set execution_count = 5, last_executed_at = now(), rating_sum = 9, rating_count = 2 where name = 'Author';
-select is(pg_temp.told(id), 'created; updated name,parameters,isActive; updated isPublic', 'counters tell nothing') from made;
+select is(pg_temp.notified(id), 'created; updated name,parameters,isActive; updated isPublic', 'counters tell nothing') from made;
 select throws_ok($$ update public.skills set star_count = -1 where name = 'Author' $$, '23514', null, 'no counter falls below zero');
 select tests.act_as('anna');
 select is(api.get_skill(pg_temp.p(id)) -> 'rating', '4.5', 'a rating has one decimal') from made;
@@ -117,7 +117,7 @@ insert into public.skill_stars (user_id, skill_id) select tests.user('stan'), id
 create temp table runs as select id, user_id from public.skill_executions where skill_id = (select id from gone);
 select tests.act_as('anna');
 select is(api.delete_skill(pg_temp.p(id)), '{"success": true}', 'deleted') from gone;
-select is(pg_temp.told(id), 'created; updated isPublic; deleted', 'and told') from gone;
+select is(pg_temp.notified(id), 'created; updated isPublic; deleted', 'and told') from gone;
 select tests.reset();
 select is((select string_agg(format('%s %s %s %s', e.status, e.input, e.output, coalesce(e.error_message, '-')), '; ' order by e.status, e.error_message) from public.skill_executions e join runs r using (id) where e.user_id = tests.user('anna')),
   'cancelled   -; cancelled   -; completed   -; failed   -', 'the owner''s runs keep their numbers only');

@@ -5,7 +5,7 @@ select no_plan();
 select tests.user('anna'), tests.member('ben', 'anna'), tests.member('dora', 'anna'), tests.member('otto', 'anna'), tests.user('stan');
 create function pg_temp.pid() returns uuid language sql immutable as $$ select '00000000-0000-4000-8000-0000000000c1'::uuid $$;
 create function pg_temp.p(p_more jsonb default '{}') returns jsonb language sql as $$ select jsonb_build_object('contextId', pg_temp.pid(), 'projectId', pg_temp.pid()) || p_more $$;
-create function pg_temp.told(p_sql text) returns text language sql as $$ select concat_ws(' ', r ->> 'status', r ->> 'code', r ->> 'field', r -> 'details' ->> 'required') from tests.refusal(p_sql) r $$;
+create function pg_temp.notified(p_sql text) returns text language sql as $$ select concat_ws(' ', r ->> 'status', r ->> 'code', r ->> 'field', r -> 'details' ->> 'required') from tests.refusal(p_sql) r $$;
 select tests.act_as('anna');
 select api.create_project(jsonb_build_object('body', jsonb_build_object('id', pg_temp.pid(), 'name', 'Shop', 'privacy', 'shared'))) is not null;
 select api.add_repository(pg_temp.p('{"body": {"provider": "github", "repositoryUrl": "https://github.com/a/shop"}}')) ->> 'id' as repo \gset
@@ -64,7 +64,7 @@ select is((select jsonb_agg(s -> 'path') from jsonb_array_elements(api.list_sour
   ('{"limit": 2, "offset": 1}', '["code.zip/a.py", "code.zip/b%.py"]'), ('{"search": " SRC/"}', '["src/app.TSX", "src/lib/util.yml"]'), ('{"search": "%"}', '["code.zip/b%.py"]'),
   ('{"search": "_"}', null), ('{"selected": false}', null), ('{"selected": "true", "limit": 1}', '["README"]')) v (q, w);
 select is(current_setting('response.headers')::jsonb, '{"X-Total-Count": "6", "X-Has-More": "true"}', 'a page says that there are more');
-select is(pg_temp.told(format('select api.list_sources(%L)', pg_temp.p(q::jsonb))), w, q) from (values
+select is(pg_temp.notified(format('select api.list_sources(%L)', pg_temp.p(q::jsonb))), w, q) from (values
   ('{"limit": 5001}', '400 VALIDATION_ERROR limit'), ('{"offset": -1}', '400 VALIDATION_ERROR offset'), ('{"selected": "perhaps"}', '400 VALIDATION_ERROR selected'),
   ('{"contextId": "x"}', '404 CONTEXT_NOT_FOUND')) v (q, w);
 
@@ -85,10 +85,10 @@ select is(api.get_token_usage(pg_temp.p()), '{"currentTokens": 0, "maxTokens": 1
 select is(api.update_source(pg_temp.p(jsonb_build_object('fileId', f.id, 'body', '{"selected": true}'::jsonb))) -> 'selected', 'true'::jsonb, 'one of them again')
 from public.context_files f where f.path = 'src/app.TSX';
 select is((select count(*) from public.context_source_selection), 5::bigint, 'Ben reads his selection');
-select is(pg_temp.told(format('select api.select_sources(%L)', pg_temp.p(jsonb_build_object('body', b::jsonb)))), w, b) from (values ('{}', '400 VALIDATION_ERROR selected'),
+select is(pg_temp.notified(format('select api.select_sources(%L)', pg_temp.p(jsonb_build_object('body', b::jsonb)))), w, b) from (values ('{}', '400 VALIDATION_ERROR selected'),
   ('{"selected": true, "fileIds": []}', '400 VALIDATION_ERROR fileIds'), ('{"fileIds": 7}', '400 VALIDATION_ERROR fileIds'), ('{"selected": 7}', '400 VALIDATION_ERROR selected'),
   ('[]', '400 VALIDATION_ERROR body')) v (b, w);
-select is(pg_temp.told(format('select api.update_source(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"fileId": "x", "body": {"selected": true}}', '404 FILE_NOT_FOUND'),
+select is(pg_temp.notified(format('select api.update_source(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"fileId": "x", "body": {"selected": true}}', '404 FILE_NOT_FOUND'),
   (format('{"fileId": "%s", "body": {"selected": true}}', gen_random_uuid()), '404 FILE_NOT_FOUND'), ('{"fileId": "x", "body": {"selected": "x"}}', '400 VALIDATION_ERROR selected'),
   (format('{"fileId": "%s", "body": {}}', (select f.id from public.context_files f where f.path = 'README')), '400 VALIDATION_ERROR selected')) v (q, w);
 select tests.act_as('anna');
@@ -99,10 +99,10 @@ select throws_ok($$ insert into public.context_source_selection (organization_id
 select is(api.select_sources(pg_temp.p('{"body": {"selected": false}}')) -> 'selectedCount', to_jsonb(0), 'Anna leaves all out');
 select is(api.select_sources(pg_temp.p('{"body": {"selected": true}}')) -> 'selectedCount', to_jsonb(6), 'and takes all');
 select tests.act_as('otto');
-select is(pg_temp.told(format('select api.%s(%L)', f, pg_temp.p('{"body": {"selected": true}}'))), '403 FORBIDDEN ' || w, f || ' is closed to auditors')
+select is(pg_temp.notified(format('select api.%s(%L)', f, pg_temp.p('{"body": {"selected": true}}'))), '403 FORBIDDEN ' || w, f || ' is closed to auditors')
 from (values ('list_sources', 'viewFiles'), ('get_token_usage', 'viewFiles'), ('select_sources', 'selectSources'), ('update_source', 'selectSources'), ('list_context_files', 'viewFiles')) v (f, w);
 select tests.act_as('stan');
-select is(pg_temp.told(format('select api.%s(%L)', f, pg_temp.p('{"body": {"selected": true}}'))), '404 CONTEXT_NOT_FOUND', f || ' is hidden from strangers')
+select is(pg_temp.notified(format('select api.%s(%L)', f, pg_temp.p('{"body": {"selected": true}}'))), '404 CONTEXT_NOT_FOUND', f || ' is hidden from strangers')
 from unnest(array['list_sources', 'get_token_usage', 'select_sources', 'update_source', 'list_context_files', 'create_context_folder', 'update_context_file', 'delete_context_file']) f;
 select tests.act_anon();
 select throws_ok($$ select api.list_sources('{}') $$, '42501', null, 'an anonymous caller has no sources');
@@ -122,14 +122,14 @@ select is((select jsonb_agg(n -> 'name') from jsonb_array_elements(api.list_cont
 select is(pg_temp.tree(jsonb_build_object('parentId', pg_temp.node('src'))), 'src/app.TSX src/lib/', 'the children of a folder made of paths');
 select is(pg_temp.tree('{"search": "UTIL"}'), 'lib/util.yml', 'a search');
 select is(api.list_context_files(pg_temp.p()), api.list_source_files(pg_temp.p()), 'the same under the project');
-select is(pg_temp.told(format('select api.%s(%L)', f, pg_temp.p(jsonb_build_object('fileId', pg_temp.node(n), 'body', '{"name": "other"}'::jsonb)))), '403 FORBIDDEN', f || ' of ' || n || ' is refused')
+select is(pg_temp.notified(format('select api.%s(%L)', f, pg_temp.p(jsonb_build_object('fileId', pg_temp.node(n), 'body', '{"name": "other"}'::jsonb)))), '403 FORBIDDEN', f || ' of ' || n || ' is refused')
 from unnest(array['README', 'src', 'lib', 'app.TSX']) n, unnest(array['update_context_file', 'delete_context_file']) f;
-select is(pg_temp.told(format('select api.create_context_folder(%L)', pg_temp.p(jsonb_build_object('body', jsonb_build_object('name', n, 'parentId', pg_temp.node(w)))))), r, n || ' in ' || coalesce(w, 'the root'))
+select is(pg_temp.notified(format('select api.create_context_folder(%L)', pg_temp.p(jsonb_build_object('body', jsonb_build_object('name', n, 'parentId', pg_temp.node(w)))))), r, n || ' in ' || coalesce(w, 'the root'))
 from (values ('new', 'src', '403 FORBIDDEN parentId'), ('src', null, '409 FILE_EXISTS name'), ('README', null, '409 FILE_EXISTS name'), ('new', 'README', '400 VALIDATION_ERROR parentId')) v (n, w, r);
-select is(pg_temp.told(format('select api.update_context_file(%L)', pg_temp.p(jsonb_build_object('fileId', gen_random_uuid(), 'body', '{}'::jsonb)))), '404 FILE_NOT_FOUND', 'an unknown file is none');
+select is(pg_temp.notified(format('select api.update_context_file(%L)', pg_temp.p(jsonb_build_object('fileId', gen_random_uuid(), 'body', '{}'::jsonb)))), '404 FILE_NOT_FOUND', 'an unknown file is none');
 select is(api.create_context_folder(pg_temp.p('{"body": {"name": "notes"}}')) -> 'isFolder', 'true'::jsonb, 'a developer makes a folder');
 select tests.act_as('ben');
-select is(pg_temp.told(format('select api.create_context_folder(%L)', pg_temp.p('{"body": {"name": "x"}}'))), '403 FORBIDDEN editFiles', 'a viewer makes none');
+select is(pg_temp.notified(format('select api.create_context_folder(%L)', pg_temp.p('{"body": {"name": "x"}}'))), '403 FORBIDDEN editFiles', 'a viewer makes none');
 
 -- A new name stays the same file: at once in the tree, and in the current set with the next ingestion.
 select tests.act_as('ben');
@@ -151,7 +151,7 @@ select is((select jsonb_agg(o.path || ' ' || o.operation order by o.path) from p
 select tests.act_as('dora');
 select api.delete_context_file(pg_temp.p(jsonb_build_object('fileId', pg_temp.node('code.zip')))), api.delete_context_file(pg_temp.p(jsonb_build_object('fileId', pg_temp.node('docs'))));
 select is((select jsonb_agg(s -> 'path') from jsonb_array_elements(api.list_sources(pg_temp.p())) s), '["README", "src/app.TSX", "src/lib/util.yml"]', 'a deleted archive and folder leave the sources');
-select is(pg_temp.told(format('select api.update_source(%L)', pg_temp.p(jsonb_build_object('fileId', :'guide', 'body', '{"selected": true}'::jsonb)))), '404 FILE_NOT_FOUND', 'a hidden file is none');
+select is(pg_temp.notified(format('select api.update_source(%L)', pg_temp.p(jsonb_build_object('fileId', :'guide', 'body', '{"selected": true}'::jsonb)))), '404 FILE_NOT_FOUND', 'a hidden file is none');
 select tests.reset();
 select is((select count(*) from public.context_files f where f.is_hidden), 3::bigint, 'the rows stay, hidden');
 select is(pg_temp.upload('docs/manual.md') -> 'placed' -> 0 ->> 'id', :'guide', 'the same path uploaded again is the same file');
@@ -189,12 +189,12 @@ select is((select jsonb_build_object('name', e.display_name, 'type', e.source_ty
 select tests.act_as('anna');
 select is(pg_temp.drop_files(array['new/two.py', 'x.sh']) - 'refused', '{"added": 0, "rejected": 1, "rejectedFiles": ["x.sh"], "sources": []}', 'a path that is there counts in neither number, and nothing is ingested');
 select is(jsonb_array_length(pg_temp.drop_files(array['new/two.py', 'x.sh']) -> 'refused'), 2, 'the content of both is deleted again');
-select is(pg_temp.told('select pg_temp.drop_files(array[]::text[])'), '400 VALIDATION_ERROR files', 'a request without files is none');
+select is(pg_temp.notified('select pg_temp.drop_files(array[]::text[])'), '400 VALIDATION_ERROR files', 'a request without files is none');
 select tests.act_as('ben');
-select is(pg_temp.told($$ select pg_temp.drop_files(array['a.ts']) $$), '403 FORBIDDEN editFiles', 'a viewer adds nothing');
+select is(pg_temp.notified($$ select pg_temp.drop_files(array['a.ts']) $$), '403 FORBIDDEN editFiles', 'a viewer adds nothing');
 select tests.act_as('stan');
-select is(pg_temp.told($$ select pg_temp.drop_files(array['a.ts']) $$), '404 CONTEXT_NOT_FOUND', 'nor does a stranger');
-select is(pg_temp.told(format('select api.admit_sources(%L)', pg_temp.p())), '404 CONTEXT_NOT_FOUND', 'who is not told what is accepted');
+select is(pg_temp.notified($$ select pg_temp.drop_files(array['a.ts']) $$), '404 CONTEXT_NOT_FOUND', 'nor does a stranger');
+select is(pg_temp.notified(format('select api.admit_sources(%L)', pg_temp.p())), '404 CONTEXT_NOT_FOUND', 'who is not told what is accepted');
 select tests.reset();
 
 -- ------------------------------------------------------------------------------------------------------------------ views, and leaving

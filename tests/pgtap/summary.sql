@@ -106,6 +106,9 @@ select is(:'work'::jsonb #>> '{source,entities,0,name}', 'total', 'entities, mos
 select is(:'work'::jsonb #> '{source,manifests}', '[{"path": "go.mod", "content": "module shop"}]', 'manifests');
 select is(jsonb_array_length(:'work'::jsonb #> '{source,readmes}'), 1, 'and READMEs');
 select is(pg_temp.claim(), null, 'no other worker gets it');
+select is(private.release_summary((:'work'::jsonb ->> 'jobId')::uuid, gen_random_uuid()), false, 'a worker without the lease gives nothing back');
+select is(private.release_summary((:'work'::jsonb ->> 'jobId')::uuid, '00000000-0000-4000-8000-00000000dead'), true, 'a worker that stops gives it back');
+select is(pg_temp.claim() ->> 'jobId', :'work'::jsonb ->> 'jobId', 'another one takes it at once');
 select is(private.finish_summary((:'work'::jsonb ->> 'jobId')::uuid, gen_random_uuid(), null), false, 'a worker without the lease writes nothing');
 select is(private.finish_summary((:'work'::jsonb ->> 'jobId')::uuid, '00000000-0000-4000-8000-00000000dead', '{"description": "By a model.", "keyComponents": ["A - b"], "model": "claude-x"}'), true, 'the one with it does');
 select tests.act_as('dora');

@@ -116,9 +116,9 @@ select tests.act_as('stan');
 select is(tests.refusal(format('select api.accept_team_invitation(%L)', pg_temp.token((select token from kept where name = 'nina')))) - 'message', '{"status": 403, "code": "INVITATION_EMAIL_MISMATCH", "field": "token"}'::jsonb, 'it is for Nina');
 select is(tests.refusal(format('select api.accept_team_invitation(%L)', pg_temp.token('guess'))) - 'message', '{"status": 404, "code": "INVITATION_NOT_FOUND", "field": "token"}'::jsonb, 'a guess is nothing');
 select tests.reset();
-select private.tell_invited(id::uuid) from kept;
+select private.notify_invited(id::uuid) from kept;
 select tests.user('nina');
-select private.tell_invited(id::uuid) from kept, generate_series(1, 2);
+select private.notify_invited(id::uuid) from kept, generate_series(1, 2);
 select is((select array_agg(u.email || ': ' || n.title) from public.notifications n join public.users u on u.id = n.user_id where n.title like 'You are invited%'), array['nina@example.nl: You are invited to Vos'], 'an account is told, once');
 select is((select count(*) from public.notifications n join kept k on n::text like '%' || k.token || '%'), 0::bigint, 'without the token');
 

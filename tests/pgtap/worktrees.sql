@@ -100,11 +100,11 @@ select is(tests.refusal('select api.delete_worktree(pg_temp.p(''{}'', ''copy''))
 select is(tests.refusal('select api.delete_worktree(pg_temp.p(''{}'', ''main''))') - 'message', '{"status": 404, "code": "WORKTREE_NOT_FOUND"}', 'a deleted one is not found');
 
 -- Events.
-create function pg_temp.told() returns bigint language sql volatile as $$
+create function pg_temp.notified() returns bigint language sql volatile as $$
   select tests.peek(format('select count(*) from private.event_inbox i where i.room = %L and i::text like ''%%worktrees%%''', 'project:' || pg_temp.i('project')))::bigint $$;
-create temp table told_before as select pg_temp.told() as n;
+create temp table told_before as select pg_temp.notified() as n;
 select api.update_worktree(pg_temp.p('{"isActive": true}', 'copy'));
-select is(pg_temp.told(), (select n + 1 from told_before), 'a change is told to the project''s room');
+select is(pg_temp.notified(), (select n + 1 from told_before), 'a change is told to the project''s room');
 
 -- Other actors.
 create function pg_temp.outcomes() returns text language sql volatile as $$

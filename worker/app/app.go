@@ -174,7 +174,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		return nil, err
 	}
 	w.compression = compression.New(w.pool, 0, c.Log)
-	judge, err := condition.NewJudge()
+	judge, err := condition.NewEvaluator()
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}

@@ -105,7 +105,7 @@ func FuzzMatch(f *testing.F) {
 	for _, c := range []string{one("a", "equals", "1"), expr("a[0].b == 'x'"), `{"filters":[{"field":"a.length","operator":"regex","value":"^\\d"}],"matchAll":false}`} {
 		f.Add(c, `{"a":[{"b":"x"}]}`)
 	}
-	j, err := NewJudge()
+	j, err := NewEvaluator()
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, conditions, raw string) {
 		p, err := ParsePayload([]byte(raw))

@@ -18,7 +18,7 @@ func blank(s string) bool { return strings.TrimFunc(s, isSpace) == "" }
 // Check checks the parts that Postgres cannot: whether the expression parses, whether the patterns compile, and their cost. It returns the
 // first *Fault. Shape, bounds and the stored form of conditions belong to private.tidy_conditions, which refuses the faults that Check
 // ignores.
-func (j *Judge) Check(raw []byte) error {
+func (j *Evaluator) Check(raw []byte) error {
 	if len(raw) > maxConditions {
 		return nil
 	}

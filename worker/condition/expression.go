@@ -104,7 +104,7 @@ func isDecimal(s string) bool {
 }
 
 // judge reports whether the expression holds.
-func (e expression) judge(j *Judge, p *Payload) (bool, error) {
+func (e expression) judge(j *Evaluator, p *Payload) (bool, error) {
 	s, err := p.at(e.path)
 	if err != nil {
 		return false, err

@@ -10,16 +10,16 @@ const (
 	maxConditions = 64 << 10
 )
 
-// Judge evaluates conditions and patterns. It caches compiled patterns.
-type Judge struct{ patterns *compiled }
+// Evaluator evaluates conditions and patterns. It caches compiled patterns.
+type Evaluator struct{ patterns *compiled }
 
-// NewJudge makes a Judge.
-func NewJudge() (*Judge, error) {
+// NewEvaluator makes a Evaluator.
+func NewEvaluator() (*Evaluator, error) {
 	patterns, err := newCompiled()
 	if err != nil {
 		return nil, fmt.Errorf("condition: %w", err)
 	}
-	return &Judge{patterns: patterns}, nil
+	return &Evaluator{patterns: patterns}, nil
 }
 
 // conditions are stored conditions in parsed form.
@@ -37,7 +37,7 @@ type filter struct {
 
 // Match reports whether stored conditions hold for a payload. Empty conditions always hold. An error means that the conditions could
 // not be evaluated; its text is meant for the owner, and the result is false.
-func (j *Judge) Match(stored []byte, p *Payload) (bool, error) {
+func (j *Evaluator) Match(stored []byte, p *Payload) (bool, error) {
 	if len(stored) == 0 || string(stored) == "null" {
 		return true, nil
 	}
@@ -60,7 +60,7 @@ func (j *Judge) Match(stored []byte, p *Payload) (bool, error) {
 	return j.filters(c, p)
 }
 
-func (j *Judge) filters(c conditions, p *Payload) (bool, error) {
+func (j *Evaluator) filters(c conditions, p *Payload) (bool, error) {
 	for _, f := range c.filters {
 		s, err := p.at(f.field)
 		if err != nil {

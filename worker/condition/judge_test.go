@@ -11,9 +11,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func judge(t testing.TB) *Judge {
+func judge(t testing.TB) *Evaluator {
 	t.Helper()
-	j, err := NewJudge()
+	j, err := NewEvaluator()
 	require.NoError(t, err)
 	return j
 }

@@ -107,7 +107,7 @@ func searchCost(in, what string) int {
 }
 
 // apply evaluates one operator on the value at a path.
-func (j *Judge) apply(p *Payload, s *subject, operator string, o operand) (bool, error) {
+func (j *Evaluator) apply(p *Payload, s *subject, operator string, o operand) (bool, error) {
 	switch operator {
 	case "equals", "not_equals":
 		got, err := p.subjectLower(s)

@@ -110,7 +110,7 @@ func (c *compiled) get(source string) *pattern {
 }
 
 // search looks for a pattern anywhere in a text. A faulty pattern matches nothing.
-func (j *Judge) search(p *Payload, source, in string) (bool, error) {
+func (j *Evaluator) search(p *Payload, source, in string) (bool, error) {
 	re := j.patterns.get(source)
 	if re == nil {
 		return false, nil

@@ -29,7 +29,7 @@ type config struct {
 }
 
 // Triggers reports whether a trigger waits for an event, before conditions are checked.
-func (j *Judge) Triggers(stored []byte, e Event) (bool, error) {
+func (j *Evaluator) Triggers(stored []byte, e Event) (bool, error) {
 	var c config
 	if exactjson.Unmarshal(stored, &c) != nil {
 		return false, nil //nolint:nilerr // a trigger whose configuration cannot be read waits for no event
@@ -47,7 +47,7 @@ func (j *Judge) Triggers(stored []byte, e Event) (bool, error) {
 	return false, nil
 }
 
-func (j *Judge) mail(c config, p *Payload) (bool, error) {
+func (j *Evaluator) mail(c config, p *Payload) (bool, error) {
 	if c.FromAddress != "" {
 		from, err := p.at("from")
 		if err != nil {
@@ -81,7 +81,7 @@ func regexIn(source string) (string, bool) {
 	return source[1 : len(source)-1], true
 }
 
-func (j *Judge) textPattern(p *Payload, s *subject, source string) (bool, error) {
+func (j *Evaluator) textPattern(p *Payload, s *subject, source string) (bool, error) {
 	if re, ok := regexIn(source); ok {
 		got, err := p.subjectText(s)
 		if err != nil {

@@ -29,9 +29,9 @@ func NewGuard(allowPrivate bool) *Guard {
 	return &Guard{client: public.Client(allowPrivate), allowPrivate: allowPrivate}
 }
 
-// Judge checks an address when it is stored, so that a bad one is refused early. A name that cannot be resolved now is accepted: the check
+// Check checks an address when it is stored, so that a bad one is refused early. A name that cannot be resolved now is accepted: the check
 // that counts is repeated with each connection.
-func (g *Guard) Judge(ctx context.Context, address string) error {
+func (g *Guard) Check(ctx context.Context, address string) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Hostname() == "" {
 		return public.ErrAddress

@@ -87,7 +87,7 @@ func (g *Guard) Test(ctx context.Context, s Server) Handshake {
 	if err != nil {
 		return Handshake{Message: "The address is not valid."}
 	}
-	if err := g.Judge(ctx, s.URL); err != nil {
+	if err := g.Check(ctx, s.URL); err != nil {
 		return Handshake{Forbidden: true, Message: "This address is not one that may be contacted."}
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.Timeout)

@@ -26,7 +26,7 @@ func AnnouncementsTell(pool *pgxpool.Pool) runner.Type {
 				return runner.Permanent(fmt.Errorf("arguments: %w", err))
 			}
 			for more := true; more; {
-				if err := pool.QueryRow(ctx, "select private.tell_announcement($1)", args.AnnouncementID).Scan(&more); err != nil {
+				if err := pool.QueryRow(ctx, "select private.notify_announcement($1)", args.AnnouncementID).Scan(&more); err != nil {
 					return fmt.Errorf("tell announcement %s: %w", args.AnnouncementID, err)
 				}
 			}

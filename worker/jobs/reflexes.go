@@ -47,7 +47,7 @@ type firing struct {
 // ReflexesMatch: fileChanges. Matches the changes of a run against the file_change reflexes of the project's owner and fires the
 // reflexes that match, each at most 20 times. Unique key reflexes.match:<runId>; 5 attempts, 5 s to 5 min. Firing is one transaction,
 // once per run. A job that failed permanently fired no reflex.
-func ReflexesMatch(pool *pgxpool.Pool, judge *condition.Judge) runner.Type {
+func ReflexesMatch(pool *pgxpool.Pool, judge *condition.Evaluator) runner.Type {
 	return runner.Type{Name: "reflexes.match", Unique: "reflexes.match:<runId>", Attempts: 5, TimeLimit: 2 * time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 5*time.Minute),
 		Work: func(ctx context.Context, job runner.Job) error {
@@ -76,7 +76,7 @@ func ReflexesMatch(pool *pgxpool.Pool, judge *condition.Judge) runner.Type {
 }
 
 // matchChanges finds the reflexes that each change matches.
-func matchChanges(ctx context.Context, judge *condition.Judge, changes fileChanges, list []*waitingReflex) ([]firing, error) {
+func matchChanges(ctx context.Context, judge *condition.Evaluator, changes fileChanges, list []*waitingReflex) ([]firing, error) {
 	firings := []firing{}
 	for _, change := range changes.Changes {
 		if err := ctx.Err(); err != nil {
@@ -108,7 +108,7 @@ func matchChanges(ctx context.Context, judge *condition.Judge, changes fileChang
 }
 
 // concerns checks trigger and conditions. A reflex that cannot be checked does not match.
-func concerns(judge *condition.Judge, r *waitingReflex, e condition.Event) bool {
+func concerns(judge *condition.Evaluator, r *waitingReflex, e condition.Event) bool {
 	if ok, err := judge.Triggers(r.Config, e); !ok || err != nil {
 		return false
 	}

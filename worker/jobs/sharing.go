@@ -14,5 +14,5 @@ import (
 func SharingTell(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "sharing.tell", Unique: "sharing.tell:<memberId>", Attempts: 10, TimeLimit: time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 10*time.Minute),
-		Work:    withID(pool, "memberId", "private.tell_project_invitee")}
+		Work:    withID(pool, "memberId", "private.notify_project_invitee")}
 }

@@ -16,7 +16,7 @@ import (
 func InvitationsTell(pool *pgxpool.Pool) runner.Type {
 	return runner.Type{Name: "invitations.tell", Unique: "invitations.tell:<invitationId>", Attempts: 10, TimeLimit: time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 10*time.Minute),
-		Work:    withID(pool, "invitationId", "private.tell_invited")}
+		Work:    withID(pool, "invitationId", "private.notify_invited")}
 }
 
 // withID returns the work of a job that calls a function with the id that one member of its arguments holds.

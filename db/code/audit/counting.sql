@@ -30,7 +30,7 @@ begin
   return (select settled_at from private.audit_mark);
 end
 $$;
-comment on function private.settle_audit is 'The moment before which the audit trail is complete, or null. Judges: callable by functions of ours only.';
+comment on function private.settle_audit is 'The moment before which the audit trail is complete, or null. Authorization: callable by functions of ours only.';
 
 create or replace function private.cut_audit_block(p_org_id uuid, p_before timestamptz) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -72,7 +72,7 @@ begin
 end
 $$;
 comment on function private.cut_audit_block is
-  'Makes the next block of an organization, if there are entries enough before the moment. Judges: callable by functions of ours only.';
+  'Makes the next block of an organization, if there are entries enough before the moment. Authorization: callable by functions of ours only.';
 
 -- Handles at most p_blocks at a time, so that a call is short. An organization with more to do stays noted.
 create or replace function private.count_audit(p_blocks integer default 100) returns integer
@@ -96,7 +96,7 @@ begin
   return v_done;
 end
 $$;
-comment on function private.count_audit is 'Cuts new blocks; gives how many. Judges: callable by schedules only.';
+comment on function private.count_audit is 'Cuts new blocks; gives how many. Authorization: callable by schedules only.';
 
 -- Any change to counted entries discards their counts. The next round counts them again.
 create or replace function private.tg_audit_log__uncount() returns trigger
@@ -172,7 +172,7 @@ begin
   );
 end
 $$;
-comment on function private.count_audit_between is 'Counts entries one by one. Judges: callable by functions of ours only.';
+comment on function private.count_audit_between is 'Counts entries one by one. Authorization: callable by functions of ours only.';
 
 -- Answers how many entries of a range [p_since, p_until) match, and a stretch that holds the page: skip is how many matching entries of
 -- the stretch come before the page.
@@ -254,7 +254,7 @@ begin
 end
 $$;
 comment on function private.place_audit_page is
-  'The number of entries that fit, and a stretch that holds the page of them after skip. Judges: callable by functions of ours only.';
+  'The number of entries that fit, and a stretch that holds the page of them after skip. Authorization: callable by functions of ours only.';
 
 -- Deletes an entry seven days after it has become invisible: the oldest first, some thousands a statement.
 create or replace function private.prune_audit(p_at timestamptz default now()) returns bigint
@@ -282,4 +282,4 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_audit is 'Deletes entries 7 days after the plan stopped showing them. Judges: callable by schedules only.';
+comment on function private.prune_audit is 'Deletes entries 7 days after the plan stopped showing them. Authorization: callable by schedules only.';

@@ -50,7 +50,7 @@ begin
   end if;
 end
 $$;
-comment on function private.audit_export_text is 'A page of an export as text, and where the next one begins, if there is one. Judges: callable by functions of ours only.';
+comment on function private.audit_export_text is 'A page of an export as text, and where the next one begins, if there is one. Authorization: callable by functions of ours only.';
 
 create or replace function private.assert_audit_format(p_format text) returns void
 language plpgsql stable
@@ -99,7 +99,7 @@ begin
 end
 $$;
 comment on function private.begin_audit_download is
-  'Judges an export, and keeps its schedule. Judges: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403, 409 EXPORT_TOO_LARGE, TOO_MANY_AUDIT_SCHEDULES.';
+  'Judges an export, and keeps its schedule. Authorization: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403, 409 EXPORT_TOO_LARGE, TOO_MANY_AUDIT_SCHEDULES.';
 grant execute on function private.begin_audit_download to authenticated;
 
 create or replace function api.export_audit_log(p jsonb) returns jsonb
@@ -137,17 +137,17 @@ begin
   select * into v from private.audit_export_text(private.org_id(), v_filters, p ->> 'format',
     (select u.timezone from public.users u where u.id = private.user_id()), v_until, v_after);
   if v.after is null then
-    perform private.tell_audit_export(private.org_id(), private.user_id(), p ->> 'format',
+    perform private.notify_audit_export(private.org_id(), private.user_id(), p ->> 'format',
       (private.audit_matches(private.org_id(), v_filters, v_until, 0, 0)).total, null);
   end if;
   return jsonb_strip_nulls(jsonb_build_object('content', coalesce(v.content, ''), 'after', v.after));
 end
 $$;
 comment on function private.audit_download_page is
-  'The next entries of an export as text. Judges: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403.';
+  'The next entries of an export as text. Authorization: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403.';
 grant execute on function private.audit_download_page to authenticated;
 
-create or replace function private.tell_audit_export(p_org_id uuid, p_user_id uuid, p_format text, p_entries bigint, p_schedule text) returns void
+create or replace function private.notify_audit_export(p_org_id uuid, p_user_id uuid, p_format text, p_entries bigint, p_schedule text) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
@@ -155,7 +155,7 @@ begin
     jsonb_strip_nulls(jsonb_build_object('format', p_format, 'entries', p_entries, 'schedule', p_schedule)), null, p_org_id, p_user_id);
 end
 $$;
-comment on function private.tell_audit_export is 'The trail tells of an export of itself. Judges: callable by functions of ours only.';
+comment on function private.notify_audit_export is 'The trail tells of an export of itself. Authorization: callable by functions of ours only.';
 
 -- -------------------------------------------------------------------------------------------------------------------- schedules
 
@@ -224,7 +224,7 @@ begin
   return v_done;
 end
 $$;
-comment on function private.queue_audit_exports is 'Enqueues the exports that are due. Judges: callable by schedules only.';
+comment on function private.queue_audit_exports is 'Enqueues the exports that are due. Authorization: callable by schedules only.';
 
 -- Returns the creator of the schedule, if their role and the plan still allow the export now.
 create or replace function private.audit_schedule_owner(s public.audit_schedules) returns public.users
@@ -241,7 +241,7 @@ begin
   return v;
 end
 $$;
-comment on function private.audit_schedule_owner is 'The user whose permissions the schedule''s export has; null where none is allowed to have it. Judges: callable by functions of ours only.';
+comment on function private.audit_schedule_owner is 'The user whose permissions the schedule''s export has; null where none is allowed to have it. Authorization: callable by functions of ours only.';
 
 -- Begins a run under the storage key that its content will have. Where another worker began the run and died (or is slow), this worker
 -- takes over, and the content that the other worker wrote is deleted. p: scheduleId, runAt, key.
@@ -283,7 +283,7 @@ begin
 end
 $$;
 comment on function private.begin_audit_export is
-  'What a run of a schedule has to write, or null where there is nothing (more) to do. Judges: callable by the worker only; the schedule''s owner is judged as of now.';
+  'What a run of a schedule has to write, or null where there is nothing (more) to do. Authorization: callable by the worker only; the schedule''s owner is judged as of now.';
 
 -- p: scheduleId, runAt, after?
 create or replace function private.scheduled_audit_page(p jsonb) returns jsonb
@@ -302,7 +302,7 @@ begin
   return jsonb_strip_nulls(jsonb_build_object('content', coalesce(v.content, ''), 'after', v.after));
 end
 $$;
-comment on function private.scheduled_audit_page is 'The next entries of a scheduled export as text. Judges: callable by the worker only.';
+comment on function private.scheduled_audit_page is 'The next entries of a scheduled export as text. Authorization: callable by the worker only.';
 
 -- p: scheduleId, runAt, key, token. False where another worker has the run by now, or the owner may not have the export any more.
 create or replace function private.finish_audit_export(p jsonb) returns boolean
@@ -328,13 +328,13 @@ begin
   end if;
   perform private.queue_audit_mail(s, v_owner, 'Your export of the audit log is ready. The link works for 24 hours.',
     format('%s/api/v1/security/audit-log/export-files/%s?token=%s', private.api_url(), f.id, p ->> 'token'));
-  perform private.tell_audit_export(s.organization_id, s.user_id, s.format,
+  perform private.notify_audit_export(s.organization_id, s.user_id, s.format,
     (private.audit_matches(s.organization_id, s.filters, f.run_at, 0, 0)).total, s.schedule);
   return true;
 end
 $$;
 comment on function private.finish_audit_export is
-  'Mails the link to a written file, once. Judges: callable by the worker only; the schedule''s owner is judged as of now.';
+  'Mails the link to a written file, once. Authorization: callable by the worker only; the schedule''s owner is judged as of now.';
 grant execute on function private.begin_audit_export, private.scheduled_audit_page, private.finish_audit_export to kijko_worker;
 
 create or replace function private.api_url() returns text
@@ -344,7 +344,7 @@ begin
   return coalesce((select rtrim(i.value #>> '{}', '/') from private.installation i where i.key = 'api_url'), '');
 end
 $$;
-comment on function private.api_url is 'Where this installation''s API is reached, without a slash at the end. Judges: gives away one public address.';
+comment on function private.api_url is 'Where this installation''s API is reached, without a slash at the end. Authorization: gives away one public address.';
 
 create or replace function private.queue_audit_mail(s public.audit_schedules, p_owner public.users, p_message text, p_link text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -360,7 +360,7 @@ begin
       coalesce(format('<p><a href="%s">Download the file</a></p>', private.html_text(p_link)), ''), private.html_text(v_name)));
 end
 $$;
-comment on function private.queue_audit_mail is 'Tells the owner of a schedule about a run. Judges: callable by functions of ours only.';
+comment on function private.queue_audit_mail is 'Tells the owner of a schedule about a run. Authorization: callable by functions of ours only.';
 
 -- The link is in the outbox only until it is sent.
 create or replace function private.tg_mails__forget_link() returns trigger
@@ -394,7 +394,7 @@ begin
   return jsonb_build_object('key', f.storage_key, 'fileName', f.file_name);
 end
 $$;
-comment on function private.take_audit_file is 'The file of a link. Judges: callable by the server only; the token, by its hash. Errors: 404 NOT_FOUND.';
+comment on function private.take_audit_file is 'The file of a link. Authorization: callable by the server only; the token, by its hash. Errors: 404 NOT_FOUND.';
 grant execute on function private.take_audit_file to kijko_server;
 
 create or replace function private.prune_audit_files(p_at timestamptz default now()) returns integer
@@ -409,7 +409,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_audit_files is 'Files of exports end after 24 hours. Judges: callable by schedules only.';
+comment on function private.prune_audit_files is 'Files of exports end after 24 hours. Authorization: callable by schedules only.';
 
 create or replace function private.tg_audit_files__drop() returns trigger
 language plpgsql volatile security definer set search_path = ''

@@ -21,7 +21,7 @@ begin
 end
 $$;
 comment on function private.audit is
-  'Writes one entry of the audit trail for the caller. Judges: callable by definer functions and triggers of ours only.';
+  'Writes one entry of the audit trail for the caller. Authorization: callable by definer functions and triggers of ours only.';
 
 -- {field, oldValue, newValue} for each of the given columns that differ, as the entry''s `changes`; fields are named as everywhere on the wire.
 create or replace function private.audit_changes(p_old jsonb, p_new jsonb, p_fields text[]) returns jsonb

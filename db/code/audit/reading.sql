@@ -9,7 +9,7 @@ begin
   return now() - make_interval(days => (select p.audit_retention_days from public.plans p where p.id = private.effective_plan(p_org_id)));
 end
 $$;
-comment on function private.audit_horizon_of is 'Oldest audit entry that an organization''s plan shows. Judges: callable by functions of ours only.';
+comment on function private.audit_horizon_of is 'Oldest audit entry that an organization''s plan shows. Authorization: callable by functions of ours only.';
 
 create or replace function private.audit_entry_json(a public.audit_log, u public.users) returns jsonb
 language sql stable parallel safe
@@ -34,7 +34,7 @@ begin atomic
   )
   select actor.id from actor where actor.id is not null;
 end;
-comment on function private.audit_actors is 'Who has entries. Judges: callable by functions of ours only.';
+comment on function private.audit_actors is 'Who has entries. Authorization: callable by functions of ours only.';
 
 -- Builds FROM and WHERE over a, of constants and quoted literals, so that the planner sees which index serves. A search reads every entry
 -- of the range.
@@ -62,7 +62,7 @@ begin
         || case when 'Deleted user' ilike v_pattern then ' or a.is_erased)' else ')' end end;
 end
 $$;
-comment on function private.audit_source is 'The entries that fit, as SQL. Judges: callable by functions of ours only.';
+comment on function private.audit_source is 'The entries that fit, as SQL. Authorization: callable by functions of ours only.';
 
 create or replace function private.audit_matches(
   p_org_id uuid, p_filters jsonb, p_until timestamptz, p_offset bigint, p_limit integer, out total bigint, out entries public.audit_log[]
@@ -96,7 +96,7 @@ begin
 end
 $$;
 comment on function private.audit_matches is
-  'How many entries fit the (clean) filters before a moment, and a page of them, newest first. Judges: callable by functions of ours only.';
+  'How many entries fit the (clean) filters before a moment, and a page of them, newest first. Authorization: callable by functions of ours only.';
 
 create or replace function private.audit_page(p_filters jsonb, p_offset bigint, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -118,7 +118,7 @@ begin
 end
 $$;
 comment on function private.audit_page is
-  'A page of the caller''s organization. Judges: canViewAuditLog; the organization is the caller''s. Errors: 403 FORBIDDEN.';
+  'A page of the caller''s organization. Authorization: canViewAuditLog; the organization is the caller''s. Errors: 403 FORBIDDEN.';
 grant execute on function private.audit_page to authenticated;
 
 create or replace function private.audit_people() returns jsonb
@@ -140,5 +140,5 @@ begin
   );
 end
 $$;
-comment on function private.audit_people is 'Whom entries can be of. Judges: canViewAuditLog; the organization is the caller''s. Errors: 403 FORBIDDEN.';
+comment on function private.audit_people is 'Whom entries can be of. Authorization: canViewAuditLog; the organization is the caller''s. Errors: 403 FORBIDDEN.';
 grant execute on function private.audit_people to authenticated;

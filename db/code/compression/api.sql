@@ -37,7 +37,7 @@ begin
   return p_operation.result || jsonb_build_object('metrics', private.context_metrics(p_operation.project_id));
 end
 $$;
-comment on function private.recompressed is 'What a recompression answers. Judges: who sees the context of the operation, else 404 CONTEXT_NOT_FOUND.';
+comment on function private.recompressed is 'What a recompression answers. Authorization: who sees the context of the operation, else 404 CONTEXT_NOT_FOUND.';
 
 create or replace function api.recompressed_context(p jsonb) returns jsonb
 language sql stable

@@ -19,7 +19,7 @@ begin
   return c.settings;
 end
 $$;
-comment on function private.begin_compression is 'The settings of an open compression, else null. Judges: callable by the worker only.';
+comment on function private.begin_compression is 'The settings of an open compression, else null. Authorization: callable by the worker only.';
 
 -- The entries that a compression covers.
 create or replace function private.compressed_numbers(c private.compressions) returns integer[]
@@ -30,7 +30,7 @@ begin
     where e.project_id = c.project_id and e.status = 'ready' and not e.never_compress and case when c.number is null then e.compressed else e.number = c.number end);
 end
 $$;
-comment on function private.compressed_numbers is 'Numbers of the entries that a compression covers. Judges: callable by definer functions of ours only.';
+comment on function private.compressed_numbers is 'Numbers of the entries that a compression covers. Authorization: callable by definer functions of ours only.';
 
 -- With method standard a file is stored as the run has optimized it, so both layers tell the same tokens (contract 60, 27, 18). Files that the
 -- index does not have, or has in another content, are left to the worker. Equal files have one text here. A run leaves no more than a marker of
@@ -59,7 +59,7 @@ begin
   where (t.content, t.tokens, t.reason) is distinct from (excluded.content, excluded.tokens, excluded.reason);
 end
 $$;
-comment on function private.store_optimized is 'Stores the texts of method standard from the index. Judges: callable by the worker only.';
+comment on function private.store_optimized is 'Stores the texts of method standard from the index. Authorization: callable by the worker only.';
 
 -- The next contents after a place, which are not stored yet: at most p_limit, and at most 8 MB but for a single one.
 create or replace function private.compression_batch(p_operation_id uuid, p_key text, p_after bytea, p_after_language text, p_limit integer)
@@ -88,7 +88,7 @@ begin
     order by s.hash, s.language;
 end
 $$;
-comment on function private.compression_batch is 'Contents of a compression that have no text yet. Judges: callable by the worker only.';
+comment on function private.compression_batch is 'Contents of a compression that have no text yet. Authorization: callable by the worker only.';
 
 create or replace function private.store_compressed(
   p_operation_id uuid, p_key text, p_hashes bytea[], p_languages text[], p_contents text[], p_tokens bigint[], p_reasons text[], p_failed boolean[]
@@ -119,7 +119,7 @@ begin
   perform private.progress_operation(p_operation_id, (v_stored * 99 / greatest(v_total, 1))::integer, format('Compressed %s of %s files', v_stored, v_total));
 end
 $$;
-comment on function private.store_compressed is 'Stores texts of a compression and tells how far it is. Judges: callable by the worker only.';
+comment on function private.store_compressed is 'Stores texts of a compression and tells how far it is. Authorization: callable by the worker only.';
 
 -- Long work goes on in a job of its own: no job keeps a transaction open for long. p_after and p_language are the last that was stored.
 create or replace function private.continue_compression(p_operation_id uuid, p_after bytea, p_language text) returns void
@@ -130,7 +130,7 @@ begin
     p_unique_key => format('compression.run:%s:%s:%s', p_operation_id, encode(p_after, 'hex'), p_language), p_queue => 'compression');
 end
 $$;
-comment on function private.continue_compression is 'Enqueues the rest of a compression. Judges: callable by the worker only.';
+comment on function private.continue_compression is 'Enqueues the rest of a compression. Authorization: callable by the worker only.';
 
 -- Marks the entries and says what their files cost now, in one statement.
 create or replace function private.finish_compression(p_operation_id uuid, p_key text) returns void
@@ -182,7 +182,7 @@ begin
   perform private.drop_compressed(c.project_id);
 end
 $$;
-comment on function private.finish_compression is 'Ends a compression. Judges: callable by the worker only.';
+comment on function private.finish_compression is 'Ends a compression. Authorization: callable by the worker only.';
 
 create or replace function private.fail_compression(p_operation_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -192,7 +192,7 @@ begin
   delete from private.compressions where operation_id = p_operation_id;
 end
 $$;
-comment on function private.fail_compression is 'Ends a compression whose job used up its attempts. Judges: callable by the worker only.';
+comment on function private.fail_compression is 'Ends a compression whose job used up its attempts. Authorization: callable by the worker only.';
 
 -- Texts of settings that no entry uses any more.
 create or replace function private.drop_compressed(p_project_id uuid) returns void
@@ -208,7 +208,7 @@ begin
     and not exists (select from public.context_ingestions e where e.project_id = p_project_id and e.compressed and e.compression_key = t.settings_key);
 end
 $$;
-comment on function private.drop_compressed is 'Drops texts that no entry of the project uses. Judges: callable by definer functions of ours only.';
+comment on function private.drop_compressed is 'Drops texts that no entry of the project uses. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.tg_context_ingestions__drop_compressed() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -251,6 +251,6 @@ begin
   return v_count;
 end
 $$;
-comment on function private.sweep_compressions is 'Enqueues compressions again that nothing works on. Judges: callable by schedules only.';
+comment on function private.sweep_compressions is 'Enqueues compressions again that nothing works on. Authorization: callable by schedules only.';
 grant execute on function private.begin_compression, private.store_optimized, private.compression_batch, private.store_compressed, private.continue_compression,
   private.finish_compression, private.fail_compression to kijko_worker;

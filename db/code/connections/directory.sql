@@ -11,7 +11,7 @@ begin
     from private.directory_syncs d join private.provider_tokens t on t.id = d.token_id where d.project_id = p_project_id);
 end
 $$;
-comment on function private.directory_json is 'DirectorySyncStatus of a project, or null. Judges: admins of the project only.';
+comment on function private.directory_json is 'DirectorySyncStatus of a project, or null. Authorization: admins of the project only.';
 grant execute on function private.directory_json to authenticated;
 
 create or replace function private.store_directory(s private.connection_states, p_token_id uuid) returns jsonb
@@ -38,7 +38,7 @@ begin
 end
 $$;
 comment on function private.store_directory is
-  'The directory of a project, from a consent that has ended well. Judges: callable by functions of ours only; the person of the state must be admin of the project, and the plan must open directories. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 PROJECT_NOT_FOUND.';
+  'The directory of a project, from a consent that has ended well. Authorization: callable by functions of ours only; the person of the state must be admin of the project, and the plan must open directories. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 PROJECT_NOT_FOUND.';
 
 create or replace function private.require_directory_gate(p_org_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
@@ -50,7 +50,7 @@ begin
   end if;
 end
 $$;
-comment on function private.require_directory_gate is '403 PLAN_UPGRADE_REQUIRED unless the plan of a project''s organization opens directories. Judges: callable by functions of ours only.';
+comment on function private.require_directory_gate is '403 PLAN_UPGRADE_REQUIRED unless the plan of a project''s organization opens directories. Authorization: callable by functions of ours only.';
 
 create or replace function private.begin_directory(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -69,7 +69,7 @@ begin
 end
 $$;
 comment on function private.begin_directory is
-  'Begins the consent at a directory. Judges: admins of the project who act in its organization, through our server only. Errors: 400, 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 PROJECT_NOT_FOUND, 503 PROVIDER_NOT_CONFIGURED.';
+  'Begins the consent at a directory. Authorization: admins of the project who act in its organization, through our server only. Errors: 400, 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 PROJECT_NOT_FOUND, 503 PROVIDER_NOT_CONFIGURED.';
 
 create or replace function private.end_directory(p_project_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -86,7 +86,7 @@ begin
   end if;
 end
 $$;
-comment on function private.end_directory is 'Ends the sync; members that it brought stay. Judges: admins of the project only. Errors: 403, 404.';
+comment on function private.end_directory is 'Ends the sync; members that it brought stay. Authorization: admins of the project only. Errors: 403, 404.';
 grant execute on function private.begin_directory, private.end_directory to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------------------------- the worker
@@ -102,7 +102,7 @@ begin
   end if;
 end
 $$;
-comment on function private.directory_work is 'What to read for a project; no row where nothing is, or the plan does not include it. Judges: callable by the worker only.';
+comment on function private.directory_work is 'What to read for a project; no row where nothing is, or the plan does not include it. Authorization: callable by the worker only.';
 
 create or replace function private.note_directory_error(p_token_id uuid, p_error text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -111,7 +111,7 @@ begin
   update private.directory_syncs d set error = left(p_error, 500), updated_at = now() where d.token_id = p_token_id;
 end
 $$;
-comment on function private.note_directory_error is 'Shows why the last reading of a directory failed. Judges: callable by the worker only.';
+comment on function private.note_directory_error is 'Shows why the last reading of a directory failed. Authorization: callable by the worker only.';
 
 -- p_people: [{email, name}]. A complete reading also removes members who left the directory.
 create or replace function private.import_directory(p_token_id uuid, p_groups integer, p_people jsonb, p_complete boolean) returns integer
@@ -170,5 +170,5 @@ begin
 end
 $$;
 comment on function private.import_directory is
-  'Makes colleagues in a directory accepted members with role viewer, and removes the colleagues who left the directory. Judges: callable by the worker only.';
+  'Makes colleagues in a directory accepted members with role viewer, and removes the colleagues who left the directory. Authorization: callable by the worker only.';
 grant execute on function private.directory_work, private.note_directory_error, private.import_directory to kijko_worker;

@@ -29,7 +29,7 @@ begin
     from private.git_connections c join private.provider_tokens t on t.id = c.token_id where c.user_id = private.user_id()), '[]');
 end
 $$;
-comment on function private.git_connections_json is 'The caller''s connections without their tokens. Judges: only the caller''s own rows.';
+comment on function private.git_connections_json is 'The caller''s connections without their tokens. Authorization: only the caller''s own rows.';
 grant execute on function private.git_connections_json to authenticated;
 
 -- ------------------------------------------------------------------------------------------------------------------------- consent
@@ -67,7 +67,7 @@ begin
 end
 $$;
 comment on function private.begin_connection is
-  'Keeps the state of a consent for ten minutes. Judges: through our server only, which makes and seals it; for the caller themselves. Errors: 401, 403 FORBIDDEN, 503 PROVIDER_NOT_CONFIGURED.';
+  'Keeps the state of a consent for ten minutes. Authorization: through our server only, which makes and seals it; for the caller themselves. Errors: 401, 403 FORBIDDEN, 503 PROVIDER_NOT_CONFIGURED.';
 
 create or replace function private.claim_state(p_provider text, p_hash text, p_user_id uuid, p_org_id uuid, p_session_id uuid default null)
 returns private.connection_states
@@ -90,7 +90,7 @@ begin
   return s;
 end
 $$;
-comment on function private.claim_state is 'Takes a state, once; not in a browser where another person is signed in. Judges: callable by functions of ours only. Errors: 400 OAUTH_STATE_INVALID.';
+comment on function private.claim_state is 'Takes a state, once; not in a browser where another person is signed in. Authorization: callable by functions of ours only. Errors: 400 OAUTH_STATE_INVALID.';
 
 create or replace function private.take_own_state(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -107,7 +107,7 @@ begin
 end
 $$;
 comment on function private.take_own_state is
-  'Takes a state of the caller: what the exchange of the code needs. Judges: through our server only; states of the caller in their present organization. Errors: 400 OAUTH_STATE_INVALID.';
+  'Takes a state of the caller: what the exchange of the code needs. Authorization: through our server only; states of the caller in their present organization. Errors: 400 OAUTH_STATE_INVALID.';
 grant execute on function private.begin_connection, private.take_own_state to authenticated;
 
 -- Without this check of the browser's session, a person could begin a consent, send its address to another person, and get the other's
@@ -122,7 +122,7 @@ begin
 end
 $$;
 comment on function private.take_state is
-  'Takes a state for a browser that comes back from the provider. Judges: callable by the server only; the state says whose consent it is. Errors: 400 OAUTH_STATE_INVALID.';
+  'Takes a state for a browser that comes back from the provider. Authorization: callable by the server only; the state says whose consent it is. Errors: 400 OAUTH_STATE_INVALID.';
 grant execute on function private.take_state to kijko_server;
 
 -- {provider, stateHash, tokenId, sealedToken, expiresAt?, accountId, username, avatarUrl?, scopes}. Only a state that was taken can be
@@ -172,7 +172,7 @@ begin
 end
 $$;
 comment on function private.store_connection is
-  'Finishes a consent: the connection of the state''s person, or the directory of its project. Judges: callable by functions of ours only, as that person. Errors: 400 OAUTH_STATE_INVALID.';
+  'Finishes a consent: the connection of the state''s person, or the directory of its project. Authorization: callable by functions of ours only, as that person. Errors: 400 OAUTH_STATE_INVALID.';
 
 create or replace function private.finish_own_connection(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -183,7 +183,7 @@ begin
 end
 $$;
 comment on function private.finish_own_connection is
-  'Finishes a consent of the caller. Judges: through our server only, which sealed the tokens; a state that the caller has taken. Errors: 400 OAUTH_STATE_INVALID, 403 FORBIDDEN.';
+  'Finishes a consent of the caller. Authorization: through our server only, which sealed the tokens; a state that the caller has taken. Errors: 400 OAUTH_STATE_INVALID, 403 FORBIDDEN.';
 grant execute on function private.finish_own_connection to authenticated;
 
 create or replace function private.finish_connection(p jsonb) returns jsonb
@@ -205,7 +205,7 @@ begin
 end
 $$;
 comment on function private.finish_connection is
-  'Finishes a consent for a browser that came back from the provider. Judges: callable by the server only; acts as the person of the state. Errors: 400 OAUTH_STATE_INVALID.';
+  'Finishes a consent for a browser that came back from the provider. Authorization: callable by the server only; acts as the person of the state. Errors: 400 OAUTH_STATE_INVALID.';
 grant execute on function private.finish_connection to kijko_server;
 
 create or replace function private.provider_name(p_provider text) returns text
@@ -226,7 +226,7 @@ begin
   end if;
 end
 $$;
-comment on function private.drop_connection is 'Ends the caller''s connection; a job gives the token back. Judges: only the caller''s own row.';
+comment on function private.drop_connection is 'Ends the caller''s connection; a job gives the token back. Authorization: only the caller''s own row.';
 grant execute on function private.drop_connection to authenticated;
 
 -- -------------------------------------------------------------------------------------------------------------------------- tokens
@@ -243,7 +243,7 @@ begin
   end if;
 end
 $$;
-comment on function private.end_token is 'A token that nothing uses any more is given back to its provider by a job, then forgotten. Judges: callable by functions of ours only.';
+comment on function private.end_token is 'A token that nothing uses any more is given back to its provider by a job, then forgotten. Authorization: callable by functions of ours only.';
 
 create or replace function private.tg__end_token() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -264,7 +264,7 @@ begin
   return (select c.token_id from private.git_connections c where c.user_id = p_user_id and c.provider = p_provider);
 end
 $$;
-comment on function private.git_token_id is 'The token of a person at a Git provider, or null. Judges: callable by server and worker only, for the caller of a request or the starter of a run.';
+comment on function private.git_token_id is 'The token of a person at a Git provider, or null. Authorization: callable by server and worker only, for the caller of a request or the starter of a run.';
 
 -- The answer's state: ok: use the token; refresh: the caller holds the lease for 30 s; wait: another process refreshes the token; broken;
 -- none.
@@ -297,7 +297,7 @@ begin
 end
 $$;
 comment on function private.lease_token is
-  'A token, or the right to refresh it. Judges: callable by server and worker only, who open what is sealed.';
+  'A token, or the right to refresh it. Authorization: callable by server and worker only, who open what is sealed.';
 
 create or replace function private.renew_token(p_id uuid, p_owner uuid, p_sealed text, p_expires_at timestamptz) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -309,7 +309,7 @@ begin
   return found;
 end
 $$;
-comment on function private.renew_token is 'Stores what a refresh gave, where the lease still stands. Judges: callable by server and worker only.';
+comment on function private.renew_token is 'Stores what a refresh gave, where the lease still stands. Authorization: callable by server and worker only.';
 
 create or replace function private.release_token(p_id uuid, p_owner uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -318,7 +318,7 @@ begin
   update private.provider_tokens t set lease_owner = null, lease_until = null where t.id = p_id and t.lease_owner = p_owner;
 end
 $$;
-comment on function private.release_token is 'Gives the lease of a refresh back that brought nothing. Judges: callable by server and worker only.';
+comment on function private.release_token is 'Gives the lease of a refresh back that brought nothing. Authorization: callable by server and worker only.';
 
 -- Marks only the version that the provider refused: another process may have stored a good token meanwhile.
 create or replace function private.break_token(p_id uuid, p_version integer) returns void
@@ -346,7 +346,7 @@ begin
   end if;
 end
 $$;
-comment on function private.break_token is 'Notes that a provider refuses a token, and tells its person, once a day. Judges: callable by server and worker only.';
+comment on function private.break_token is 'Notes that a provider refuses a token, and tells its person, once a day. Authorization: callable by server and worker only.';
 
 create or replace function private.ending_token(p_id uuid) returns table (provider text, sealed text)
 language plpgsql stable security definer set search_path = ''
@@ -355,7 +355,7 @@ begin
   return query select t.provider, t.sealed_token from private.provider_tokens t where t.id = p_id and t.state = 'ending';
 end
 $$;
-comment on function private.ending_token is 'A token that is to be given back; no row otherwise. Judges: callable by the worker only.';
+comment on function private.ending_token is 'A token that is to be given back; no row otherwise. Authorization: callable by the worker only.';
 
 create or replace function private.forget_token(p_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -364,7 +364,7 @@ begin
   delete from private.provider_tokens t where t.id = p_id and t.state = 'ending';
 end
 $$;
-comment on function private.forget_token is 'Forgets a token that was given back. Judges: callable by the worker only.';
+comment on function private.forget_token is 'Forgets a token that was given back. Authorization: callable by the worker only.';
 grant execute on function private.git_token_id, private.lease_token, private.renew_token, private.release_token, private.break_token
   to kijko_server, kijko_worker;
 grant execute on function private.ending_token, private.forget_token to kijko_worker;
@@ -379,7 +379,7 @@ begin
     where r.user_id = private.user_id() and r.url = p_url and r.checked_at > now() - interval '10 minutes');
 end
 $$;
-comment on function private.known_check is 'What a provider told the caller of a repository within ten minutes, or null. Judges: only the caller''s own rows.';
+comment on function private.known_check is 'What a provider told the caller of a repository within ten minutes, or null. Authorization: only the caller''s own rows.';
 grant execute on function private.known_check to authenticated;
 
 -- {userId, url, provider, info}
@@ -397,7 +397,7 @@ begin
   return null;
 end
 $$;
-comment on function private.keep_check is 'Keeps what a provider told a caller; at most 200 a person. Judges: callable by the server only, for the caller of a request.';
+comment on function private.keep_check is 'Keeps what a provider told a caller; at most 200 a person. Authorization: callable by the server only, for the caller of a request.';
 grant execute on function private.keep_check to kijko_server;
 
 -- Estimates use the known size of repositories whose size the caller does not give (contract 10, 7.4).
@@ -428,4 +428,4 @@ begin
 end
 $$;
 comment on function private.tend_connections is
-  'Forgets what is over, and has directories read once an hour. Judges: callable by schedules only.';
+  'Forgets what is over, and has directories read once an hour. Authorization: callable by schedules only.';

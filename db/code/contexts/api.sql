@@ -75,7 +75,7 @@ begin
 end
 $$;
 comment on function private.rename_context is
-  'Judges: admin of the project or above. Errors: 404, 403, 400 VALIDATION_ERROR, 409 PROJECT_NAME_EXISTS.';
+  'Authorization: admin of the project or above. Errors: 404, 403, 400 VALIDATION_ERROR, 409 PROJECT_NAME_EXISTS.';
 grant execute on function private.rename_context to authenticated;
 
 create or replace function api.rename_context(p jsonb) returns jsonb
@@ -113,7 +113,7 @@ begin
 end
 $$;
 comment on function private.free_context_name is
-  'The name, or the first free of "name (2)", "name (3)". Judges: callable by definer functions of ours that have judged the caller.';
+  'The name, or the first free of "name (2)", "name (3)". Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- ---------------------------------------------------------------------------------------------------------------------- ingestions
 
@@ -200,7 +200,7 @@ begin
 end
 $$;
 comment on function private.ingest is
-  'Accepts an ingestion: {project, operation?, entry, refused}. Judges: developer of the context or above; a new one by any member of the organization but viewers. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+  'Accepts an ingestion: {project, operation?, entry, refused}. Authorization: developer of the context or above; a new one by any member of the organization but viewers. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
 grant execute on function private.ingest to authenticated;
 
 create or replace function private.ingested_entry(p_made jsonb) returns jsonb
@@ -384,7 +384,7 @@ begin
 end
 $$;
 comment on function private.change_ingestion is
-  'Renames, tags, keeps from compression. Judges: developer of the context or above. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, 409 ALREADY_COMPRESSED.';
+  'Renames, tags, keeps from compression. Authorization: developer of the context or above. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, 409 ALREADY_COMPRESSED.';
 grant execute on function private.change_ingestion to authenticated;
 
 create or replace function api.update_ingestion(p jsonb) returns jsonb
@@ -421,7 +421,7 @@ begin
 end
 $$;
 comment on function api.delete_ingestion is
-  'DELETE /contexts/{contextId}/ingestions/{number}: nothing. Judges: manager of the context or above, a developer their own. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+  'DELETE /contexts/{contextId}/ingestions/{number}: nothing. Authorization: manager of the context or above, a developer their own. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
 grant execute on function api.delete_ingestion to authenticated;
 
 -- Content for a declared entry, once. Its run begins when its turn comes.
@@ -458,7 +458,7 @@ begin
 end
 $$;
 comment on function private.attach_content is
-  'Gives a declared entry its content: {project, operation, entry, refused}. Judges: developer of the context or above. Errors: 400, 403, 404, 409 CONTENT_ALREADY_ATTACHED, 429 QUOTA_EXCEEDED.';
+  'Gives a declared entry its content: {project, operation, entry, refused}. Authorization: developer of the context or above. Errors: 400, 403, 404, 409 CONTENT_ALREADY_ATTACHED, 429 QUOTA_EXCEEDED.';
 grant execute on function private.attach_content to authenticated;
 
 create or replace function api.attach_ingestion_content(p jsonb) returns jsonb
@@ -513,7 +513,7 @@ begin
 end
 $$;
 comment on function private.ingestion_preview is
-  'IngestionPreviewData of the contract. Judges: callable by definer functions of ours that have judged the caller.';
+  'IngestionPreviewData of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
 
 create or replace function api.get_ingestion_preview(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -523,7 +523,7 @@ begin
 end
 $$;
 comment on function api.get_ingestion_preview is
-  'GET /contexts/{contextId}/ingestions/{number}/preview: IngestionPreviewData. Judges: viewer of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+  'GET /contexts/{contextId}/ingestions/{number}/preview: IngestionPreviewData. Authorization: viewer of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
 grant execute on function api.get_ingestion_preview to authenticated;
 
 create or replace function api.get_compression(p jsonb) returns jsonb
@@ -550,6 +550,6 @@ begin
 end
 $$;
 comment on function api.get_compression is
-  'GET /contexts/{contextId}/compression: CompressionDataResponse. Judges: who sees the context; an auditor gets empty file lists. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/compression: CompressionDataResponse. Authorization: who sees the context; an auditor gets empty file lists. Errors: 400, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.get_compression to authenticated;
 

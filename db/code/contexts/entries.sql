@@ -18,7 +18,7 @@ begin
 end
 $$;
 comment on function private.lock_context is
-  'Locks the project and its counters, in this order; null without a project. Judges: callable by definer functions of ours that have judged the caller.';
+  'Locks the project and its counters, in this order; null without a project. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- p_entry: kind, sourceType, sources, displayName, description, tags, compress, neverCompress, isVerbatim, chromacode, targetNumber, operationId, and of a
 -- declared entry filesAdded, filesRemoved, tokens, compressed.
@@ -48,7 +48,7 @@ begin
 end
 $$;
 comment on function private.insert_ingestion is
-  'Gives an entry the next number. Judges: callable by definer functions and triggers of ours that have judged the caller.';
+  'Gives an entry the next number. Authorization: callable by definer functions and triggers of ours that have judged the caller.';
 
 -- What every accepted ingestion is: paid for, numbered, and run when its turn comes.
 create or replace function private.add_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns public.context_ingestions
@@ -71,7 +71,7 @@ begin
 end
 $$;
 comment on function private.add_ingestion is
-  'Accepts an ingestion: one unit of the plan, the next number, a run in its turn. Judges: callable by definer functions of ours that have judged the caller. Errors: 429 QUOTA_EXCEEDED.';
+  'Accepts an ingestion: one unit of the plan, the next number, a run in its turn. Authorization: callable by definer functions of ours that have judged the caller. Errors: 429 QUOTA_EXCEEDED.';
 
 -- Opens the run of the entry whose turn it is. First the index catches up with a file set that changed without a run.
 create or replace function private.open_next_ingestion(p_project_id uuid) returns void
@@ -107,7 +107,7 @@ begin
 end
 $$;
 comment on function private.open_next_ingestion is
-  'Opens the next run of a context that has none. Judges: callable by definer functions and triggers of ours that have judged the caller.';
+  'Opens the next run of a context that has none. Authorization: callable by definer functions and triggers of ours that have judged the caller.';
 
 create or replace function private.insert_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns public.ingestion_runs
 language plpgsql volatile security definer set search_path = ''
@@ -125,7 +125,7 @@ begin
   return r;
 end
 $$;
-comment on function private.insert_run is 'Opens a run. Judges: callable by definer functions of ours that have judged the caller.';
+comment on function private.insert_run is 'Opens a run. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- A run that ingests nothing: it makes the index of the file set. Without files there is no index.
 create or replace function private.open_index_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns boolean
@@ -147,7 +147,7 @@ begin
 end
 $$;
 comment on function private.open_index_run is
-  'Opens a run that renews the index; false where there is nothing to index. Judges: callable by definer functions of ours that have judged the caller.';
+  'Opens a run that renews the index; false where there is nothing to index. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- --------------------------------------------------------------------------------------------------------------------- run and entry
 
@@ -234,7 +234,7 @@ begin
   end if;
 end
 $$;
-comment on function private.end_ingestion_operation is 'Ends the operation of an entry that has ended. Judges: callable by definer functions of ours only.';
+comment on function private.end_ingestion_operation is 'Ends the operation of an entry that has ended. Authorization: callable by definer functions of ours only.';
 
 -- ------------------------------------------------------------------------------------------------------------------------- the file set
 
@@ -254,7 +254,7 @@ begin
 end
 $$;
 comment on function private.context_state is
-  'The files of a version. Judges: callable by definer functions of ours that have judged the caller.';
+  'The files of a version. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- Brings the current set to the fold, for the given paths. A file keeps its id while its path stays.
 create or replace function private.refold(p_project_id uuid, p_paths text[]) returns void
@@ -278,7 +278,7 @@ begin
 end
 $$;
 comment on function private.refold is
-  'Makes context_files the fold of the operations for these paths. Judges: callable by definer functions of ours that have judged the caller.';
+  'Makes context_files the fold of the operations for these paths. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- The newest operations of a context are the current set's changes. A path that comes again is shown again.
 create or replace function private.apply_operations(e public.context_ingestions) returns void
@@ -297,7 +297,7 @@ begin
 end
 $$;
 comment on function private.apply_operations is
-  'Applies the operations of the newest entry to the current set. Judges: callable by definer functions of ours only.';
+  'Applies the operations of the newest entry to the current set. Authorization: callable by definer functions of ours only.';
 
 -- Sums of the current set, for lists of contexts and metrics.
 create or replace function private.tg_context_files__count() returns trigger
@@ -348,7 +348,7 @@ begin
         and not exists (select from private.run_manifests m where m.run_id = p_run_id and m.path = f.path)) > 100000;
 end
 $$;
-comment on function private.overflows_context is 'Would the context hold more than 100,000 files? Judges: callable by definer functions of ours only.';
+comment on function private.overflows_context is 'Would the context hold more than 100,000 files? Authorization: callable by definer functions of ours only.';
 
 -- ---------------------------------------------------------------------------------------------------------------------------- the end
 
@@ -435,7 +435,7 @@ begin
 end
 $$;
 comment on function private.commit_ingestion is
-  'Turns what a completed run found into the operations of its entry. Judges: callable by definer functions and triggers of ours only.';
+  'Turns what a completed run found into the operations of its entry. Authorization: callable by definer functions and triggers of ours only.';
 
 -- The numbers of the project after a run that covered a part of it.
 create or replace function private.settle_totals(p_project_id uuid) returns void
@@ -454,7 +454,7 @@ begin
   where id = p_project_id and original_tokens is not null;
 end
 $$;
-comment on function private.settle_totals is 'Files and tokens of a project as its current file set has them. Judges: callable by definer functions of ours only.';
+comment on function private.settle_totals is 'Files and tokens of a project as its current file set has them. Authorization: callable by definer functions of ours only.';
 
 -- The changelog, the activity and the event of an entry that became ready.
 create or replace function private.write_ingestion_entry(e public.context_ingestions, p_metadata jsonb default '{}') returns void
@@ -481,7 +481,7 @@ begin
 end
 $$;
 comment on function private.write_ingestion_entry is
-  'Changelog, activity and event of a version. Judges: callable by definer functions and triggers of ours only.';
+  'Changelog, activity and event of a version. Authorization: callable by definer functions and triggers of ours only.';
 
 -- p_lists: how many paths each list names at most; 0: none (an auditor). Lines of modified files are counted by the server, which adds them.
 create or replace function private.changelog_json(l public.context_changelog, p_lists integer) returns jsonb
@@ -509,7 +509,7 @@ begin
 end
 $$;
 comment on function private.changelog_json is
-  'ChangelogEntry without the lines of modified files. Judges: callable by definer functions of ours that have judged the caller.';
+  'ChangelogEntry without the lines of modified files. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- ---------------------------------------------------------------------------------------------------------------- rollback, deletion
 
@@ -551,7 +551,7 @@ begin
   perform private.end_ingestion_operation(e);
 end
 $$;
-comment on function private.apply_rollback is 'Carries out a rollback whose turn it is. Judges: callable by definer functions of ours only.';
+comment on function private.apply_rollback is 'Carries out a rollback whose turn it is. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.delete_ingestion(p_project_id uuid, p_number integer) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -590,7 +590,7 @@ begin
 end
 $$;
 comment on function private.delete_ingestion is
-  'Takes an entry and its operations out of the context. Judges: callable by definer functions of ours that have judged the caller. Errors: 404 INGESTION_NOT_FOUND.';
+  'Takes an entry and its operations out of the context. Authorization: callable by definer functions of ours that have judged the caller. Errors: 404 INGESTION_NOT_FOUND.';
 
 create or replace function private.refuse_ingestion(p_number text) returns void
 language plpgsql stable
@@ -633,7 +633,7 @@ begin
   return v_all;
 end
 $$;
-comment on function private.sweep_contexts is 'Removes content that no version names; how much. Judges: callable by schedules only.';
+comment on function private.sweep_contexts is 'Removes content that no version names; how much. Authorization: callable by schedules only.';
 
 -- ----------------------------------------------------------------------------------------------------------------------------- rules, events
 
@@ -652,7 +652,7 @@ begin
 end
 $$;
 comment on function private.tg_context_ingestions__judge is 'Trigger: an ingestion ends once; a declared one that gets content begins again.';
-create or replace trigger _200_judge before update on public.context_ingestions
+create or replace trigger _200_check before update on public.context_ingestions
   for each row execute function private.tg_context_ingestions__judge();
 
 create or replace function private.tg_context_ingestions__tell() returns trigger
@@ -682,9 +682,9 @@ begin
 end
 $$;
 comment on function private.tg_context_ingestions__tell is 'Trigger: the context''s room hears of new and changed entries.';
-create or replace trigger _900_tell_insert after insert on public.context_ingestions
+create or replace trigger _900_notify_insert after insert on public.context_ingestions
   for each row execute function private.tg_context_ingestions__tell();
-create or replace trigger _900_tell_update after update on public.context_ingestions
+create or replace trigger _900_notify_update after update on public.context_ingestions
   for each row when (old.* is distinct from new.*) execute function private.tg_context_ingestions__tell();
 
 -- A context that is about to be deleted begins nothing more.
@@ -699,4 +699,4 @@ begin
 end
 $$;
 comment on function private.cancel_waiting_ingestions is
-  'Ends entries that wait for their run, and all operations. Judges: callable by definer functions of ours that have judged the caller.';
+  'Ends entries that wait for their run, and all operations. Authorization: callable by definer functions of ours that have judged the caller.';

@@ -51,7 +51,7 @@ begin
 end
 $$;
 comment on function private.add_changelog is
-  'Writes an enrichment, config or access entry for the caller (without one: the system). Judges: callable by definer functions and triggers of ours only.';
+  'Writes an enrichment, config or access entry for the caller (without one: the system). Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.shown_author(u public.users) returns text
 language sql immutable parallel safe

@@ -168,7 +168,7 @@ begin
 end
 $$;
 comment on function private.stored_source is
-  'The source of form (a). Judges: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR on fileId.';
+  'The source of form (a). Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR on fileId.';
 
 -- The same repository and branch again is the same source: its ingestion replaces what the one before brought.
 create or replace function private.store_repository(p_project_id uuid, b jsonb) returns jsonb
@@ -201,7 +201,7 @@ begin
 end
 $$;
 comment on function private.store_repository is
-  'The repository of form (b), added where it is new. Judges: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR.';
+  'The repository of form (b), added where it is new. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR.';
 
 -- p_stored: {files: [{name, path, type, size, checksum, storageKey, storageProvider}]} or {text: {title?, size, ...}}, content that the
 -- server has stored. `refused` are the keys of content that the server deletes again.
@@ -227,4 +227,4 @@ begin
 end
 $$;
 comment on function private.store_content is
-  'Registers content of form (b): {sourceType, sources, refused}. Judges: callable by definer functions of ours that have judged the caller. Errors: 400 on files or title, 429 QUOTA_EXCEEDED.';
+  'Registers content of form (b): {sourceType, sources, refused}. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 on files or title, 429 QUOTA_EXCEEDED.';

@@ -14,7 +14,7 @@ begin
 end
 $$;
 comment on function private.queue_operation is
-  'Opens an operation for the caller; its id. Judges: callable by definer functions of ours that have judged the caller.';
+  'Opens an operation for the caller; its id. Authorization: callable by definer functions of ours that have judged the caller.';
 
 create or replace function private.start_operation(p_id uuid, p_message text) returns void
 language sql volatile security definer set search_path = ''
@@ -22,7 +22,7 @@ begin atomic
   update public.context_operations set status = 'running', started_at = clock_timestamp(), message = left(p_message, 500)
   where id = p_id and status = 'queued';
 end;
-comment on function private.start_operation is 'The work has begun. Judges: callable by definer functions of ours and the worker only.';
+comment on function private.start_operation is 'The work has begun. Authorization: callable by definer functions of ours and the worker only.';
 
 create or replace function private.progress_operation(p_id uuid, p_percent integer, p_message text) returns void
 language sql volatile security definer set search_path = ''
@@ -32,7 +32,7 @@ begin atomic
     message = left(coalesce(p_message, message), 500)
   where id = p_id and status in ('queued', 'running');
 end;
-comment on function private.progress_operation is 'How far the work is; never falls. Judges: callable by definer functions of ours and the worker only.';
+comment on function private.progress_operation is 'How far the work is; never falls. Authorization: callable by definer functions of ours and the worker only.';
 
 create or replace function private.complete_operation(p_id uuid, p_result jsonb default null) returns void
 language sql volatile security definer set search_path = ''
@@ -42,7 +42,7 @@ begin atomic
   where id = p_id and status in ('queued', 'running');
 end;
 comment on function private.complete_operation is
-  'The work is done; p_result where the answer is in no table. Judges: callable by definer functions of ours and the worker only.';
+  'The work is done; p_result where the answer is in no table. Authorization: callable by definer functions of ours and the worker only.';
 
 create or replace function private.fail_operation(p_id uuid, p_code text, p_message text) returns void
 language sql volatile security definer set search_path = ''
@@ -51,7 +51,7 @@ begin atomic
   set status = 'failed', error_code = left(p_code, 50), error_message = left(p_message, 2000), finished_at = clock_timestamp()
   where id = p_id and status in ('queued', 'running');
 end;
-comment on function private.fail_operation is 'The work failed. Judges: callable by definer functions of ours and the worker only.';
+comment on function private.fail_operation is 'The work failed. Authorization: callable by definer functions of ours and the worker only.';
 
 create or replace function private.cancel_operations(p_project_id uuid, p_kind text default null) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -67,7 +67,7 @@ begin
 end
 $$;
 comment on function private.cancel_operations is
-  'Ends the open operations of a kind (null: of all); how many. Judges: callable by definer functions of ours that have judged the caller.';
+  'Ends the open operations of a kind (null: of all); how many. Authorization: callable by definer functions of ours that have judged the caller.';
 grant execute on function private.start_operation, private.progress_operation, private.complete_operation, private.fail_operation to kijko_worker;
 
 -- A request that waits hears of the end by an event that no client receives.
@@ -99,7 +99,7 @@ begin
   return jsonb_build_object('ended', o.id is null or o.finished_at is not null, 'room', 'context:' || o.project_id);
 end
 $$;
-comment on function private.operation_ended is '{id}: {ended, room}; one that is gone has ended. Judges: callable by the server only.';
+comment on function private.operation_ended is '{id}: {ended, room}; one that is gone has ended. Authorization: callable by the server only.';
 grant execute on function private.operation_ended to kijko_server;
 
 -- HTTP status of a failed job's code (db/errors.md).
@@ -161,4 +161,4 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_operations is 'Ended operations are kept for a week. Judges: callable by schedules only.';
+comment on function private.prune_operations is 'Ended operations are kept for a week. Authorization: callable by schedules only.';

@@ -87,5 +87,5 @@ begin
 end
 $$;
 comment on function private.change_context_settings is
-  'Merges the body into the settings of a kind; equal values write nothing. Judges: owner or admin of the project, else 403 FORBIDDEN; 404 CONTEXT_NOT_FOUND.';
+  'Merges the body into the settings of a kind; equal values write nothing. Authorization: owner or admin of the project, else 403 FORBIDDEN; 404 CONTEXT_NOT_FOUND.';
 grant execute on function private.context_setting_defaults, private.context_settings, private.change_context_settings to authenticated;

@@ -41,7 +41,7 @@ begin
 end
 $$;
 comment on function private.context_metrics is
-  'CompressionMetrics of the contract. Judges: callable by definer functions of ours that have judged the caller.';
+  'CompressionMetrics of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- The names of methods and levels are the frontend's.
 create or replace function private.algorithm_info(p_settings jsonb) returns jsonb
@@ -113,7 +113,7 @@ begin
 end
 $$;
 comment on function private.context_numbers is
-  'Size, type and status of a context (contract 60, section 2). Judges: nulls for a context that the caller does not see; sums only.';
+  'Size, type and status of a context (contract 60, section 2). Authorization: nulls for a context that the caller does not see; sums only.';
 grant execute on function private.context_numbers to authenticated;
 
 create or replace function private.context_item(p public.projects, p_view text) returns jsonb

@@ -46,7 +46,7 @@ begin
 end
 $$;
 comment on function private.changelog_with_changes is
-  'A changelog entry and what its version modified. Judges: callable by definer functions of ours that have judged the caller.';
+  'A changelog entry and what its version modified. Authorization: callable by definer functions of ours that have judged the caller.';
 
 create or replace function private.changelog_page(p_project_id uuid, p_type text, p_since timestamptz, p_limit integer, p_offset integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -66,7 +66,7 @@ begin
 end
 $$;
 comment on function private.changelog_page is
-  'Entries of the changelog with what they modified. Judges: the caller sees the context; an auditor gets no path. Errors: 404 CONTEXT_NOT_FOUND.';
+  'Entries of the changelog with what they modified. Authorization: the caller sees the context; an auditor gets no path. Errors: 404 CONTEXT_NOT_FOUND.';
 
 create or replace function private.changelog_since(p_time text) returns timestamptz
 language sql stable parallel safe
@@ -115,7 +115,7 @@ begin
 end
 $$;
 comment on function private.changelog_entry is
-  'The changelog entry of an ingestion. Judges: the caller sees the context; an auditor gets no path. Errors: 404 INGESTION_NOT_FOUND.';
+  'The changelog entry of an ingestion. Authorization: the caller sees the context; an auditor gets no path. Errors: 404 INGESTION_NOT_FOUND.';
 grant execute on function private.changelog_entry to authenticated;
 
 create or replace function api.get_changelog_entry(p jsonb) returns jsonb
@@ -180,7 +180,7 @@ begin
 end
 $$;
 comment on function private.version_difference is
-  'The files in which two versions differ. Judges: viewer of the context or above. Errors: 403 FORBIDDEN.';
+  'The files in which two versions differ. Authorization: viewer of the context or above. Errors: 403 FORBIDDEN.';
 grant execute on function private.version_difference to authenticated;
 
 create or replace function api.diff_versions(p jsonb) returns jsonb
@@ -266,7 +266,7 @@ begin
 end
 $$;
 comment on function private.rollback_preview is
-  'RollbackPreview of the contract. Judges: callable by definer functions of ours that have judged the caller.';
+  'RollbackPreview of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
 
 -- The target of a rollback, judged.
 create or replace function private.rollback_target(p jsonb) returns integer
@@ -296,7 +296,7 @@ begin
 end
 $$;
 comment on function api.preview_rollback is
-  'GET /contexts/{contextId}/rollback/{number}/preview: RollbackPreview. Judges: admin of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, 409 ALREADY_AT_VERSION.';
+  'GET /contexts/{contextId}/rollback/{number}/preview: RollbackPreview. Authorization: admin of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, 409 ALREADY_AT_VERSION.';
 
 create or replace function api.roll_back_context(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -322,7 +322,7 @@ begin
 end
 $$;
 comment on function api.roll_back_context is
-  'POST /contexts/{contextId}/rollback/{number}: queues the rollback as the next version. Judges: admin of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, 409 ALREADY_AT_VERSION.';
+  'POST /contexts/{contextId}/rollback/{number}: queues the rollback as the next version. Authorization: admin of the context or above. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, VERSION_NOT_FOUND, 409 ALREADY_AT_VERSION.';
 grant execute on function api.preview_rollback, api.roll_back_context to authenticated;
 
 create or replace function api.rolled_back_context(p jsonb) returns jsonb

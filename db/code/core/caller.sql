@@ -30,7 +30,7 @@ begin
     and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now();
 end
 $$;
-comment on function private.claimed_session is 'Living session of the claims, not yet held to its organization''s rules. Judges: callable by functions of ours only.';
+comment on function private.claimed_session is 'Living session of the claims, not yet held to its organization''s rules. Authorization: callable by functions of ours only.';
 
 create or replace function private.claimed_org_id() returns uuid
 language sql stable parallel safe
@@ -52,7 +52,7 @@ begin
 end
 $$;
 comment on function private.claimed_user_id is
-  'User of the claims when their session is alive and no rule of their organization refuses it; used only where private.enter did not run. Judges: reads the caller''s own claims only.';
+  'User of the claims when their session is alive and no rule of their organization refuses it; used only where private.enter did not run. Authorization: reads the caller''s own claims only.';
 
 create or replace function private.membership_of(p_user_id uuid, out org_id uuid, out org_role text)
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -64,7 +64,7 @@ begin
   where m.user_id = p_user_id and m.status = 'active' and m.organization_id = coalesce(private.claimed_org_id(), u.default_organization_id);
 end
 $$;
-comment on function private.membership_of is 'Active membership of a user that the claims ask for. Judges: callable by functions of ours only.';
+comment on function private.membership_of is 'Active membership of a user that the claims ask for. Authorization: callable by functions of ours only.';
 
 -- Organization and role that the claims ask for, if the membership is active now.
 create or replace function private.claimed_membership(out org_id uuid, out org_role text)
@@ -74,7 +74,7 @@ begin
   select * into org_id, org_role from private.membership_of(private.claimed_user_id());
 end
 $$;
-comment on function private.claimed_membership is 'Active membership that the claims mean; used only where private.enter did not run. Judges: reads the caller''s own claims only.';
+comment on function private.claimed_membership is 'Active membership that the claims mean; used only where private.enter did not run. Authorization: reads the caller''s own claims only.';
 
 create or replace function private.user_id() returns uuid
 language sql stable parallel safe

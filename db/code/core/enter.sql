@@ -105,7 +105,7 @@ begin
 end
 $$;
 comment on function private.enter_claims is
-  'PostgREST''s pre-request hook: makes the caller known by their claims. Judges: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED, and those of private.refuse_guarded.';
+  'PostgREST''s pre-request hook: makes the caller known by their claims. Authorization: only the claims of this request. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED, and those of private.refuse_guarded.';
 grant execute on function private.enter_claims to anon, authenticated, service_role;
 
 do $$
@@ -126,7 +126,7 @@ begin
 end
 $$;
 comment on function private.installation_value is
-  'What this installation is set to, or null. Judges: callable by functions of ours only; values hold no secrets.';
+  'What this installation is set to, or null. Authorization: callable by functions of ours only; values hold no secrets.';
 
 create or replace function private.schema_version() returns integer
 language plpgsql stable security definer set search_path = ''
@@ -137,5 +137,5 @@ begin
   );
 end
 $$;
-comment on function private.schema_version is 'Number of the newest migration applied. Judges: callable by the server and the worker only.';
+comment on function private.schema_version is 'Number of the newest migration applied. Authorization: callable by the server and the worker only.';
 grant execute on function private.schema_version to kijko_server, kijko_worker;

@@ -35,7 +35,7 @@ begin
 end
 $$;
 comment on function private.begin_idempotent is
-  'Claims a key of the caller, or gives the stored answer. Judges: only keys of private.user_id(). Errors: 409 IDEMPOTENCY_CONFLICT.';
+  'Claims a key of the caller, or gives the stored answer. Authorization: only keys of private.user_id(). Errors: 409 IDEMPOTENCY_CONFLICT.';
 grant execute on function private.begin_idempotent to authenticated;
 
 create or replace function private.finish_idempotent(p_key text, p_response jsonb) returns void
@@ -49,7 +49,7 @@ begin
   where user_id = private.user_id() and key = p_key;
 end
 $$;
-comment on function private.finish_idempotent is 'Stores the answer under a key that the caller claimed in this transaction. Judges: only keys of private.user_id().';
+comment on function private.finish_idempotent is 'Stores the answer under a key that the caller claimed in this transaction. Authorization: only keys of private.user_id().';
 grant execute on function private.finish_idempotent to authenticated;
 
 -- Runs operation api.<p_operation> under a key, as the caller: it has no right that the operation itself would not have.
@@ -97,7 +97,7 @@ begin
 end
 $$;
 comment on function private.take_answer is
-  'The answer kept under a key, or whether the asking process is to find it: {answer} or {mine}. Judges: callable by the server only, for the caller of a request.';
+  'The answer kept under a key, or whether the asking process is to find it: {answer} or {mine}. Authorization: callable by the server only, for the caller of a request.';
 
 -- {userId, key, answer}; without an answer the work may be taken again at once.
 create or replace function private.keep_answer(p jsonb) returns jsonb
@@ -111,5 +111,5 @@ begin
 end
 $$;
 comment on function private.keep_answer is
-  'Keeps the answer of work that was taken under a key, or gives it up. Judges: callable by the server only, for the caller of a request.';
+  'Keeps the answer of work that was taken under a key, or gives it up. Authorization: callable by the server only, for the caller of a request.';
 grant execute on function private.take_answer, private.keep_answer to kijko_server;

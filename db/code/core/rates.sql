@@ -27,7 +27,7 @@ begin
 end
 $$;
 comment on function private.take_rate is
-  'Counts one attempt under a key and says whether it is within the limit. Judges: callable by the server and the worker only.';
+  'Counts one attempt under a key and says whether it is within the limit. Authorization: callable by the server and the worker only.';
 grant execute on function private.take_rate to kijko_server, kijko_worker;
 
 create or replace function private.prune_core(p_at timestamptz default now()) returns void
@@ -38,5 +38,5 @@ begin
   delete from private.idempotency_keys where created_at < p_at - interval '24 hours';
 end
 $$;
-comment on function private.prune_core is 'Retention of rate counters and idempotency keys. Judges: callable by the worker only.';
+comment on function private.prune_core is 'Retention of rate counters and idempotency keys. Authorization: callable by the worker only.';
 grant execute on function private.prune_core to kijko_worker;

@@ -9,7 +9,7 @@ begin
 end
 $$;
 comment on function private.lock_enrichments is
-  'Makes the transactions that start runs of a context follow one another. Judges: callable by definer functions and triggers of ours only.';
+  'Makes the transactions that start runs of a context follow one another. Authorization: callable by definer functions and triggers of ours only.';
 
 -- One run a kind, and none beside a run of all. The parts of a run of all are its own.
 create or replace function private.tg_enrichment_runs__refuse() returns trigger
@@ -41,7 +41,7 @@ begin
   perform private.enqueue('enrichments.run', jsonb_build_object('runId', p_run_id), now(), 'enrichments.run:' || p_run_id, 'enrichments');
 end
 $$;
-comment on function private.queue_enrichment is 'Gives a run its job. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.queue_enrichment is 'Gives a run its job. Authorization: callable by definer functions and triggers of ours only.';
 
 -- 20 starts in an hour, as the rows of the table tell: a start that is refused is none.
 create or replace function private.start_enrichment(p_project_id uuid, p_kind text) returns uuid
@@ -83,7 +83,7 @@ begin
 end
 $$;
 comment on function private.start_enrichment is
-  'Opens a run of a kind or of all and the operation that a request waits for; its id. Judges: developer of the project or above. Errors: 404, 403, 409 OPERATION_IN_PROGRESS, 429 RATE_LIMITED.';
+  'Opens a run of a kind or of all and the operation that a request waits for; its id. Authorization: developer of the project or above. Errors: 404, 403, 409 OPERATION_IN_PROGRESS, 429 RATE_LIMITED.';
 grant execute on function private.start_enrichment to authenticated;
 
 -- After each version the graph and the index of symbols are built again, embeddings only where they are in use.
@@ -102,7 +102,7 @@ begin
 end
 $$;
 comment on function private.want_enrichments is
-  'The files of a context have changed: what is in use is built again, now or after the open run. Judges: callable by definer functions and triggers of ours only.';
+  'The files of a context have changed: what is in use is built again, now or after the open run. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.start_wanted_enrichments(p_project_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -122,7 +122,7 @@ begin
 end
 $$;
 comment on function private.start_wanted_enrichments is
-  'Starts the runs that a change of the files wants and that no open run stands in the way of. Judges: callable by definer functions and triggers of ours only.';
+  'Starts the runs that a change of the files wants and that no open run stands in the way of. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.tg_context_ingestions__want_enrichments() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -167,7 +167,7 @@ begin
 end
 $$;
 comment on function private.cancel_enrichments is
-  'Ends the open runs of these kinds, and a run of all; how many rows. Judges: callable by definer functions of ours that have judged the caller.';
+  'Ends the open runs of these kinds, and a run of all; how many rows. Authorization: callable by definer functions of ours that have judged the caller.';
 
 create or replace function private.reset_enrichments(p_project_id uuid, p_kinds text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -191,7 +191,7 @@ begin
 end
 $$;
 comment on function private.reset_enrichments is
-  'Ends the open runs of these kinds and drops what they made. Judges: owner or admin of the project, else 403 FORBIDDEN.';
+  'Ends the open runs of these kinds and drops what they made. Authorization: owner or admin of the project, else 403 FORBIDDEN.';
 grant execute on function private.reset_enrichments to authenticated;
 
 create or replace function private.tg_enrichment_runs__stamp() returns trigger
@@ -251,7 +251,7 @@ begin
 end
 $$;
 comment on function private.step_enrichments is
-  'The next part of a run of all begins, or the run ends with its last part. Judges: callable by triggers of ours only.';
+  'The next part of a run of all begins, or the run ends with its last part. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_enrichment_runs__follow() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -306,7 +306,7 @@ begin
       case when new.status = 'running' then 'enrichment:' || new.project_id || ':' || new.kind end);
   end if;
   if new.status = 'completed' and new.parent_id is null and not new.is_automatic then
-    perform private.tell_enrichment(new);
+    perform private.notify_enrichment(new);
   end if;
   return null;
 end
@@ -314,7 +314,7 @@ $$;
 comment on function private.tg_enrichment_runs__notify is 'Trigger: the events of a run, and the notification when one that a person started is done.';
 
 -- An ingestion has its own notification, so the runs that follow it have none.
-create or replace function private.tell_enrichment(r public.enrichment_runs) returns void
+create or replace function private.notify_enrichment(r public.enrichment_runs) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -330,12 +330,12 @@ begin
     null, jsonb_build_object('projectId', p.id), '/project/' || p.id, false, 'enrichment:' || r.id, r.started_by, p.organization_id, null, p.id);
 end
 $$;
-comment on function private.tell_enrichment is
-  'Notifies the people who may view a context that a run they or others started is done. Judges: callable by triggers of ours only.';
+comment on function private.notify_enrichment is
+  'Notifies the people who may view a context that a run they or others started is done. Authorization: callable by triggers of ours only.';
 
 create or replace trigger _100_stamp before insert or update of status on public.enrichment_runs
   for each row execute function private.tg_enrichment_runs__stamp();
-create or replace trigger _200_judge before update on public.enrichment_runs for each row execute function private.tg_enrichment_runs__judge();
+create or replace trigger _200_check before update on public.enrichment_runs for each row execute function private.tg_enrichment_runs__judge();
 create or replace trigger _200_refuse before insert on public.enrichment_runs for each row execute function private.tg_enrichment_runs__refuse();
 create or replace trigger _500_follow_start after insert on public.enrichment_runs for each row execute function private.tg_enrichment_runs__follow();
 create or replace trigger _500_follow_change after update on public.enrichment_runs
@@ -357,4 +357,4 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_enrichments is 'Ended runs are kept for 30 days; what holds is in enrichment_states. Judges: callable by schedules only.';
+comment on function private.prune_enrichments is 'Ended runs are kept for 30 days; what holds is in enrichment_states. Authorization: callable by schedules only.';

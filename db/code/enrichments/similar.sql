@@ -13,7 +13,7 @@ begin
 end
 $$;
 comment on function private.embedder_in_force is
-  '{model, dimensions} of a context''s embeddings, null without any. Judges: viewer of the project, else null.';
+  '{model, dimensions} of a context''s embeddings, null without any. Authorization: viewer of the project, else null.';
 
 -- The scan is exact: a context is one tenant's, so an index over all tenants' vectors would find the neighbours of others and drop them.
 -- With pgvector installed its operator computes the products, some ten times as fast.
@@ -53,5 +53,5 @@ begin
 end
 $$;
 comment on function private.similar_chunks is
-  'The chunks of a context nearest to a vector of its embedder, best first, at most 200. Judges: viewer of the project, else none.';
+  'The chunks of a context nearest to a vector of its embedder, best first, at most 200. Authorization: viewer of the project, else none.';
 grant execute on function private.embedder_in_force, private.similar_chunks to authenticated;

@@ -34,7 +34,7 @@ begin
     'files', (select count(*) from public.context_files f where f.project_id = r.project_id and not f.is_hidden));
 end
 $$;
-comment on function private.claim_enrichment is 'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
+comment on function private.claim_enrichment is 'Leases an open run to a worker and describes the work, or null. Authorization: callable by the worker only.';
 
 create or replace function private.hold_enrichments(p_owners uuid[], p_seconds integer default null) returns setof uuid
 language plpgsql volatile security definer set search_path = ''
@@ -51,7 +51,7 @@ begin
   end if;
 end
 $$;
-comment on function private.hold_enrichments is 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
+comment on function private.hold_enrichments is 'Renews (or only checks) leases by their owners; gives those that hold. Authorization: callable by the worker only.';
 
 create or replace function private.release_enrichment(p_run_id uuid, p_owner uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -65,7 +65,7 @@ begin
   return false;
 end
 $$;
-comment on function private.release_enrichment is 'Gives a run back for another worker to take at once. Judges: callable by the worker only.';
+comment on function private.release_enrichment is 'Gives a run back for another worker to take at once. Authorization: callable by the worker only.';
 
 -- Runs whose worker died, and runs whose job was lost, get a job again.
 create or replace function private.sweep_enrichments(p_at timestamptz default clock_timestamp()) returns integer
@@ -85,7 +85,7 @@ begin
 end
 $$;
 comment on function private.sweep_enrichments is
-  'Re-enqueues open runs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
+  'Re-enqueues open runs without a living owner or a waiting job; gives how many. Authorization: callable by the worker and schedules only.';
 
 create or replace function private.held_enrichment(p_run_id uuid, p_owner uuid) returns public.enrichment_runs
 language plpgsql volatile security definer set search_path = ''
@@ -101,7 +101,7 @@ begin
 end
 $$;
 comment on function private.held_enrichment is
-  'The run of a lease, locked. Judges: callable by the worker''s functions only. Errors: 409 CANCELLED.';
+  'The run of a lease, locked. Authorization: callable by the worker''s functions only. Errors: 409 CANCELLED.';
 
 create or replace function private.report_enrichment(p_run_id uuid, p_owner uuid, p_percent integer, p_message text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -112,7 +112,7 @@ begin
   update public.enrichment_runs x set progress = least(99, greatest(0, p_percent)), message = left(p_message, 500) where x.id = r.id;
 end
 $$;
-comment on function private.report_enrichment is 'Progress of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+comment on function private.report_enrichment is 'Progress of a leased run. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- The current set page by page, in the order of paths.
 create or replace function private.enrichment_files(p_run_id uuid, p_owner uuid, p_after text, p_limit integer)
@@ -132,7 +132,7 @@ begin
 end
 $$;
 comment on function private.enrichment_files is
-  'Text files of the context of a leased run, after a path. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Text files of the context of a leased run, after a path. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 create or replace function private.enrichment_contents(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns table (hash bytea, content bytea)
 language plpgsql volatile security definer set search_path = ''
@@ -145,7 +145,7 @@ begin
 end
 $$;
 comment on function private.enrichment_contents is
-  'Contents of the context of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Contents of the context of a leased run. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 create or replace function private.plan_enrichment(p_run_id uuid, p_owner uuid, p_files uuid[], p_hashes bytea[], p_languages text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -159,7 +159,7 @@ begin
 end
 $$;
 comment on function private.plan_enrichment is
-  'Files that a leased run has chosen. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Files that a leased run has chosen. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- One content with its definitions. The columns of p_symbols are those of public.symbols in the order of the table, from position on.
 create or replace function private.store_symbols(
@@ -183,7 +183,7 @@ begin
 end
 $$;
 comment on function private.store_symbols is
-  'Definitions of one content, once. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Definitions of one content, once. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- Which of these files have embeddings already, of their present content and by this embedder.
 create or replace function private.embedded_already(p_run_id uuid, p_owner uuid, p_embedder text, p_files uuid[]) returns setof uuid
@@ -199,7 +199,7 @@ begin
 end
 $$;
 comment on function private.embedded_already is
-  'Files that need no embedding. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Files that need no embedding. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- All chunks of some files at once: a file has its old embeddings or its new ones. p_values holds the vectors one after the other.
 create or replace function private.store_embeddings(
@@ -223,7 +223,7 @@ begin
 end
 $$;
 comment on function private.store_embeddings is
-  'Embeddings of whole files of a leased run. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Embeddings of whole files of a leased run. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- The index becomes the planned one: rows that are equal stay.
 create or replace function private.switch_symbols(r public.enrichment_runs) returns void
@@ -243,7 +243,7 @@ begin
   on conflict (project_id, file_id) do nothing;
 end
 $$;
-comment on function private.switch_symbols is 'Makes the planned files of a run the index of symbols. Judges: callable by private.finish_enrichment only.';
+comment on function private.switch_symbols is 'Makes the planned files of a run the index of symbols. Authorization: callable by private.finish_enrichment only.';
 
 -- The end of a run: its data come into force, and what is gained is counted against what was there.
 create or replace function private.finish_enrichment(p_run_id uuid, p_owner uuid, p jsonb) returns void
@@ -295,7 +295,7 @@ begin
 end
 $$;
 comment on function private.finish_enrichment is
-  'Completes a leased run: its data come into force. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Completes a leased run: its data come into force. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 create or replace function private.fail_enrichment(p_run_id uuid, p_owner uuid, p_message text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -307,7 +307,7 @@ begin
 end
 $$;
 comment on function private.fail_enrichment is
-  'Fails a leased run; the data of earlier runs stay in force. Judges: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
+  'Fails a leased run; the data of earlier runs stay in force. Authorization: callable by the worker only, for the run it holds. Errors: 409 CANCELLED.';
 
 -- Removes up to p_limit rows that nothing in force names, unless an open run may still want them; 0 when there are none.
 create or replace function private.drop_enrichment_rows(p_project_id uuid, p_limit integer) returns bigint
@@ -341,7 +341,7 @@ begin
 end
 $$;
 comment on function private.drop_enrichment_rows is
-  'Removes definitions and embeddings that are no longer in force; how many rows of them. Judges: callable by the worker only.';
+  'Removes definitions and embeddings that are no longer in force; how many rows of them. Authorization: callable by the worker only.';
 
 grant execute on function private.claim_enrichment, private.hold_enrichments, private.release_enrichment, private.sweep_enrichments,
   private.report_enrichment, private.enrichment_files, private.enrichment_contents, private.plan_enrichment, private.store_symbols,

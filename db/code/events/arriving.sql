@@ -18,7 +18,7 @@ begin
 end
 $$;
 comment on function private.rooms_now is
-  'For each room the newest number, and of an ingestion room the state of the run. Judges: callable by the server only, which shows a state to admitted users.';
+  'For each room the newest number, and of an ingestion room the state of the run. Authorization: callable by the server only, which shows a state to admitted users.';
 grant execute on function private.rooms_now to kijko_server;
 
 -- Returns one row for each missed event, at least one row a room. The server decides which subscribers of the room may receive it, as it
@@ -63,7 +63,7 @@ begin
 end
 $$;
 comment on function private.missed_events is
-  'What rooms lost by retention, and their newest events after the smallest cursor that is still good. Judges: callable by the server only, which decides who gets what.';
+  'What rooms lost by retention, and their newest events after the smallest cursor that is still good. Authorization: callable by the server only, which decides who gets what.';
 grant execute on function private.missed_events to kijko_server;
 
 -- Callers are numbered, and so are rooms: p_callers and p_places map callers to rooms, p_owners names the owners of the sockets that are to
@@ -126,7 +126,7 @@ begin
     where v_refused[a.caller] is null and split_part(p_rooms[a.place], ':', 1) not in ('user', 'org')
   ) w;
   if v_watching is not null then
-    select private.judge_viewers(array_agg(p_users[w.caller] order by w.nth), array_agg(p_sessions[w.caller] order by w.nth),
+    select private.authorize_viewers(array_agg(p_users[w.caller] order by w.nth), array_agg(p_sessions[w.caller] order by w.nth),
         array_agg(v_members[w.caller] order by w.nth), v_watched)
       into v_views
     from unnest(v_watching) with ordinality w (caller, nth);
@@ -153,5 +153,5 @@ begin
 end
 $$;
 comment on function private.arrive is
-  'Judges many people and their rooms, counts their sockets, and gives what was missed since the cursors. Judges: each person''s session and membership, each project under the rights of a person of the same class; callable by the server only.';
+  'Judges many people and their rooms, counts their sockets, and gives what was missed since the cursors. Authorization: each person''s session and membership, each project under the rights of a person of the same class; callable by the server only.';
 grant execute on function private.arrive to kijko_server;

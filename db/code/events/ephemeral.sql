@@ -21,5 +21,5 @@ begin
 end
 $$;
 comment on function private.publish is
-  'Tells the open sockets of a room something that is not kept: room "kind:uuid", at most 6 KiB of data; more is not sent. Judges: callable by the server, the worker and definer functions of ours only.';
+  'Tells the open sockets of a room something that is not kept: room "kind:uuid", at most 6 KiB of data; more is not sent. Authorization: callable by the server, the worker and definer functions of ours only.';
 grant execute on function private.publish to kijko_server, kijko_worker;

@@ -38,7 +38,7 @@ begin
 end
 $$;
 comment on function private.note_bulk is
-  'Counts the events of a kind that this statement has for a room, and takes the first hundred back when there are more. Judges: callable by private.emit only.';
+  'Counts the events of a kind that this statement has for a room, and takes the first hundred back when there are more. Authorization: callable by private.emit only.';
 
 -- Not a definer function either: its callers are definer functions, and any other caller has no right to the inbox.
 create or replace function private.emit(
@@ -102,7 +102,7 @@ begin
 end
 $$;
 comment on function private.emit is
-  'Writes an event of this transaction. Room "kind:uuid"; audience room, project, activity or users (p_users). Call it from AFTER triggers, in the order of the changes of a row. Judges: callable by definer functions and triggers of ours only.';
+  'Writes an event of this transaction. Room "kind:uuid"; audience room, project, activity or users (p_users). Call it from AFTER triggers, in the order of the changes of a row. Authorization: callable by definer functions and triggers of ours only.';
 
 -- A removal is a row of the log that no client receives: every server process applies it in log order, before any later event.
 create or replace function private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid)
@@ -121,7 +121,7 @@ begin
 end
 $$;
 comment on function private.emit_removal is
-  'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = all users. Judges: callable by definer functions and triggers of ours only.';
+  'Writes that access ended: member_removed, project_hidden, project_deleted, membership_ended or session_revoked; null user = all users. Authorization: callable by definer functions and triggers of ours only.';
 
 -- The sequencer. There is no leader: every process that has committed events calls it, and the row lock makes one of the callers work. It
 -- is called as one statement outside a transaction block, so a process that hangs or dies cannot keep the lock.
@@ -195,7 +195,7 @@ begin
 end
 $$;
 comment on function private.sequence_events is
-  'Numbers committed events and tells listeners once; returns the new head, or null when there was nothing. Run it as a statement of its own. Judges: callable by the server and the worker only.';
+  'Numbers committed events and tells listeners once; returns the new head, or null when there was nothing. Run it as a statement of its own. Authorization: callable by the server and the worker only.';
 grant execute on function private.sequence_events to kijko_server, kijko_worker;
 
 -- The feed of a server process: all events after an id, for its hub to distribute.
@@ -215,7 +215,7 @@ begin
   limit p_limit;
 end
 $$;
-comment on function private.read_events is 'Rows of the log after an id, in order. Judges: callable by the server only, which decides per socket.';
+comment on function private.read_events is 'Rows of the log after an id, in order. Authorization: callable by the server only, which decides per socket.';
 grant execute on function private.read_events to kijko_server;
 
 -- Head and pending places belong to one snapshot: the rows of a room that a reader of the same statement sees are exactly the state after

@@ -14,7 +14,7 @@ begin
     'operation', p_operation, 'changedFields', to_jsonb(p_fields), 'updatedAt', private.iso(now()))), p_org_id, null, 'room', p_resource, p_id);
 end
 $$;
-comment on function private.emit_org_change is 'resource_changed of something of an organization. Judges: callable by triggers of ours only.';
+comment on function private.emit_org_change is 'resource_changed of something of an organization. Authorization: callable by triggers of ours only.';
 
 -- One event a row; a statement that touches more than 100 people of an organization is one event about the organization.
 create or replace function private.tg_memberships__emit_change() returns trigger
@@ -68,7 +68,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.emit_members is 'Events of people of an organization; null ids = too many to name. Judges: callable by triggers of ours only.';
+comment on function private.emit_members is 'Events of people of an organization; null ids = too many to name. Authorization: callable by triggers of ours only.';
 
 create or replace trigger _900_emit_insert after insert on public.memberships
   referencing new table as changed for each statement execute function private.tg_memberships__emit_change();

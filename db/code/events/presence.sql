@@ -32,7 +32,7 @@ begin
 end
 $$;
 comment on function private.note_presence is
-  'A server process reports who came to a context and who left; returns as settle_presence does. Judges: callable by the server only, which admitted them.';
+  'A server process reports who came to a context and who left; returns as settle_presence does. Authorization: callable by the server only, which admitted them.';
 grant execute on function private.note_presence to kijko_server;
 
 -- Publishes the states that are due to the rooms. Any process may do it at any time; rows that another process has locked are skipped.
@@ -65,7 +65,7 @@ begin
 end
 $$;
 comment on function private.settle_presence is
-  'Tells rooms who is online or offline, as far as it is due; returns in how many seconds the next one is, or null. Judges: callable by the server only.';
+  'Tells rooms who is online or offline, as far as it is due; returns in how many seconds the next one is, or null. Authorization: callable by the server only.';
 grant execute on function private.settle_presence to kijko_server;
 
 -- With each heartbeat: repairs the state after a crash of the database or a lost report.
@@ -99,7 +99,7 @@ begin
 end
 $$;
 comment on function private.keep_presence is
-  'The people and watchers of a server process, whole. Judges: callable by the server only.';
+  'The people and watchers of a server process, whole. Authorization: callable by the server only.';
 grant execute on function private.keep_presence to kijko_server;
 
 -- A process without a heartbeat for 90 s has no people and no watchers any more.
@@ -120,7 +120,7 @@ begin
       where r.context_id = g.context_id and r.user_id = g.user_id and r.node_id = any (v_alive));
 end
 $$;
-comment on function private.bury_nodes is 'Forgets the people and watchers of server processes that are dead. Judges: callable by the server only.';
+comment on function private.bury_nodes is 'Forgets the people and watchers of server processes that are dead. Authorization: callable by the server only.';
 grant execute on function private.bury_nodes to kijko_server;
 
 -- Counts the sockets that watch a project. They are reported as totals, so that the next report repairs a lost one.
@@ -135,7 +135,7 @@ begin
   on conflict (project_id, node_id) do update set sockets = excluded.sockets;
 end
 $$;
-comment on function private.note_watchers is 'A server process reports how many of its sockets watch a project. Judges: callable by the server only.';
+comment on function private.note_watchers is 'A server process reports how many of its sockets watch a project. Authorization: callable by the server only.';
 grant execute on function private.note_watchers to kijko_server;
 
 create or replace function private.count_watchers(p_project_id uuid) returns bigint
@@ -152,5 +152,5 @@ begin
   );
 end
 $$;
-comment on function private.count_watchers is 'Sockets that watch a project, over all server processes. Judges: owner, admin and manager of the project; others learn 0.';
+comment on function private.count_watchers is 'Sockets that watch a project, over all server processes. Authorization: owner, admin and manager of the project; others learn 0.';
 grant execute on function private.count_watchers to authenticated;

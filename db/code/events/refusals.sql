@@ -16,7 +16,7 @@ begin
   where r.id < (select k.id from private.realtime_refusals k order by k.id desc offset 999 limit 1);
 end
 $$;
-comment on function private.log_refusals is 'Adds refused attempts and forgets all but the newest 1000. Judges: callable by the server only.';
+comment on function private.log_refusals is 'Adds refused attempts and forgets all but the newest 1000. Authorization: callable by the server only.';
 grant execute on function private.log_refusals to kijko_server;
 
 create or replace function private.read_refusals(p_limit integer) returns jsonb
@@ -33,7 +33,7 @@ begin
   );
 end
 $$;
-comment on function private.read_refusals is 'The newest refused attempts, oldest first. Judges: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
+comment on function private.read_refusals is 'The newest refused attempts, oldest first. Authorization: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
 grant execute on function private.read_refusals to authenticated;
 
 create or replace function private.clear_refusals() returns void
@@ -46,5 +46,5 @@ begin
   delete from private.realtime_refusals;
 end
 $$;
-comment on function private.clear_refusals is 'Empties the access log. Judges: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
+comment on function private.clear_refusals is 'Empties the access log. Authorization: private.is_platform_admin(). Errors: 403 FORBIDDEN.';
 grant execute on function private.clear_refusals to authenticated;

@@ -51,5 +51,5 @@ begin
 end
 $$;
 comment on function private.prune_events is
-  'Removes events older than p_keep and superseded ones; returns how many expired. For the job events.prune, hourly. Judges: callable by the worker only.';
+  'Removes events older than p_keep and superseded ones; returns how many expired. For the job events.prune, hourly. Authorization: callable by the worker only.';
 grant execute on function private.prune_events to kijko_worker;

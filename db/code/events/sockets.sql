@@ -41,7 +41,7 @@ begin
 end
 $$;
 comment on function private.open_sockets is
-  'Counts sockets that people open; returns those that are not too many. Judges: callable by the server only.';
+  'Counts sockets that people open; returns those that are not too many. Authorization: callable by the server only.';
 grant execute on function private.open_sockets to kijko_server;
 
 create or replace function private.close_sockets(p_socket_ids uuid[]) returns void
@@ -51,7 +51,7 @@ begin
   delete from private.realtime_sockets where id = any (p_socket_ids);
 end
 $$;
-comment on function private.close_sockets is 'Forgets closed sockets. Judges: callable by the server only.';
+comment on function private.close_sockets is 'Forgets closed sockets. Authorization: callable by the server only.';
 grant execute on function private.close_sockets to kijko_server;
 
 -- Sent by every server process each 30 s with the sockets that it holds. It repairs the state after a crash of the database (unlogged
@@ -75,7 +75,7 @@ begin
   perform private.bury_nodes();
 end
 $$;
-comment on function private.beat_node is 'Heartbeat of a server process with the sockets it holds. Judges: callable by the server only.';
+comment on function private.beat_node is 'Heartbeat of a server process with the sockets it holds. Authorization: callable by the server only.';
 grant execute on function private.beat_node to kijko_server;
 
 create or replace function private.leave_node(p_node_id uuid) returns void
@@ -87,5 +87,5 @@ begin
   perform private.bury_nodes();
 end
 $$;
-comment on function private.leave_node is 'A server process stops. Judges: callable by the server only.';
+comment on function private.leave_node is 'A server process stops. Authorization: callable by the server only.';
 grant execute on function private.leave_node to kijko_server;

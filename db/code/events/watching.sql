@@ -27,7 +27,7 @@ begin
 end
 $$;
 comment on function private.enter_socket is
-  'Judges the session, and the membership if there is one, and makes the user known to the transaction. Judges: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
+  'Judges the session, and the membership if there is one, and makes the user known to the transaction. Authorization: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
 grant execute on function private.enter_socket to kijko_server;
 
 -- Answers, for people with open sockets, whether each may still watch: 'ok', 'hidden', or the code of the refusal of private.enter. It runs
@@ -58,7 +58,7 @@ begin
 end
 $$;
 comment on function private.recheck_sockets is
-  'For each (user, session, organization, project): ok, hidden, or the code of the refusal. Judges: every answer is given under that person''s own rights; callable by the server only.';
+  'For each (user, session, organization, project): ok, hidden, or the code of the refusal. Authorization: every answer is given under that person''s own rights; callable by the server only.';
 grant execute on function private.recheck_sockets to kijko_server;
 
 -- The facts that a person's view of a project can depend on: two people with the same answer see the same.
@@ -80,12 +80,12 @@ begin
 end
 $$;
 comment on function private.viewer_classes is
-  'For each (user, organization, project): project, organization, role there, role in the project, whether owner, whether deactivated in its organization; those whose rights cannot differ are alike. Judges: callable by the server only.';
+  'For each (user, organization, project): project, organization, role there, role in the project, whether owner, whether deactivated in its organization; those whose rights cannot differ are alike. Authorization: callable by the server only.';
 grant execute on function private.viewer_classes to kijko_server;
 
 -- For events that only some members of a room may have: does each person see the project, and the whole of its activity log? Asked once a
 -- class of people, under the rights of one of them. 'ended' means that the person's session or membership is over.
-create or replace function private.judge_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]
+create or replace function private.authorize_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]
 language plpgsql volatile
 as $$
 declare
@@ -115,9 +115,9 @@ begin
   return v_answers;
 end
 $$;
-comment on function private.judge_viewers is
-  'For each (user, session, organization, project): none, some (sees the project), all (and its whole activity log) or ended. Judges: every answer is given under the rights of a person of that class; callable by the server only.';
-grant execute on function private.judge_viewers to kijko_server;
+comment on function private.authorize_viewers is
+  'For each (user, session, organization, project): none, some (sees the project), all (and its whole activity log) or ended. Authorization: every answer is given under the rights of a person of that class; callable by the server only.';
+grant execute on function private.authorize_viewers to kijko_server;
 
 -- Answers everything that a client gets when it joins rooms, in one statement and therefore from one snapshot: whether the caller may be in
 -- each room, the head of the log, the events missed since a cursor (null: none), and for the ingestion socket the state of the project's
@@ -214,5 +214,5 @@ begin
 end
 $$;
 comment on function private.resolve_events is
-  'What events that name a row are told with; no row where it is gone. Judges: callable by the server only, which decides who gets it.';
+  'What events that name a row are told with; no row where it is gone. Authorization: callable by the server only, which decides who gets it.';
 grant execute on function private.resolve_events to kijko_server;

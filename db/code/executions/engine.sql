@@ -15,7 +15,7 @@ begin
   update public.skill_executions set status = 'failed', error_code = p_code, error_message = p_message where id = p_id;
 end
 $$;
-comment on function private.fail_execution is 'Ends an open run as failed. Judges: callable by definer functions of ours only.';
+comment on function private.fail_execution is 'Ends an open run as failed. Authorization: callable by definer functions of ours only.';
 
 -- Returns why a run that is interrupted now may not be started again; null where it may.
 create or replace function private.end_of_execution(e public.skill_executions, p_at timestamptz, out code text, out message text)
@@ -140,7 +140,7 @@ begin
 end
 $$;
 comment on function private.claim_execution is
-  'Leases a run and gives prompt, model and key for it, or ends it where it cannot start. Judges: callable by the worker only.';
+  'Leases a run and gives prompt, model and key for it, or ends it where it cannot start. Authorization: callable by the worker only.';
 
 -- Takes waiting jobs and leases their runs, all in one transaction and one round trip: a deleted job has a leased run, and a run that was
 -- not leased keeps its job. Returns one row for each job taken; outcome 'run' is work. A run whose claim fails unexpectedly is tried five
@@ -196,7 +196,7 @@ begin
 end
 $$;
 comment on function private.take_executions is
-  'Leases up to p_limit waiting runs for p_seconds; one row a job that was looked at. Judges: callable by the worker only.';
+  'Leases up to p_limit waiting runs for p_seconds; one row a job that was looked at. Authorization: callable by the worker only.';
 
 -- Renews the leases of all runs of a process in one round trip, and returns the runs that it has lost: cancelled, ended by the sweeper, or
 -- taken by another worker.
@@ -216,7 +216,7 @@ begin
     where not exists (select from public.skill_executions e where e.id = m.id and e.lease_token = m.token and e.status = 'running');
 end
 $$;
-comment on function private.renew_executions is 'Renews the leases that are still held and gives the lost ones. Judges: callable by the worker only.';
+comment on function private.renew_executions is 'Renews the leases that are still held and gives the lost ones. Authorization: callable by the worker only.';
 
 -- p: status (completed or failed), output, promptTokens, completionTokens, errorCode, errorMessage.
 create or replace function private.finish_execution(p_id uuid, p_token uuid, p jsonb) returns boolean
@@ -242,7 +242,7 @@ begin
 end
 $$;
 comment on function private.finish_execution is
-  'Ends a leased run; false when the lease or the run is gone, and the result is dropped. Judges: callable by the worker only.';
+  'Ends a leased run; false when the lease or the run is gone, and the result is dropped. Authorization: callable by the worker only.';
 
 -- A cancelled run may have cost something: the usage that the provider had counted when its call was aborted arrives after the end of the
 -- run.
@@ -257,7 +257,7 @@ begin
 end
 $$;
 comment on function private.charge_execution is
-  'Tokens and cost of a run that was cancelled while its model answered, once; false for any other. Judges: callable by the worker only.';
+  'Tokens and cost of a run that was cancelled while its model answered, once; false for any other. Authorization: callable by the worker only.';
 
 -- Publishes text of a streaming run. The run is marked as having sent text before the first piece goes out.
 create or replace function private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) returns boolean
@@ -279,7 +279,7 @@ begin
   return true;
 end
 $$;
-comment on function private.publish_output is 'execution_output of a leased run; false when it is lost. Judges: callable by the worker only.';
+comment on function private.publish_output is 'execution_output of a leased run; false when it is lost. Authorization: callable by the worker only.';
 
 -- A worker that shuts down hands its runs to another worker at once, and this does not count as a loss.
 create or replace function private.hand_back_executions(p_ids uuid[], p_tokens uuid[]) returns integer
@@ -306,6 +306,6 @@ begin
   return v_count;
 end
 $$;
-comment on function private.hand_back_executions is 'Gives leased runs back for another worker to take at once. Judges: callable by the worker only.';
+comment on function private.hand_back_executions is 'Gives leased runs back for another worker to take at once. Authorization: callable by the worker only.';
 grant execute on function private.take_executions, private.renew_executions, private.finish_execution, private.charge_execution, private.publish_output,
   private.hand_back_executions to kijko_worker;

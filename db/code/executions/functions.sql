@@ -38,7 +38,7 @@ begin
 end
 $$;
 comment on function private.consume_call is
-  'Counts a run or a test, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions of ours only.';
+  'Counts a run or a test, or refuses with 429 QUOTA_EXCEEDED. Authorization: callable by definer functions of ours only.';
 
 -- p_on_quota: 'refuse' for callers who wait for an answer; 'record' for scheduled runs and firings, whose refusal becomes a failed row
 -- (contract 20, 6.7). p_stream: a client reads the text, so a run that was interrupted after its first text is not repeated.
@@ -78,4 +78,4 @@ begin
 end
 $$;
 comment on function private.start_execution is
-  'Inserts a run, pays for it and enqueues its job. Judges: nothing about the caller; callable by definer functions of ours only. Errors: 429 QUOTA_EXCEEDED unless recorded.';
+  'Inserts a run, pays for it and enqueues its job. Authorization: nothing about the caller; callable by definer functions of ours only. Errors: 429 QUOTA_EXCEEDED unless recorded.';

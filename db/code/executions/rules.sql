@@ -28,7 +28,7 @@ begin
 end
 $$;
 comment on function private.assert_runnable is
-  'The skill, if the caller may run it now with these inputs. Judges: what private.user_id() sees. Errors: 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED.';
+  'The skill, if the caller may run it now with these inputs. Authorization: what private.user_id() sees. Errors: 404 SKILL_NOT_FOUND, 409 SKILL_INACTIVE, 400 INVALID_INPUT, 503 PROVIDER_NOT_CONFIGURED.';
 
 -- Starts a run for the caller, charged to the organization they act in.
 create or replace function private.execute_skill(
@@ -53,7 +53,7 @@ begin
 end
 $$;
 comment on function private.execute_skill is
-  'Starts a run of a skill that the caller sees. Judges: private.user_id() and private.org_id() only. Errors: as private.assert_runnable, and 400 INVALID_REFERENCE, 429 QUOTA_EXCEEDED.';
+  'Starts a run of a skill that the caller sees. Authorization: private.user_id() and private.org_id() only. Errors: as private.assert_runnable, and 400 INVALID_REFERENCE, 429 QUOTA_EXCEEDED.';
 
 -- A test leaves no row, but is paid for. The server calls the model with the returned request.
 create or replace function private.pay_for_test() returns void
@@ -64,7 +64,7 @@ begin
 end
 $$;
 comment on function private.pay_for_test is
-  'Counts a test (skill, prompt, reflex, dry run). Judges: charges the organization that the caller acts in. Errors: 429 QUOTA_EXCEEDED.';
+  'Counts a test (skill, prompt, reflex, dry run). Authorization: charges the organization that the caller acts in. Errors: 429 QUOTA_EXCEEDED.';
 
 create or replace function private.assert_model_answers(p_model text) returns void
 language plpgsql stable security definer set search_path = ''
@@ -74,7 +74,7 @@ begin
 end
 $$;
 comment on function private.assert_model_answers is
-  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer for the model. Judges: about the organization that the caller acts in.';
+  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer for the model. Authorization: about the organization that the caller acts in.';
 
 create or replace function private.cancel_execution(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -93,7 +93,7 @@ begin
 end
 $$;
 comment on function private.cancel_execution is
-  'Cancels an open run. Judges: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND, 409 CANNOT_CANCEL.';
+  'Cancels an open run. Authorization: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND, 409 CANNOT_CANCEL.';
 
 create or replace function private.retry_execution(p_id text) returns public.skill_executions
 language plpgsql volatile security definer set search_path = ''
@@ -119,7 +119,7 @@ begin
 end
 $$;
 comment on function private.retry_execution is
-  'Runs a failed or cancelled run once more, as a new one. Judges: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND or SKILL_NOT_FOUND, 409 CANNOT_RETRY or SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+  'Runs a failed or cancelled run once more, as a new one. Authorization: only rows of private.user_id(). Errors: 404 EXECUTION_NOT_FOUND or SKILL_NOT_FOUND, 409 CANNOT_RETRY or SKILL_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
 
 create or replace function private.clean_up_executions(p_days integer, out deleted bigint, out bytes bigint)
 language plpgsql volatile security definer set search_path = ''
@@ -133,7 +133,7 @@ begin
   select count(*), coalesce(sum(size), 0) into deleted, bytes from gone;
 end
 $$;
-comment on function private.clean_up_executions is 'Deletes old runs that have ended. Judges: only rows of private.user_id().';
+comment on function private.clean_up_executions is 'Deletes old runs that have ended. Authorization: only rows of private.user_id().';
 
 grant execute on function private.assert_runnable, private.execute_skill, private.pay_for_test, private.assert_model_answers,
   private.cancel_execution, private.retry_execution, private.clean_up_executions to authenticated;

@@ -39,7 +39,7 @@ begin
 end
 $$;
 comment on function private.sweep_executions is
-  'Ends runs that took too long or may not be repeated, and gives the others of dead workers a job again; gives how many. Judges: callable by schedules only.';
+  'Ends runs that took too long or may not be repeated, and gives the others of dead workers a job again; gives how many. Authorization: callable by schedules only.';
 
 -- The number of days that rows are kept: the value that the installation declares, but never below 90, because the statistics reach that
 -- far.
@@ -50,7 +50,7 @@ begin
   return greatest(90, coalesce((private.installation_value('execution_days') #>> '{}')::integer, 90));
 end
 $$;
-comment on function private.execution_days is 'Days after which rows of runs are deleted. Judges: callable by schedules only.';
+comment on function private.execution_days is 'Days after which rows of runs are deleted. Authorization: callable by schedules only.';
 
 create or replace function private.prune_executions(p_at timestamptz default now(), out emptied bigint, out deleted bigint)
 language plpgsql volatile security definer set search_path = ''
@@ -68,4 +68,4 @@ begin
 end
 $$;
 comment on function private.prune_executions is
-  'Texts of ended runs are emptied after 30 days, rows go after private.execution_days(). Judges: callable by schedules only.';
+  'Texts of ended runs are emptied after 30 days, rows go after private.execution_days(). Authorization: callable by schedules only.';

@@ -12,7 +12,7 @@ begin
   );
 end
 $$;
-comment on function private.ended_executions is '{ids}: the ones that no request needs to wait for any more. Judges: callable by the server only.';
+comment on function private.ended_executions is '{ids}: the ones that no request needs to wait for any more. Authorization: callable by the server only.';
 
 create or replace function private.read_execution(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -28,7 +28,7 @@ begin
 end
 $$;
 comment on function private.read_execution is
-  '{id, userId, form}: ExecutionResult (form run) or ExecuteSkillResponse of that person''s run. Judges: callable by the server only, for the caller of a request.';
+  '{id, userId, form}: ExecutionResult (form run) or ExecuteSkillResponse of that person''s run. Authorization: callable by the server only, for the caller of a request.';
 
 -- Returns the provider that answers a test, and the key to use.
 create or replace function private.route_test(p jsonb) returns jsonb
@@ -42,7 +42,7 @@ begin
     'isSupported', v.provider is not null and v.provider <> 'openai', 'withoutSampling', not private.takes_sampling(v.called)));
 end
 $$;
-comment on function private.route_test is '{model, organizationId}: who is asked, for which model, with which sealed key, and whether it takes no sampling parameters. Judges: callable by the server only.';
+comment on function private.route_test is '{model, organizationId}: who is asked, for which model, with which sealed key, and whether it takes no sampling parameters. Authorization: callable by the server only.';
 
 create or replace function private.price_test(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -51,5 +51,5 @@ begin
   return to_jsonb(private.cost_cents(p ->> 'called', (private.resolve_model(p ->> 'model')).model, (p ->> 'inputTokens')::bigint, (p ->> 'outputTokens')::bigint));
 end
 $$;
-comment on function private.price_test is '{model, called, inputTokens, outputTokens}: cents. Judges: callable by the server only.';
+comment on function private.price_test is '{model, called, inputTokens, outputTokens}: cents. Authorization: callable by the server only.';
 grant execute on function private.ended_executions, private.read_execution, private.route_test, private.price_test to kijko_server;

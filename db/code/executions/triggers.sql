@@ -8,7 +8,7 @@ comment on function private.is_final is 'Is this status one that never changes?'
 grant execute on function private.is_final to authenticated;
 
 -- Stamps the columns of a step, and refuses invalid steps.
-create or replace function private.tg_skill_executions__judge() returns trigger
+create or replace function private.tg_skill_executions__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -54,10 +54,10 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_skill_executions__judge is
+comment on function private.tg_skill_executions__check is
   'Trigger: pending, running, one final state and no step after it; stamps start, end and duration, and tells the worker of a cancelled run.';
-create or replace trigger _200_judge before update on public.skill_executions
-  for each row execute function private.tg_skill_executions__judge();
+create or replace trigger _200_check before update on public.skill_executions
+  for each row execute function private.tg_skill_executions__check();
 
 create or replace function private.tg_skill_executions__count() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -117,7 +117,7 @@ begin
 end
 $$;
 comment on function private.count_outcome is
-  'The end of a run in the streak of failures of its habit or reflex. Judges: callable by triggers of ours only.';
+  'The end of a run in the streak of failures of its habit or reflex. Authorization: callable by triggers of ours only.';
 create or replace trigger _800_count after insert or update of status on public.skill_executions
   for each row execute function private.tg_skill_executions__count();
 

@@ -132,7 +132,7 @@ begin
 end
 $$;
 comment on function private.changelog_export_page is
-  'The next entries of an exported changelog. Judges: any role in the context; an auditor gets no path. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+  'The next entries of an exported changelog. Authorization: any role in the context; an auditor gets no path. Errors: 400, 404 CONTEXT_NOT_FOUND.';
 grant execute on function private.changelog_export_page to authenticated;
 
 -- ------------------------------------------------------------------------------------------------------------------------------- info
@@ -154,5 +154,5 @@ begin
 end
 $$;
 comment on function api.export_context is
-  'GET /contexts/{contextId}/export: {context, summary, exportedAt, version}. Judges: viewer in the context. Errors: 403, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/export: {context, summary, exportedAt, version}. Authorization: viewer in the context. Errors: 403, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.export_context to authenticated;

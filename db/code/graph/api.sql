@@ -91,7 +91,7 @@ begin
 end
 $$;
 comment on function api.get_knowledge_graph is
-  'GET /contexts/{contextId}/knowledge-graph: GraphData. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND. Judges: a role in the context that reads content (private.path_graph).';
+  'GET /contexts/{contextId}/knowledge-graph: GraphData. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND. Authorization: a role in the context that reads content (private.path_graph).';
 grant execute on function api.get_knowledge_graph to authenticated;
 
 create or replace function private.path_graph_node(p_project_id uuid, p_id text, p_field text default null) returns uuid
@@ -166,7 +166,7 @@ begin
 end
 $$;
 comment on function api.get_graph_node is
-  'GET /contexts/{contextId}/knowledge-graph/nodes/{nodeId}: the node, its neighbours and the links among them. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, NODE_NOT_FOUND. Judges: a role in the context that reads content (private.path_graph).';
+  'GET /contexts/{contextId}/knowledge-graph/nodes/{nodeId}: the node, its neighbours and the links among them. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, NODE_NOT_FOUND. Authorization: a role in the context that reads content (private.path_graph).';
 grant execute on function api.get_graph_node to authenticated;
 
 create or replace function private.graph_way(p_node uuid, p_ids uuid[], p_parents uuid[]) returns uuid[]
@@ -241,6 +241,6 @@ begin
 end
 $$;
 comment on function api.get_graph_path is
-  'GET /contexts/{contextId}/knowledge-graph/path: GraphData of a shortest way of at most 6 hops, empty when there is none. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, NODE_NOT_FOUND. Judges: a role in the context that reads content (private.path_graph).';
+  'GET /contexts/{contextId}/knowledge-graph/path: GraphData of a shortest way of at most 6 hops, empty when there is none. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, NODE_NOT_FOUND. Authorization: a role in the context that reads content (private.path_graph).';
 grant execute on function api.get_graph_path to authenticated;
 grant execute on function private.graph_meta, private.graph_filter, private.path_graph_node, private.graph_step, private.graph_way to authenticated;

@@ -15,7 +15,7 @@ begin
     where n.organization_id = v_org and n.project_id = p_project_id;
 end
 $$;
-comment on function private.export_graph_nodes is 'Nodes of a context''s graph, for a copy. Judges: callable by the worker only.';
+comment on function private.export_graph_nodes is 'Nodes of a context''s graph, for a copy. Authorization: callable by the worker only.';
 
 create or replace function private.export_graph_edges(p_project_id uuid) returns table (source_id uuid, target_id uuid, type text, count integer)
 language plpgsql stable security definer set search_path = ''
@@ -28,7 +28,7 @@ begin
     where e.organization_id = v_org and e.project_id = p_project_id;
 end
 $$;
-comment on function private.export_graph_edges is 'Links of a context''s graph with containment, for a copy. Judges: callable by the worker only.';
+comment on function private.export_graph_edges is 'Links of a context''s graph with containment, for a copy. Authorization: callable by the worker only.';
 
 -- A row of a context that is gone goes with its copy.
 create or replace function private.record_graph_mirror(p_project_id uuid, p_backend text, p_generation integer, p_error text) returns void
@@ -47,7 +47,7 @@ begin
     failures = case when p_error is null then 0 else m.failures + 1 end, error = excluded.error, updated_at = now();
 end
 $$;
-comment on function private.record_graph_mirror is 'What a mirror holds of a context, or why copying failed. Judges: callable by the worker only.';
+comment on function private.record_graph_mirror is 'What a mirror holds of a context, or why copying failed. Authorization: callable by the worker only.';
 
 create or replace function private.sweep_graph_mirrors(p_backend text, p_emptied boolean, p_limit integer default 1000) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -73,7 +73,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.sweep_graph_mirrors is 'Enqueues contexts whose copy is missing, old or left over; gives how many. Judges: callable by the worker only.';
+comment on function private.sweep_graph_mirrors is 'Enqueues contexts whose copy is missing, old or left over; gives how many. Authorization: callable by the worker only.';
 
 create or replace function private.queue_graph_mirror(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -86,7 +86,7 @@ begin
   return null;
 end
 $$;
-comment on function private.queue_graph_mirror is 'A read found that the mirror does not hold a context''s graph. Judges: callable by the server only.';
+comment on function private.queue_graph_mirror is 'A read found that the mirror does not hold a context''s graph. Authorization: callable by the server only.';
 
 create or replace function private.graph_mirror_state(p_backend text, out lagging bigint, out failing bigint)
 language plpgsql stable security definer set search_path = ''
@@ -98,7 +98,7 @@ begin
     where g.is_current and m.generation is distinct from g.number limit 10000) x;
 end
 $$;
-comment on function private.graph_mirror_state is 'How many contexts a mirror does not hold, counted up to 10,000, and how many failed to copy. Judges: callable by the server only.';
+comment on function private.graph_mirror_state is 'How many contexts a mirror does not hold, counted up to 10,000, and how many failed to copy. Authorization: callable by the server only.';
 grant execute on function private.export_graph_nodes, private.export_graph_edges, private.record_graph_mirror, private.sweep_graph_mirrors to kijko_worker;
 grant execute on function private.queue_graph_mirror, private.graph_mirror_state to kijko_server;
 

@@ -8,7 +8,7 @@ begin
   return (select organization_id from public.projects where id = p_project_id);
 end
 $$;
-comment on function private.graph_organization is 'Tenant of a context. Judges: callable by definer functions of ours only.';
+comment on function private.graph_organization is 'Tenant of a context. Authorization: callable by definer functions of ours only.';
 
 -- One build of a context at a time: the lock holds until commit. What it was compared with must still be the current generation.
 create or replace function private.open_graph(p_project_id uuid, p_base integer) returns void
@@ -26,7 +26,7 @@ begin
 end
 $$;
 comment on function private.open_graph is
-  'Begins to change a context''s graph; a serialization failure when generation p_base is not the current one. Judges: callable by the worker only.';
+  'Begins to change a context''s graph; a serialization failure when generation p_base is not the current one. Authorization: callable by the worker only.';
 
 create or replace function private.graph_generation(p_project_id uuid) returns integer
 language plpgsql stable security definer set search_path = ''
@@ -35,7 +35,7 @@ begin
   return coalesce((select number from public.kg_generations where project_id = p_project_id and is_current), 0);
 end
 $$;
-comment on function private.graph_generation is 'Number of a context''s current graph, 0 for none. Judges: callable by the server and the worker only.';
+comment on function private.graph_generation is 'Number of a context''s current graph, 0 for none. Authorization: callable by the server and the worker only.';
 
 create or replace function private.read_graph_files(p_project_id uuid) returns table (part integer, path text, digest bytea, cluster integer)
 language plpgsql stable security definer set search_path = ''
@@ -45,7 +45,7 @@ begin
     select f.part, f.path, f.digest, f.cluster from public.kg_files f where f.project_id = p_project_id;
 end
 $$;
-comment on function private.read_graph_files is 'Parts of a context''s graph. Judges: callable by the worker only.';
+comment on function private.read_graph_files is 'Parts of a context''s graph. Authorization: callable by the worker only.';
 
 create or replace function private.read_graph_nodes(p_project_id uuid, p_parts integer[]) returns setof public.kg_nodes
 language plpgsql stable security definer set search_path = ''
@@ -58,7 +58,7 @@ begin
       where n.organization_id = v_org and n.project_id = p_project_id and n.part = any (p_parts);
 end
 $$;
-comment on function private.read_graph_nodes is 'Nodes of these parts. Judges: callable by the worker only.';
+comment on function private.read_graph_nodes is 'Nodes of these parts. Authorization: callable by the worker only.';
 
 create or replace function private.read_graph_edges(p_project_id uuid, p_sources uuid[])
 returns table (source_id uuid, target_id uuid, type text, count integer)
@@ -72,7 +72,7 @@ begin
       where e.organization_id = v_org and e.project_id = p_project_id and e.source_id = any (p_sources);
 end
 $$;
-comment on function private.read_graph_edges is 'Links that begin at these nodes. Judges: callable by the worker only.';
+comment on function private.read_graph_edges is 'Links that begin at these nodes. Authorization: callable by the worker only.';
 
 create or replace function private.insert_graph_nodes(
   p_project_id uuid, p_ids uuid[], p_parts integer[], p_types text[], p_names text[], p_paths text[], p_languages text[], p_starts integer[],
@@ -88,7 +88,7 @@ begin
   from unnest(p_ids, p_parts, p_types, p_names, p_paths, p_languages, p_starts, p_ends, p_exported, p_references) t;
 end
 $$;
-comment on function private.insert_graph_nodes is 'New nodes of an opened graph. Judges: callable by the worker only.';
+comment on function private.insert_graph_nodes is 'New nodes of an opened graph. Authorization: callable by the worker only.';
 
 create or replace function private.update_graph_nodes(
   p_project_id uuid, p_ids uuid[], p_parts integer[], p_types text[], p_names text[], p_paths text[], p_languages text[], p_starts integer[],
@@ -107,7 +107,7 @@ begin
   where n.organization_id = v_org and n.project_id = p_project_id and n.id = t.id;
 end
 $$;
-comment on function private.update_graph_nodes is 'Changed nodes of an opened graph. Judges: callable by the worker only.';
+comment on function private.update_graph_nodes is 'Changed nodes of an opened graph. Authorization: callable by the worker only.';
 
 create or replace function private.insert_graph_edges(p_project_id uuid, p_sources uuid[], p_targets uuid[], p_types text[], p_counts integer[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -119,7 +119,7 @@ begin
   select v_org, p_project_id, t.* from unnest(p_sources, p_targets, p_types, p_counts) t;
 end
 $$;
-comment on function private.insert_graph_edges is 'New links of an opened graph. Judges: callable by the worker only.';
+comment on function private.insert_graph_edges is 'New links of an opened graph. Authorization: callable by the worker only.';
 
 create or replace function private.delete_graph_edges(p_project_id uuid, p_sources uuid[], p_targets uuid[], p_types text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -132,7 +132,7 @@ begin
     and e.source_id = t.source_id and e.target_id = t.target_id and e.type = t.type;
 end
 $$;
-comment on function private.delete_graph_edges is 'Links that an opened graph has no more. Judges: callable by the worker only.';
+comment on function private.delete_graph_edges is 'Links that an opened graph has no more. Authorization: callable by the worker only.';
 
 create or replace function private.delete_graph_nodes(p_project_id uuid, p_ids uuid[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -144,7 +144,7 @@ begin
   where n.organization_id = v_org and n.project_id = p_project_id and n.id = any (p_ids);
 end
 $$;
-comment on function private.delete_graph_nodes is 'Nodes that an opened graph has no more. Judges: callable by the worker only.';
+comment on function private.delete_graph_nodes is 'Nodes that an opened graph has no more. Authorization: callable by the worker only.';
 
 create or replace function private.store_graph_files(p_project_id uuid, p_gone integer[], p_parts integer[], p_paths text[], p_digests bytea[], p_clusters integer[])
 returns void
@@ -159,7 +159,7 @@ begin
   on conflict (project_id, part) do update set digest = excluded.digest, cluster = excluded.cluster;
 end
 $$;
-comment on function private.store_graph_files is 'Parts of an opened graph that went, came or changed. Judges: callable by the worker only.';
+comment on function private.store_graph_files is 'Parts of an opened graph that went, came or changed. Authorization: callable by the worker only.';
 
 create or replace function private.switch_graph(
   p_project_id uuid, p_nodes integer, p_links integer, p_clusters integer, p_parsed integer, p_text integer
@@ -176,7 +176,7 @@ begin
   return v_number;
 end
 $$;
-comment on function private.switch_graph is 'Makes the changes of an opened graph the next generation, and gives its number. Judges: callable by the worker only.';
+comment on function private.switch_graph is 'Makes the changes of an opened graph the next generation, and gives its number. Authorization: callable by the worker only.';
 
 -- Files that left the current set leave the graph at once; the next build finds by the empty digests what else that changes.
 create or replace function private.drop_graph_files(p_project_id uuid, p_paths text[]) returns void
@@ -220,7 +220,7 @@ begin
     greatest(g.parsed_files - cardinality(v_parts), 0), greatest(g.text_files - cardinality(v_parts), 0));
 end
 $$;
-comment on function private.drop_graph_files is 'Takes files and their declarations out of a context''s graph. Judges: callable by definer functions of ours only.';
+comment on function private.drop_graph_files is 'Takes files and their declarations out of a context''s graph. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.drop_graph(p_project_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -238,7 +238,7 @@ begin
   perform private.switch_graph(p_project_id, 0, 0, 0, 0, 0);
 end
 $$;
-comment on function private.drop_graph is 'Empties a context''s graph; its generations go on counting. Judges: callable by definer functions of ours only.';
+comment on function private.drop_graph is 'Empties a context''s graph; its generations go on counting. Authorization: callable by definer functions of ours only.';
 grant execute on function private.open_graph, private.graph_generation, private.read_graph_files, private.read_graph_nodes, private.read_graph_edges,
   private.insert_graph_nodes, private.update_graph_nodes, private.insert_graph_edges, private.delete_graph_edges, private.delete_graph_nodes,
   private.store_graph_files, private.switch_graph to kijko_worker;

@@ -63,7 +63,7 @@ begin
 end
 $$;
 comment on function private.dispatch_habits is
-  'Starts runs of due habits and plans their next ones, of p_limit organizations one run each; gives how many habits were dealt with, 0 when nothing is due. Judges: callable by the worker (and pg_cron as the owner) only.';
+  'Starts runs of due habits and plans their next ones, of p_limit organizations one run each; gives how many habits were dealt with, 0 when nothing is due. Authorization: callable by the worker (and pg_cron as the owner) only.';
 grant execute on function private.dispatch_habits to kijko_worker;
 
 -- Slow model answers do not pile up runs: while a run is open, the occurrence is skipped.
@@ -78,4 +78,4 @@ begin
 end
 $$;
 comment on function private.may_run is
-  'Would this occurrence of a habit run: active skill that the owner sees, active member, nothing open? Judges: callable by the dispatcher only.';
+  'Would this occurrence of a habit run: active skill that the owner sees, active member, nothing open? Authorization: callable by the dispatcher only.';

@@ -75,7 +75,7 @@ begin
   return h;
 end
 $$;
-comment on function private.revive_habit is 'Switches a habit on, planned from now, its failures forgotten. Judges: only habits of private.user_id().';
+comment on function private.revive_habit is 'Switches a habit on, planned from now, its failures forgotten. Authorization: only habits of private.user_id().';
 
 create or replace function private.run_habit(p_id uuid, out habit public.habits, out execution public.skill_executions)
 language plpgsql volatile security definer set search_path = ''
@@ -100,7 +100,7 @@ begin
 end
 $$;
 comment on function private.run_habit is
-  'Starts a run now; the plan stays as it is. Judges: only habits of private.user_id(), on skills they see. Errors: 404, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+  'Starts a run now; the plan stays as it is. Authorization: only habits of private.user_id(), on skills they see. Errors: 404, 409 SKILL_INACTIVE, 403 MEMBERSHIP_INACTIVE, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
 
 create or replace function private.is_active_member(p_org_id uuid, p_user_id uuid) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -110,7 +110,7 @@ begin
     where m.organization_id = p_org_id and m.user_id = p_user_id and m.status = 'active');
 end
 $$;
-comment on function private.is_active_member is 'Is the person an active member there? Judges: callable by definer functions and triggers of ours only.';
+comment on function private.is_active_member is 'Is the person an active member there? Authorization: callable by definer functions and triggers of ours only.';
 
 -- The runs of a habit or a reflex, newest first.
 create or replace function private.reference_executions_json(p_reference_id uuid, p jsonb) returns jsonb

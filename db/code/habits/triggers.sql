@@ -55,9 +55,9 @@ begin
 end
 $$;
 comment on function private.assert_habit is
-  'Refuses what may not stand in a habit; o is null for a new one. Judges: nothing about the caller; callable by triggers of ours only.';
+  'Refuses what may not stand in a habit; o is null for a new one. Authorization: nothing about the caller; callable by triggers of ours only.';
 
-create or replace function private.tg_habits__judge() returns trigger
+create or replace function private.tg_habits__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -99,12 +99,12 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_habits__judge is
+comment on function private.tg_habits__check is
   'Trigger: the rules of contract 20, 2.2; next_run_at follows expression, zone and switch; switching on forgets failures; updated_at moves with the owner''s changes.';
 -- Usage counters are not among the columns: each run moves them.
-create or replace trigger _200_judge before insert or update of id, user_id, organization_id, skill_id, schedule_cron, schedule_description,
+create or replace trigger _200_check before insert or update of id, user_id, organization_id, skill_id, schedule_cron, schedule_description,
   timezone, config, is_active, next_run_at, created_at
-  on public.habits for each row execute function private.tg_habits__judge();
+  on public.habits for each row execute function private.tg_habits__check();
 
 create or replace function private.tg_habits__emit() returns trigger
 language plpgsql volatile security definer set search_path = ''

@@ -130,7 +130,7 @@ begin
 end
 $$;
 comment on function private.zone_used is
-  'The name by which Postgres converts an IANA name; null when it is none (another letter case is none). Judges: no caller, the list is public knowledge.';
+  'The name by which Postgres converts an IANA name; null when it is none (another letter case is none). Authorization: no caller, the list is public knowledge.';
 
 create or replace function private.is_zone(p_name text) returns boolean
 language sql stable parallel safe

@@ -10,7 +10,7 @@ begin
 end
 $$;
 comment on function private.is_platform_admin is
-  'Is the caller staff of this platform? Past our server only users.is_platform_admin says so. Judges: private.user_id() only.';
+  'Is the caller staff of this platform? Past our server only users.is_platform_admin says so. Authorization: private.user_id() only.';
 grant execute on function private.is_platform_admin to authenticated;
 
 create or replace function private.me_json() returns jsonb
@@ -28,7 +28,7 @@ begin
   );
 end
 $$;
-comment on function private.me_json is 'AuthUser of the contract for the caller. Judges: private.user_id() only.';
+comment on function private.me_json is 'AuthUser of the contract for the caller. Authorization: private.user_id() only.';
 grant execute on function private.me_json to authenticated;
 
 create or replace function api.get_me(p jsonb) returns jsonb
@@ -59,7 +59,7 @@ begin
   );
 end
 $$;
-comment on function private.my_organizations_json is 'Organizations of the caller, the current one first. Judges: private.user_id() only.';
+comment on function private.my_organizations_json is 'Organizations of the caller, the current one first. Authorization: private.user_id() only.';
 grant execute on function private.my_organizations_json to authenticated;
 
 create or replace function api.list_organizations(p jsonb) returns jsonb

@@ -70,7 +70,7 @@ begin
 end
 $$;
 comment on function private.pause_connections is
-  'Pauses what connects organizations with the outside, and counts it. Judges: callable by definer functions of ours only.';
+  'Pauses what connects organizations with the outside, and counts it. Authorization: callable by definer functions of ours only.';
 
 -- All other people in the organizations that the person owns. A reactivation or another sending brings each of them back as they were.
 create or replace function private.pause_people(p_user_id uuid, p_orgs uuid[]) returns jsonb
@@ -113,7 +113,7 @@ begin
 end
 $$;
 comment on function private.pause_people is
-  'Pauses all others in organizations of a person, and counts them. Judges: callable by definer functions of ours only.';
+  'Pauses all others in organizations of a person, and counts them. Authorization: callable by definer functions of ours only.';
 
 -- One line for each kind that was counted; null where nothing was.
 create or replace function private.claim_lines(p_counts jsonb) returns text
@@ -211,7 +211,7 @@ begin
   perform private.audit('security.account_claimed', 'The owner of the address proved it for the first time; all that was set up before was paused or ended.',
     v || '{"reason": "address_proven"}', null, o, u.id) from unnest(v_orgs) o;
   if v_lines is not null or v_elsewhere is not null then
-    perform private.tell_security(u.id, 'Your account was secured', left(concat_ws(E'\n',
+    perform private.notify_security(u.id, 'Your account was secured', left(concat_ws(E'\n',
         'You proved that this address is yours. Until now no proof was there, so a stranger may have used the account. All sessions ended. '
           || 'What was set up before was paused. Switch on again what is yours:',
         v_lines,
@@ -221,4 +221,4 @@ begin
 end
 $$;
 comment on function private.claim_account is
-  'An unverified account becomes that of the person who proved to own its address. Judges: callable by definer functions of ours only.';
+  'An unverified account becomes that of the person who proved to own its address. Authorization: callable by definer functions of ours only.';

@@ -26,7 +26,7 @@ begin
 end
 $$;
 comment on function private.external_session is
-  'The session of an external token by its issuer''s name for it and the moment of signing in, or null. Judges: callable by definer functions of ours only.';
+  'The session of an external token by its issuer''s name for it and the moment of signing in, or null. Authorization: callable by definer functions of ours only.';
 
 -- p: issuer, provider, subject, email?, email_verified, first_name, last_name, org_hint?, session_id (for the first session of its name),
 -- session_key (the issuer's name), iat and auth_time? (seconds), user_agent?.
@@ -36,9 +36,9 @@ as $$
 declare
   v_session_id uuid := (p ->> 'session_id')::uuid;
   v_issued_at timestamptz := to_timestamp((p ->> 'iat')::double precision);
-  -- A time in the future would outlive each revocation until then.
-  v_authenticated_at timestamptz := case when p ->> 'auth_time' is not null then
-    to_timestamp(least((p ->> 'auth_time')::double precision, (p ->> 'iat')::double precision + 300)) end;
+  -- A time after the token's own would outlive each revocation until then: such a token says no moment. Five minutes are for clocks.
+  v_authenticated_at timestamptz := case when (p ->> 'auth_time')::double precision <= (p ->> 'iat')::double precision + 300 then
+    to_timestamp((p ->> 'auth_time')::double precision) end;
   v_session private.sessions;
   v_user_id uuid;
   v_org_id uuid;
@@ -100,7 +100,7 @@ begin
 end
 $$;
 comment on function private.resolve_external is
-  'Person and session behind a verified token of an external issuer, made at first use. Judges: callable by the server only. Errors: 401 UNAUTHENTICATED, 403 EMAIL_NOT_VERIFIED, 403 MEMBERSHIP_INACTIVE.';
+  'Person and session behind a verified token of an external issuer, made at first use. Authorization: callable by the server only. Errors: 401 UNAUTHENTICATED, 403 EMAIL_NOT_VERIFIED, 403 MEMBERSHIP_INACTIVE.';
 grant execute on function private.resolve_external to kijko_server;
 
 -- A session that ended here still lives at Keycloak. Its cookie there would sign the same person in again without asking, with tokens that
@@ -134,7 +134,7 @@ begin
 end
 $$;
 comment on function private.provider_session is
-  'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Judges: callable by the worker only.';
+  'What Keycloak calls a session that ended here, if it is to be ended there; no row otherwise. Authorization: callable by the worker only.';
 grant execute on function private.provider_session to kijko_worker;
 
 -- Finds or creates the account for an identity that is not known yet.
@@ -169,9 +169,9 @@ begin
       jsonb_build_object('issuer', p ->> 'issuer'), null, v_user.default_organization_id, v_user.id);
   end if;
   insert into private.identities (issuer, subject, user_id) values (p ->> 'issuer', p ->> 'subject', v_user.id);
-  perform private.tell_provider(v_user.id);
+  perform private.notify_provider(v_user.id);
   return v_user.id;
 end
 $$;
 comment on function private.adopt_identity is
-  'Links an unknown external identity to a person, or makes a new one. Judges: callable by definer functions of ours only. Errors: 403 EMAIL_NOT_VERIFIED.';
+  'Links an unknown external identity to a person, or makes a new one. Authorization: callable by definer functions of ours only. Errors: 403 EMAIL_NOT_VERIFIED.';

@@ -33,7 +33,7 @@ begin
 end
 $$;
 comment on function private.account_address is
-  'The address by which the account of a typed one is found, or null where it is none. Judges: callable by definer functions of ours only.';
+  'The address by which the account of a typed one is found, or null where it is none. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.require_email(p_text text) returns text
 language plpgsql stable
@@ -107,7 +107,7 @@ begin
 end
 $$;
 comment on function private.choose_organization is
-  'Organization that a session of this person acts in, made if there is none; null when all memberships are inactive. Judges: callable by definer functions of ours only.';
+  'Organization that a session of this person acts in, made if there is none; null when all memberships are inactive. Authorization: callable by definer functions of ours only.';
 
 -- The device as it was described when its row was written; unknown without a description.
 create or replace function private.device_json(p_device jsonb) returns jsonb
@@ -145,7 +145,7 @@ begin
   );
 end
 $$;
-comment on function private.session_json is 'What a token answer is made of. Judges: callable by definer functions of ours only.';
+comment on function private.session_json is 'What a token answer is made of. Authorization: callable by definer functions of ours only.';
 
 -- 30 days from issue, and never beyond the session: 90 days from sign-in.
 create or replace function private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamptz) returns void
@@ -157,7 +157,7 @@ begin atomic
   insert into private.refresh_tokens (token_hash, session_id, issued_at, expires_at)
   select decode(p_token_hash, 'hex'), s.id, p_at, s.idle_expires_at from private.sessions s where s.id = p_session_id;
 end;
-comment on function private.issue_refresh_token is 'Stores the SHA-256 (hex) of a new refresh token. Judges: callable by definer functions of ours only.';
+comment on function private.issue_refresh_token is 'Stores the SHA-256 (hex) of a new refresh token. Authorization: callable by definer functions of ours only.';
 
 -- p holds token_hash and user_agent, and of a sign-in at a provider provider_issuer and provider_key. The absolute end is given where a session
 -- continues another one; then p also holds signed_in_at and signed_in_by of that one.
@@ -185,7 +185,7 @@ begin
   return private.session_json(v_id, p_at);
 end
 $$;
-comment on function private.begin_session is 'A new session with its first refresh token. Judges: callable by definer functions of ours only.';
+comment on function private.begin_session is 'A new session with its first refresh token. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.record_sign_in(p_user_id uuid, p_org_id uuid, p_session_id uuid, p_method text, p_user_agent text)
 returns void
@@ -199,7 +199,7 @@ begin
   perform private.audit('user.login', 'Signed in.', private.client_metadata() || jsonb_build_object('method', p_method), null, p_org_id, p_user_id);
 end
 $$;
-comment on function private.record_sign_in is 'History and audit of a successful sign-in. Judges: callable by definer functions of ours only.';
+comment on function private.record_sign_in is 'History and audit of a successful sign-in. Authorization: callable by definer functions of ours only.';
 
 -- A trigger of the event log notifies all server processes, which close the session's sockets.
 create or replace function private.revoke_session(p_session_id uuid, p_reason text, p_at timestamptz default now()) returns boolean
@@ -210,7 +210,7 @@ begin
   return found;
 end
 $$;
-comment on function private.revoke_session is 'Ends a session now; false when it had ended. Judges: callable by definer functions of ours only.';
+comment on function private.revoke_session is 'Ends a session now; false when it had ended. Authorization: callable by definer functions of ours only.';
 
 -- The session, and the sessions that continued it after a membership had ended.
 create or replace function private.session_line(p_session_id uuid) returns setof uuid
@@ -223,7 +223,7 @@ begin atomic
   )
   select line.id from line;
 end;
-comment on function private.session_line is 'A session and its successors. Judges: callable by definer functions of ours only.';
+comment on function private.session_line is 'A session and its successors. Authorization: callable by definer functions of ours only.';
 
 -- p: session_id? (from a genuine token of ours) or issuer, session_key, auth_time? (of an external one), expired or not; token_hash? (of a
 -- refresh token). Unknown sessions are ignored: logging out twice, or without a session, is no error. Answers the Keycloak names of the
@@ -261,7 +261,7 @@ begin
   return jsonb_build_object('ended', v_ended);
 end
 $$;
-comment on function private.log_out is 'Ends the sessions named by a token and by a refresh token. Judges: callable by the server only, which has verified the token.';
+comment on function private.log_out is 'Ends the sessions named by a token and by a refresh token. Authorization: callable by the server only, which has verified the token.';
 grant execute on function private.log_out to kijko_server;
 
 -- A session that continues in another organization stays the same sign-in. It keeps its absolute end, and the provider's session that it
@@ -272,13 +272,13 @@ as $$
 declare
   v_is_theirs boolean := coalesce(p_session.provider = 'keycloak' and p_session.external_key !~ ':', false);
 begin
-  perform private.tell_provider(p_session.user_id);
+  perform private.notify_provider(p_session.user_id);
   return private.begin_session(p_session.user_id, p_org_id, 'switch', p || private.manner_of(p_session) || jsonb_build_object(
     'provider_issuer', case when v_is_theirs then p_session.issuer else p_session.provider_issuer end,
     'provider_key', case when v_is_theirs then p_session.external_key else p_session.provider_key end), p_at, p_session.expires_at);
 end
 $$;
-comment on function private.succeed_session is 'Begins the session that continues another one elsewhere. Judges: callable by definer functions of ours only.';
+comment on function private.succeed_session is 'Begins the session that continues another one elsewhere. Authorization: callable by definer functions of ours only.';
 
 -- The current session ends and one for the other organization begins; it inherits the moment of signing in.
 -- p: user_id, session_id, claims, request_id, client_ip of the caller; org_id; token_hash, user_agent.
@@ -311,7 +311,7 @@ begin
 end
 $$;
 comment on function private.switch_session is
-  'Moves the caller to another organization. Judges: session and memberships, through private.enter, and the other organization''s rules. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED. Results: as private.sign_in_policy_problem.';
+  'Moves the caller to another organization. Authorization: session and memberships, through private.enter, and the other organization''s rules. Errors: 401 SESSION_REVOKED, 403 ORG_REQUIRED. Results: as private.sign_in_policy_problem.';
 grant execute on function private.switch_session to kijko_server;
 
 -- p: session_id, of a cookie that the server has signed. private.enter checks everything else, as with a token.
@@ -331,7 +331,7 @@ begin
 end
 $$;
 comment on function private.session_caller is
-  'Whose session a cookie names. Judges: callable by the server only, which has verified the cookie. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED.';
+  'Whose session a cookie names. Authorization: callable by the server only, which has verified the cookie. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED.';
 grant execute on function private.session_caller to kijko_server;
 
 -- Handles many sessions at once, seconds after their answers. Rows that another transaction has locked are skipped. p_orgs: the hint of the
@@ -362,7 +362,7 @@ begin
   update public.memberships m set last_active_at = p_at from busy where busy.id = m.id;
 end
 $$;
-comment on function private.touch_sessions is 'Moves last_active_at of sessions and memberships, at most once a minute. Judges: callable by the server only.';
+comment on function private.touch_sessions is 'Moves last_active_at of sessions and memberships, at most once a minute. Authorization: callable by the server only.';
 grant execute on function private.touch_sessions to kijko_server;
 
 -- Only for development: every process of the installation gets the key that the first process offered.
@@ -374,7 +374,7 @@ begin
   return (select k.pem from private.signing_keys k);
 end
 $$;
-comment on function private.keep_signing_key is 'The installation''s own signing key, or the offered one if it had none. Judges: callable by the server only.';
+comment on function private.keep_signing_key is 'The installation''s own signing key, or the offered one if it had none. Authorization: callable by the server only.';
 grant execute on function private.keep_signing_key to kijko_server;
 
 -- Used tokens stay a week: a stolen token that is presented until then ends its session, a later one is merely unknown.
@@ -394,5 +394,5 @@ begin
   delete from private.login_history where created_at < p_at - interval '90 days';
 end
 $$;
-comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures, links, states and sign-in history. Judges: callable by the worker only.';
+comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures, links, states and sign-in history. Authorization: callable by the worker only.';
 grant execute on function private.prune_identity to kijko_worker;

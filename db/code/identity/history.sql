@@ -31,7 +31,7 @@ begin
     'hasMore', p_offset + p_limit < v_total, 'total', v_total, 'statusCounts', v_counts);
 end
 $$;
-comment on function private.my_login_history is 'A page of the caller''s sign-ins with its numbers. Judges: private.user_id() only.';
+comment on function private.my_login_history is 'A page of the caller''s sign-ins with its numbers. Authorization: private.user_id() only.';
 grant execute on function private.my_login_history to authenticated;
 
 create or replace function api.list_login_history(p jsonb) returns jsonb
@@ -90,7 +90,7 @@ begin
     'fileName', case when p_after is null then format('login-history-%s.csv', private.day_text(now(), v_zone)) end));
 end
 $$;
-comment on function private.login_history_csv is 'Lines of the file, and where the next page begins. Judges: private.user_id() only.';
+comment on function private.login_history_csv is 'Lines of the file, and where the next page begins. Authorization: private.user_id() only.';
 grant execute on function private.login_history_csv to authenticated;
 
 create or replace function api.export_login_history(p jsonb) returns jsonb

@@ -9,7 +9,7 @@ begin
   return private.has_mail() and private.app_url() <> '';
 end
 $$;
-comment on function private.can_mail_links is 'Can this installation send links, and does it know where they lead? Judges: callable by definer functions of ours only.';
+comment on function private.can_mail_links is 'Can this installation send links, and does it know where they lead? Authorization: callable by definer functions of ours only.';
 
 create or replace function private.require_mail() returns void
 language plpgsql stable security definer set search_path = ''
@@ -20,7 +20,7 @@ begin
   end if;
 end
 $$;
-comment on function private.require_mail is '503 PROVIDER_NOT_CONFIGURED where no mail can be sent. Judges: callable by definer functions of ours only.';
+comment on function private.require_mail is '503 PROVIDER_NOT_CONFIGURED where no mail can be sent. Authorization: callable by definer functions of ours only.';
 
 -- Null, or the refusal. Attempts for one address count together, whether it has an account or not.
 create or replace function private.link_rate_problem(p_purpose text, p_email text, p_limit integer, p_at timestamptz) returns jsonb
@@ -37,7 +37,7 @@ begin
     'limit', p_limit, 'remaining', v.remaining, 'resetUnix', floor(extract(epoch from v.reset_at))::bigint, 'retryAfter', v.retry_after));
 end
 $$;
-comment on function private.link_rate_problem is 'The limit of mails for one address. Judges: callable by definer functions of ours only.';
+comment on function private.link_rate_problem is 'The limit of mails for one address. Authorization: callable by definer functions of ours only.';
 
 -- p: purpose (reset_password, magic_link), email, email_limit.
 create or replace function private.request_link(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
@@ -56,7 +56,7 @@ begin
 end
 $$;
 comment on function private.request_link is
-  'Has a link mailed to the account of an address, if there is one; the answer is the same. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 503 PROVIDER_NOT_CONFIGURED. Results: 429 RATE_LIMITED.';
+  'Has a link mailed to the account of an address, if there is one; the answer is the same. Authorization: callable by the server only. Errors: 400 VALIDATION_ERROR, 503 PROVIDER_NOT_CONFIGURED. Results: 429 RATE_LIMITED.';
 grant execute on function private.request_link to kijko_server;
 
 -- The work of job accounts.link: {requestId, purpose, email}. A second run of the same request finds its row and does nothing.
@@ -71,7 +71,7 @@ begin
   end if;
 end
 $$;
-comment on function private.mail_requested_link is 'Mails a link that was asked for, where an account has the address. Judges: callable by the worker only.';
+comment on function private.mail_requested_link is 'Mails a link that was asked for, where an account has the address. Authorization: callable by the worker only.';
 grant execute on function private.mail_requested_link to kijko_worker;
 
 -- Makes a token and queues its mail. To change the address of an account, the new address is verified by such a link. A newer link replaces
@@ -116,7 +116,7 @@ begin
 end
 $$;
 comment on function private.issue_account_link is
-  'Mails a link for one use to an address of a person. Judges: callable by definer functions of ours only.';
+  'Mails a link for one use to an address of a person. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.refuse_link() returns void
 language plpgsql stable
@@ -146,7 +146,7 @@ begin
 end
 $$;
 comment on function private.use_account_link is
-  'Uses a link up; of simultaneous uses one wins. Judges: callable by definer functions of ours only. Errors: 400 INVALID_TOKEN.';
+  'Uses a link up; of simultaneous uses one wins. Authorization: callable by definer functions of ours only. Errors: 400 INVALID_TOKEN.';
 
 -- ------------------------------------------------------------------------------------------------------------- verification
 
@@ -166,12 +166,12 @@ begin
   update public.users x set email = p_email, email_verified_at = p_at where x.id = u.id;
   perform private.audit('user.profile_updated', 'The e-mail address was changed.', null,
     private.audit_changes(jsonb_build_object('email', u.email), jsonb_build_object('email', p_email), array['email']), u.default_organization_id, u.id);
-  perform private.tell_security(u.id, 'Your e-mail address was changed', 'If that was not you, change your password now.', true,
+  perform private.notify_security(u.id, 'Your e-mail address was changed', 'If that was not you, change your password now.', true,
     'email:' || pg_current_xact_id());
 end
 $$;
 comment on function private.confirm_address is
-  'The person has proven to own an address: it is verified, and becomes the account''s where it was to. Judges: callable by definer functions of ours only. Errors: 409 EMAIL_TAKEN.';
+  'The person has proven to own an address: it is verified, and becomes the account''s where it was to. Authorization: callable by definer functions of ours only. Errors: 409 EMAIL_TAKEN.';
 
 create or replace function private.verify_email(p_token text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -182,7 +182,7 @@ begin
   perform private.confirm_address(v.user_id, v.email, clock_timestamp());
 end
 $$;
-comment on function private.verify_email is 'Confirms an address by the token of its mail. Judges: the token. Errors: 400 INVALID_TOKEN, 409 EMAIL_TAKEN.';
+comment on function private.verify_email is 'Confirms an address by the token of its mail. Authorization: the token. Errors: 400 INVALID_TOKEN, 409 EMAIL_TAKEN.';
 grant execute on function private.verify_email to anon, authenticated;
 
 create or replace function api.verify_email(p jsonb) returns jsonb
@@ -225,7 +225,7 @@ begin
 end
 $$;
 comment on function private.resend_verification is
-  'Mails the caller another link to confirm their address. Judges: private.user_id() only. Errors: 401, 409 EMAIL_ALREADY_VERIFIED, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
+  'Mails the caller another link to confirm their address. Authorization: private.user_id() only. Errors: 401, 409 EMAIL_ALREADY_VERIFIED, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
 grant execute on function private.resend_verification to authenticated;
 
 create or replace function api.resend_verification(p jsonb) returns jsonb
@@ -260,7 +260,7 @@ begin
   return jsonb_strip_nulls(v_answer);
 end
 $$;
-comment on function private.begin_reset is 'First half of a reset: whose it is. Judges: callable by the server only. Errors: 400 INVALID_TOKEN.';
+comment on function private.begin_reset is 'First half of a reset: whose it is. Authorization: callable by the server only. Errors: 400 INVALID_TOKEN.';
 grant execute on function private.begin_reset to kijko_server;
 
 -- p: reset_hash (hex), new_hash, meets_policy. The holder of the link owns the address, so it counts as verified from here on.
@@ -280,7 +280,7 @@ begin
   on conflict (user_id) do update set password_hash = excluded.password_hash, meets_policy = excluded.meets_policy,
     changed_at = greatest(excluded.changed_at, c.changed_at + interval '1 microsecond');
   -- A first password is reported as well. The trigger reports a changed one, under the same key.
-  perform private.tell_security(u.id, 'Your password was changed', 'If that was not you, reset it now.', true, 'password:' || pg_current_xact_id());
+  perform private.notify_security(u.id, 'Your password was changed', 'If that was not you, reset it now.', true, 'password:' || pg_current_xact_id());
   perform private.revoke_session(s.id, 'password_reset', p_at) from private.sessions s where s.user_id = u.id and s.revoked_at is null;
   delete from private.account_tokens t where t.user_id = u.id and t.purpose <> 'verify_email' and t.used_at is null;
   perform private.audit('user.password_changed', 'A new password was chosen by a link in a mail.', '{"method": "reset"}', null, u.default_organization_id, u.id);
@@ -288,7 +288,7 @@ begin
 end
 $$;
 comment on function private.finish_reset is
-  'Second half of a reset: the new password, and all sessions end. Judges: callable by the server only. Errors: 400 INVALID_TOKEN.';
+  'Second half of a reset: the new password, and all sessions end. Authorization: callable by the server only. Errors: 400 INVALID_TOKEN.';
 grant execute on function private.finish_reset to kijko_server;
 
 -- ------------------------------------------------------------------------------------------------------- sign-in by a link
@@ -305,5 +305,5 @@ begin
 end
 $$;
 comment on function private.finish_magic_link is
-  'Signs in who holds the link of a mail. Judges: callable by the server only. Errors: 400 INVALID_TOKEN. Results: those of finish_sign_in.';
+  'Signs in who holds the link of a mail. Authorization: callable by the server only. Errors: 400 INVALID_TOKEN. Results: those of finish_sign_in.';
 grant execute on function private.finish_magic_link to kijko_server;

@@ -11,7 +11,7 @@ begin
   return '{}';
 end
 $$;
-comment on function private.begin_oauth is 'Remembers a sign-in at a provider for 10 minutes. Judges: callable by the server only.';
+comment on function private.begin_oauth is 'Remembers a sign-in at a provider for 10 minutes. Authorization: callable by the server only.';
 
 -- p: state_hash (hex), redirect_uri, key? (hex, of an Idempotency-Key: its answer is kept there, and the state was used for it). The state
 -- is used up in any case.
@@ -38,7 +38,7 @@ begin
 end
 $$;
 comment on function private.take_oauth_state is
-  'Uses the state of a sign-in up. Judges: callable by the server only. Results: 400 INVALID_STATE, 400 INVALID_REDIRECT_URI.';
+  'Uses the state of a sign-in up. Authorization: callable by the server only. Results: 400 INVALID_STATE, 400 INVALID_REDIRECT_URI.';
 
 -- p: issuer, subject, email, email_verified, first_name, last_name, org_hint?, session_key, token_hash, user_agent.
 create or replace function private.finish_oauth(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
@@ -64,13 +64,13 @@ begin
 end
 $$;
 comment on function private.finish_oauth is
-  'Signs in who a provider vouches for: known, linked by verified address, or new. Judges: callable by the server only. Errors: 403 EMAIL_NOT_VERIFIED. Results: those of finish_sign_in.';
+  'Signs in who a provider vouches for: known, linked by verified address, or new. Authorization: callable by the server only. Errors: 403 EMAIL_NOT_VERIFIED. Results: those of finish_sign_in.';
 grant execute on function private.begin_oauth, private.take_oauth_state, private.finish_oauth to kijko_server;
 
 -- ------------------------------------------------------------------------------------------ the organization as Keycloak knows it
 
 -- Tokens of Keycloak carry org_id from an attribute of the user. With a stale attribute each request would be refused.
-create or replace function private.tell_provider(p_user_id uuid) returns void
+create or replace function private.notify_provider(p_user_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
@@ -79,8 +79,8 @@ begin
   end if;
 end
 $$;
-comment on function private.tell_provider is
-  'Has the organization of a person written where they sign in. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.notify_provider is
+  'Has the organization of a person written where they sign in. Authorization: callable by definer functions and triggers of ours only.';
 
 -- The organization of the newest living session, else the default one; null, which clears it, without an active membership there.
 create or replace function private.provider_accounts(p_user_id uuid) returns table (issuer text, subject text, org_id text)
@@ -100,31 +100,31 @@ begin
 end
 $$;
 comment on function private.provider_accounts is
-  'Accounts of a person at identity providers, with the organization to be written there. Judges: callable by the worker only.';
+  'Accounts of a person at identity providers, with the organization to be written there. Authorization: callable by the worker only.';
 grant execute on function private.provider_accounts to kijko_worker;
 
-create or replace function private.tg_memberships__tell_provider() returns trigger
+create or replace function private.tg_memberships__notify_provider() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_provider(old.user_id);
+  perform private.notify_provider(old.user_id);
   return null;
 end
 $$;
-comment on function private.tg_memberships__tell_provider is 'Trigger: a membership that ended must not be in tokens of the identity provider.';
-create or replace trigger _550_tell_provider_on_delete after delete on public.memberships
-  for each row execute function private.tg_memberships__tell_provider();
-create or replace trigger _550_tell_provider_on_deactivation after update of status on public.memberships
-  for each row when (old.status <> new.status) execute function private.tg_memberships__tell_provider();
+comment on function private.tg_memberships__notify_provider is 'Trigger: a membership that ended must not be in tokens of the identity provider.';
+create or replace trigger _550_notify_provider_on_delete after delete on public.memberships
+  for each row execute function private.tg_memberships__notify_provider();
+create or replace trigger _550_notify_provider_on_deactivation after update of status on public.memberships
+  for each row when (old.status <> new.status) execute function private.tg_memberships__notify_provider();
 
-create or replace function private.tg_users__tell_provider() returns trigger
+create or replace function private.tg_users__notify_provider() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_provider(new.id);
+  perform private.notify_provider(new.id);
   return null;
 end
 $$;
-comment on function private.tg_users__tell_provider is 'Trigger: another default organization is told to the identity provider.';
-create or replace trigger _550_tell_provider after update of default_organization_id on public.users
-  for each row when (old.default_organization_id is distinct from new.default_organization_id) execute function private.tg_users__tell_provider();
+comment on function private.tg_users__notify_provider is 'Trigger: another default organization is told to the identity provider.';
+create or replace trigger _550_notify_provider after update of default_organization_id on public.users
+  for each row when (old.default_organization_id is distinct from new.default_organization_id) execute function private.tg_users__notify_provider();

@@ -59,7 +59,7 @@ begin
 end
 $$;
 comment on function private.refresh_session is
-  'A fresh pair for a refresh token. Judges: callable by the server only. Results: 401 INVALID_REFRESH_TOKEN, 403 MEMBERSHIP_INACTIVE, 429 RATE_LIMITED.';
+  'A fresh pair for a refresh token. Authorization: callable by the server only. Results: 401 INVALID_REFRESH_TOKEN, 403 MEMBERSHIP_INACTIVE, 429 RATE_LIMITED.';
 grant execute on function private.refresh_session to kijko_server;
 
 create or replace function private.end_stolen_session(p_session private.sessions, p_at timestamptz) returns void
@@ -77,7 +77,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.end_stolen_session is 'Ends a session whose refresh token was used again, with its successors. Judges: callable by definer functions of ours only.';
+comment on function private.end_stolen_session is 'Ends a session whose refresh token was used again, with its successors. Authorization: callable by definer functions of ours only.';
 
 -- A membership that ends also ends its session, but the person stays signed in: they continue in another organization of theirs, or in a
 -- new personal one. All tokens of the ended session lead to the same successor.
@@ -110,7 +110,7 @@ begin
   return v_answer;
 end
 $$;
-comment on function private.continue_session is 'Moves the person of an ended membership to another organization. Judges: callable by definer functions of ours only.';
+comment on function private.continue_session is 'Moves the person of an ended membership to another organization. Authorization: callable by definer functions of ours only.';
 
 -- Runs an operation that answers tokens under an Idempotency-Key: there is no user yet (or no longer), and the answers hold secrets. The
 -- row is inserted in the transaction of the work. So of equal requests one does the work and the others wait for its commit; a refused one
@@ -153,7 +153,7 @@ begin
 end
 $$;
 comment on function private.sign_in_once is
-  'sign_up, finish_login, finish_magic_link, finish_oauth, refresh_session or switch_session at most once per Idempotency-Key (24 hours). Judges: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
+  'sign_up, finish_login, finish_magic_link, finish_oauth, refresh_session or switch_session at most once per Idempotency-Key (24 hours). Authorization: callable by the server only. Results: theirs, and 409 IDEMPOTENCY_CONFLICT.';
 grant execute on function private.sign_in_once to kijko_server;
 
 create or replace function private.seal_answer(p jsonb) returns jsonb
@@ -166,5 +166,5 @@ begin
     from private.sealed_answers a where a.key_digest = decode(p ->> 'key', 'hex'));
 end
 $$;
-comment on function private.seal_answer is 'Keeps an encrypted answer unless there is one, and gives the kept one. Judges: callable by the server only.';
+comment on function private.seal_answer is 'Keeps an encrypted answer unless there is one, and gives the kept one. Authorization: callable by the server only.';
 grant execute on function private.seal_answer to kijko_server;

@@ -17,7 +17,7 @@ begin
   );
 end
 $$;
-comment on function private.my_sessions_json is 'UserSession[] of the caller. Judges: private.user_id() only.';
+comment on function private.my_sessions_json is 'UserSession[] of the caller. Authorization: private.user_id() only.';
 grant execute on function private.my_sessions_json to authenticated;
 
 create or replace function private.session_of_claims() returns uuid
@@ -53,7 +53,7 @@ begin
 end
 $$;
 comment on function private.terminate_sessions is
-  'Ends sessions of the caller, never the one that asks; gives how many. Judges: private.user_id() only. Errors: 401 UNAUTHENTICATED.';
+  'Ends sessions of the caller, never the one that asks; gives how many. Authorization: private.user_id() only. Errors: 401 UNAUTHENTICATED.';
 grant execute on function private.session_of_claims, private.terminate_sessions to authenticated;
 
 create or replace function api.list_sessions(p jsonb) returns jsonb

@@ -22,7 +22,7 @@ begin
     v_user.default_organization_id, v_user.id);
 end
 $$;
-comment on function private.record_failed_login is 'History and audit of a failed sign-in, where an account has the address. Judges: callable by definer functions of ours only.';
+comment on function private.record_failed_login is 'History and audit of a failed sign-in, where an account has the address. Authorization: callable by definer functions of ours only.';
 
 -- Null while the address is not locked, else the refusal. The refusal is recorded at most once a minute.
 create or replace function private.locked_problem(p_email text, p_at timestamptz) returns jsonb
@@ -44,7 +44,7 @@ begin
     null, jsonb_build_object('retryAfter', greatest(1, ceil(extract(epoch from v.locked_until - p_at))::integer)));
 end
 $$;
-comment on function private.locked_problem is 'The refusal of a locked address, or null. Judges: callable by definer functions of ours only.';
+comment on function private.locked_problem is 'The refusal of a locked address, or null. Authorization: callable by definer functions of ours only.';
 
 -- The person has proven their identity, by any method. Now the rules of their organization and the second factor are checked.
 create or replace function private.finish_sign_in(
@@ -63,7 +63,7 @@ begin
 end
 $$;
 comment on function private.finish_sign_in is
-  'Begins the session of a person who was recognized, unless a rule is against it. Judges: callable by definer functions of ours only. Results: 403 MEMBERSHIP_INACTIVE, those of private.complete_sign_in.';
+  'Begins the session of a person who was recognized, unless a rule is against it. Authorization: callable by definer functions of ours only. Results: 403 MEMBERSHIP_INACTIVE, those of private.complete_sign_in.';
 
 -- Before the password is checked. p: email. Answers the hash to check, or none for an unknown address.
 create or replace function private.begin_login(p jsonb, p_at timestamptz default clock_timestamp()) returns jsonb
@@ -79,7 +79,7 @@ begin
     jsonb_build_object('email', v_email));
 end
 $$;
-comment on function private.begin_login is 'First half of a sign-in: what to check the password against, or 429 ACCOUNT_LOCKED. Judges: callable by the server only.';
+comment on function private.begin_login is 'First half of a sign-in: what to check the password against, or 429 ACCOUNT_LOCKED. Authorization: callable by the server only.';
 grant execute on function private.begin_login to kijko_server;
 
 -- After the password was checked. p: email, user_id?, checked_hash?, is_correct, new_hash? (parameters have changed), token_hash,
@@ -126,7 +126,7 @@ begin
 end
 $$;
 comment on function private.finish_login is
-  'Second half of a sign-in: counts a failure or begins a session. Judges: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.complete_sign_in.';
+  'Second half of a sign-in: counts a failure or begins a session. Authorization: callable by the server only. Results: 401 INVALID_CREDENTIALS, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.complete_sign_in.';
 grant execute on function private.finish_login to kijko_server;
 
 -- One transaction: person, password, organization with owner and subscription (or membership in the inviting one), session. The address counts as unverified until its
@@ -167,5 +167,5 @@ begin
 end
 $$;
 comment on function private.sign_up is
-  'A new person, signed in: with an organization of their own, or in the one that invites them. Judges: callable by the server only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, and those of private.accept_invitation and private.sign_in_policy_problem.';
+  'A new person, signed in: with an organization of their own, or in the one that invites them. Authorization: callable by the server only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, and those of private.accept_invitation and private.sign_in_policy_problem.';
 grant execute on function private.sign_up to kijko_server;

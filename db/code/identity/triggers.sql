@@ -3,7 +3,7 @@
 
 -- Every writer of an address or a name meets the rules of sign-up. They are checked when the value changes and not by a constraint of the
 -- row, so that accounts older than a rule can still be changed.
-create or replace function private.tg_users__judge_names() returns trigger
+create or replace function private.tg_users__check_names() returns trigger
 language plpgsql volatile
 as $$
 begin
@@ -22,6 +22,6 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_users__judge_names is 'Trigger: an address or a name that is written is one that sign-up would accept; a name may be empty.';
-create or replace trigger _200_judge_names before insert or update of email, first_name, last_name on public.users
-  for each row execute function private.tg_users__judge_names();
+comment on function private.tg_users__check_names is 'Trigger: an address or a name that is written is one that sign-up would accept; a name may be empty.';
+create or replace trigger _200_check_names before insert or update of email, first_name, last_name on public.users
+  for each row execute function private.tg_users__check_names();

@@ -75,7 +75,7 @@ begin
   end if;
 end
 $$;
-comment on function private.cancel_run is 'The user''s cancel. Judges: developer of the project or above. Errors: 404, 403, 409 NO_ACTIVE_INGESTION.';
+comment on function private.cancel_run is 'The user''s cancel. Authorization: developer of the project or above. Errors: 404, 403, 409 NO_ACTIVE_INGESTION.';
 grant execute on function private.cancel_run to authenticated;
 
 create or replace function api.cancel_ingestion(p jsonb) returns jsonb
@@ -226,5 +226,5 @@ begin
 end
 $$;
 comment on function private.project_plan_price is
-  'Monthly price in euro of the plan behind a project. Judges: those past our server must see the project; the price itself is public.';
+  'Monthly price in euro of the plan behind a project. Authorization: those past our server must see the project; the price itself is public.';
 grant execute on function private.project_plan_price to authenticated;

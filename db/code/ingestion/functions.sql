@@ -112,13 +112,13 @@ comment on function private.run_snapshot is
   'Frames that tell a fresh subscriber the state of the newest run, [{type, data, runId?, later?}], under the caller''s own rights; [] when there is nothing to tell.';
 
 -- Returns true for one of a person's sockets, whichever servers they are opened on at the same time.
-create or replace function private.tell_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) returns boolean
+create or replace function private.notify_completion(p_user_id uuid, p_project_id uuid, p_run_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   -- A crash may lose this row. Then the completion is sent once more, which does no harm.
   perform set_config('synchronous_commit', 'off', true);
-  insert into private.told_completions as t (user_id, project_id, run_id) values (p_user_id, p_project_id, p_run_id)
+  insert into private.reported_completions as t (user_id, project_id, run_id) values (p_user_id, p_project_id, p_run_id)
   on conflict (user_id, project_id) do update set run_id = excluded.run_id where t.run_id <> excluded.run_id;
   return found;
 exception when foreign_key_violation then
@@ -126,9 +126,9 @@ exception when foreign_key_violation then
   return false;
 end
 $$;
-comment on function private.tell_completion is
-  'True for the first who asks whether a person is to be told that a run has completed. Judges: callable by the server only.';
-grant execute on function private.tell_completion to kijko_server;
+comment on function private.notify_completion is
+  'True for the first who asks whether a person is to be told that a run has completed. Authorization: callable by the server only.';
+grant execute on function private.notify_completion to kijko_server;
 
 grant execute on function private.phase_labels, private.is_retryable_code, private.metrics_json, private.run_json,
   private.newest_run, private.current_progress_json, private.phase_started_json, private.progress_update_json, private.run_error_json,
@@ -190,4 +190,4 @@ begin
 end
 $$;
 comment on function private.cancel_active_run is
-  'Cancels the open run of a project; true when there was one. Judges: callable by definer functions of ours that have judged the caller.';
+  'Cancels the open run of a project; true when there was one. Authorization: callable by definer functions of ours that have judged the caller.';

@@ -19,7 +19,7 @@ begin
 end
 $$;
 comment on function private.lease_project is
-  'The run''s project, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Judges: callable by definer functions of ours only.';
+  'The run''s project, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Authorization: callable by definer functions of ours only.';
 
 -- Which contents must still be sent. Those that are here already count as new, so that the sweep of unused contents spares them.
 create or replace function private.missing_blobs(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns setof bytea
@@ -35,7 +35,7 @@ begin
     where not exists (select from public.content_blobs b where b.project_id = v_project and b.hash = h);
 end
 $$;
-comment on function private.missing_blobs is 'Contents that the project does not have yet. Judges: callable by the worker only, for the run it holds.';
+comment on function private.missing_blobs is 'Contents that the project does not have yet. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.store_blobs(
   p_run_id uuid, p_owner uuid, p_hashes bytea[], p_contents bytea[], p_binary boolean[], p_tokens bigint[], p_lines integer[]
@@ -51,7 +51,7 @@ begin
   on conflict (project_id, hash) do nothing;
 end
 $$;
-comment on function private.store_blobs is 'Contents of a leased run''s files. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_blobs is 'Contents of a leased run''s files. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.read_blobs(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns table (hash bytea, content bytea)
 language plpgsql volatile security definer set search_path = ''
@@ -62,7 +62,7 @@ begin
   return query select b.hash, b.content from public.content_blobs b where b.project_id = v_project and b.hash = any (p_hashes);
 end
 $$;
-comment on function private.read_blobs is 'Contents by hash. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_blobs is 'Contents by hash. Authorization: callable by the worker only, for the run it holds.';
 
 -- With p_first the manifest begins again, so that a repeated attempt leaves nothing of an earlier one.
 create or replace function private.store_manifest(
@@ -80,7 +80,7 @@ begin
   select p_run_id, t.* from unnest(p_paths, p_hashes, p_origins, p_repositories, p_languages, p_binary, p_bytes, p_tokens) as t;
 end
 $$;
-comment on function private.store_manifest is 'What a leased run found in the sources it covers. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_manifest is 'What a leased run found in the sources it covers. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.run_overflows(p_run_id uuid, p_owner uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -91,7 +91,7 @@ begin
 end
 $$;
 comment on function private.run_overflows is
-  'Would the manifest of a leased run make the context too large? Judges: callable by the worker only, for the run it holds.';
+  'Would the manifest of a leased run make the context too large? Authorization: callable by the worker only, for the run it holds.';
 
 -- The rest of the set that the run will leave: files of the current set that the run's sources do not replace.
 create or replace function private.other_files(p_run_id uuid, p_owner uuid)
@@ -111,7 +111,7 @@ begin
     where f.project_id = v_project and not f.is_hidden and not private.covers(v_scope, f.origin, f.repository_id);
 end
 $$;
-comment on function private.other_files is 'Files of the current set that a leased run keeps. Judges: callable by the worker only, for the run it holds.';
+comment on function private.other_files is 'Files of the current set that a leased run keeps. Authorization: callable by the worker only, for the run it holds.';
 
 -- A file belongs to the entry that last changed it; what a rollback restored belongs to the entry that had brought it.
 create or replace function private.exempt_files(p_run_id uuid, p_owner uuid) returns table (path text, hash bytea)
@@ -139,7 +139,7 @@ begin
 end
 $$;
 comment on function private.exempt_files is
-  'Files of the current set that the four techniques treat otherwise than those of the run''s own entry. Judges: callable by the worker only, for the run it holds.';
+  'Files of the current set that the four techniques treat otherwise than those of the run''s own entry. Authorization: callable by the worker only, for the run it holds.';
 
 -- Rows of a content that is not stored any more are of no use.
 create or replace function private.read_sources(p_run_id uuid, p_owner uuid, p_sources text[])
@@ -155,7 +155,7 @@ begin
       and (s.hash is null or exists (select from public.content_blobs b where b.project_id = v_project and b.hash = s.hash));
 end
 $$;
-comment on function private.read_sources is 'What earlier runs found in sources. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_sources is 'What earlier runs found in sources. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.store_sources(
   p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[], p_keys bytea[], p_verdicts text[], p_encodings text[], p_hashes bytea[],
@@ -174,7 +174,7 @@ begin
     hash = excluded.hash, bytes = excluded.bytes, tokens = excluded.tokens, language = excluded.language;
 end
 $$;
-comment on function private.store_sources is 'What a leased run found in sources. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_sources is 'What a leased run found in sources. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.drop_sources(p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -186,7 +186,7 @@ begin
   where s.project_id = v_project and s.source = t.source and s.path = t.path;
 end
 $$;
-comment on function private.drop_sources is 'Forgets paths that a source does not have any more. Judges: callable by the worker only, for the run it holds.';
+comment on function private.drop_sources is 'Forgets paths that a source does not have any more. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.read_records(p_run_id uuid, p_owner uuid, p_after text, p_limit integer)
 returns table (path text, hash bytea, parse_schema text, chunk_schema text, parsed bytea, facts bytea)
@@ -200,7 +200,7 @@ begin
     where r.project_id = v_project and r.path > p_after order by r.path limit p_limit;
 end
 $$;
-comment on function private.read_records is 'A page of the project''s parse results by path. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_records is 'A page of the project''s parse results by path. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.store_records(
   p_run_id uuid, p_owner uuid, p_parse_schema text, p_chunk_schema text, p_paths text[], p_hashes bytea[], p_parsed bytea[], p_facts bytea[]
@@ -218,7 +218,7 @@ begin
     chunk_schema = excluded.chunk_schema, parsed = excluded.parsed, facts = excluded.facts;
 end
 $$;
-comment on function private.store_records is 'Parse results of files. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_records is 'Parse results of files. Authorization: callable by the worker only, for the run it holds.';
 
 -- The files of the index that an incremental run may change in place; none where another program or other settings made it.
 create or replace function private.read_index(p_run_id uuid, p_owner uuid, p_settings text)
@@ -237,7 +237,7 @@ begin
     where r.id = p_run_id and f.plan is not null;
 end
 $$;
-comment on function private.read_index is 'The files of the project''s index made with these settings. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_index is 'The files of the project''s index made with these settings. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.index_of(p_run_id uuid, p_owner uuid) returns uuid
 language plpgsql volatile security definer set search_path = ''
@@ -247,7 +247,7 @@ begin
   return (select i.run_id from public.ingestion_runs r join public.project_indexes i on i.project_id = r.project_id where r.id = p_run_id);
 end
 $$;
-comment on function private.index_of is 'The id that the rows of a leased run''s current index carry. Judges: callable by definer functions of ours only.';
+comment on function private.index_of is 'The id that the rows of a leased run''s current index carry. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.read_indexed(p_run_id uuid, p_owner uuid, p_files uuid[])
 returns table (id uuid, file_id uuid, hash bytea, start_line integer, end_line integer, has_body boolean)
@@ -263,7 +263,7 @@ begin
     order by c.file_id, c.position;
 end
 $$;
-comment on function private.read_indexed is 'Chunks of files of the current index. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_indexed is 'Chunks of files of the current index. Authorization: callable by the worker only, for the run it holds.';
 
 -- The merge of an incremental run, in the transaction that ends it. Chunks that stay keep their ids, because chunks of other files refer to them.
 create or replace function private.merge_removals(p_run_id uuid, p_owner uuid, p_files uuid[], p_rewritten uuid[], p_chunks uuid[]) returns void
@@ -281,7 +281,7 @@ begin
   where c.organization_id = v_org and c.run_id = v_index and c.file_id = any (p_rewritten);
 end
 $$;
-comment on function private.merge_removals is 'Takes what changed out of the index. Judges: callable by the worker only, for the run it holds.';
+comment on function private.merge_removals is 'Takes what changed out of the index. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.merge_files(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[],
@@ -308,7 +308,7 @@ begin
     removed = excluded.removed, lost = excluded.lost, kept = excluded.kept, plan = excluded.plan;
 end
 $$;
-comment on function private.merge_files is 'Changed files of an incremental run. Judges: callable by the worker only, for the run it holds.';
+comment on function private.merge_files is 'Changed files of an incremental run. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.merge_chunks(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[],
@@ -333,7 +333,7 @@ begin
   on conflict (organization_id, run_id, chunk_id) do update set terms = excluded.terms;
 end
 $$;
-comment on function private.merge_chunks is 'Changed chunks of an incremental run with their words. Judges: callable by the worker only, for the run it holds.';
+comment on function private.merge_chunks is 'Changed chunks of an incremental run with their words. Authorization: callable by the worker only, for the run it holds.';
 
 -- Chunks with a body, evenly over the files of the index.
 create or replace function private.sample_index(p_run_id uuid, p_owner uuid, p_limit integer)
@@ -355,7 +355,7 @@ begin
     limit p_limit;
 end
 $$;
-comment on function private.sample_index is 'Sampled chunks of the index that a run changes. Judges: callable by the worker only, for the run it holds.';
+comment on function private.sample_index is 'Sampled chunks of the index that a run changes. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.search_index(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer default 5) returns setof uuid
 language plpgsql volatile security definer set search_path = ''
@@ -369,14 +369,14 @@ begin
     order by ts_rank(t.terms, p_query) desc, t.chunk_id limit p_limit;
 end
 $$;
-comment on function private.search_index is 'Best chunks of the index that a run changes. Judges: callable by the worker only, for the run it holds.';
+comment on function private.search_index is 'Best chunks of the index that a run changes. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.live_repositories(p_ids uuid[]) returns setof uuid
 language sql stable security definer set search_path = ''
 as $$
   select t.id from public.project_repositories t where t.id = any (p_ids)
 $$;
-comment on function private.live_repositories is 'Those of the repositories that still exist, for the sweep of copies. Judges: callable by the worker only.';
+comment on function private.live_repositories is 'Those of the repositories that still exist, for the sweep of copies. Authorization: callable by the worker only.';
 grant execute on function private.run_overflows, private.missing_blobs, private.store_blobs, private.read_blobs, private.store_manifest, private.other_files, private.exempt_files,
   private.read_sources, private.store_sources, private.drop_sources, private.read_records, private.store_records,
   private.read_index, private.read_indexed, private.merge_removals, private.merge_files, private.merge_chunks, private.sample_index,

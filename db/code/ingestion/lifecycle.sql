@@ -29,7 +29,7 @@ begin
 end
 $$;
 comment on function private.assert_startable is
-  'Refuses a start that must not be: 404, 403, 409 ALREADY_PROCESSING or INVALID_STATUS, 400 NO_SOURCES. Judges: developer of the project or above.';
+  'Refuses a start that must not be: 404, 403, 409 ALREADY_PROCESSING or INVALID_STATUS, 400 NO_SOURCES. Authorization: developer of the project or above.';
 
 -- Estimates 10 + 5 a repository + a second per 5,000 tokens, within 10 s and an hour. Forecast tokens are bytes / 4; the measured tokens of
 -- an earlier run are better.
@@ -42,7 +42,7 @@ begin
     + (select coalesce(max(octet_length(m.content)), 0) from public.project_manual_contents m where m.project_id = p.id) / 4) / 5000)))::integer;
 end
 $$;
-comment on function private.estimate_run_seconds is 'estimatedDurationSeconds of the contract. Judges: callable by definer functions of ours only.';
+comment on function private.estimate_run_seconds is 'estimatedDurationSeconds of the contract. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.start_answer(r public.ingestion_runs) returns jsonb
 language sql stable parallel safe
@@ -65,7 +65,7 @@ begin
 end
 $$;
 comment on function private.start_run is
-  'Opens a run, paid for in this transaction. Judges: as private.assert_startable. Errors: those, and 429 QUOTA_EXCEEDED.';
+  'Opens a run, paid for in this transaction. Authorization: as private.assert_startable. Errors: those, and 429 QUOTA_EXCEEDED.';
 grant execute on function private.assert_startable, private.start_answer, private.start_run to authenticated;
 
 -- Metrics as a writer sends them, merged into the row. Unknown names are ignored, wrong types are refused.
@@ -180,7 +180,7 @@ begin
 end
 $$;
 comment on function private.open_run_of is
-  'The open run of a project, locked, or null. Judges: callable by the service role only. Errors: 404 PROJECT_NOT_FOUND.';
+  'The open run of a project, locked, or null. Authorization: callable by the service role only. Errors: 404 PROJECT_NOT_FOUND.';
 
 create or replace function private.service_write_run(p_action text, p_project_id uuid, p_body jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -212,7 +212,7 @@ begin
 end
 $$;
 comment on function private.service_write_run is
-  'update, snapshot or complete of a project''s open run. Judges: callable by the service role only. Errors: 404, 409 NO_ACTIVE_INGESTION, 400.';
+  'update, snapshot or complete of a project''s open run. Authorization: callable by the service role only. Errors: 404, 409 NO_ACTIVE_INGESTION, 400.';
 grant execute on function private.service_write_run to service_role;
 
 create or replace function private.like_prefix(p_prefix text) returns text

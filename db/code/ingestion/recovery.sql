@@ -161,7 +161,7 @@ begin
 end
 $$;
 comment on function private.recover_run is
-  'Opens the run that goes on from a failed one. Judges: developer of the project or above. Errors: 404, 403, 409 ALREADY_PROCESSING, NOTHING_TO_RECOVER or MAX_RETRIES_EXCEEDED, 400.';
+  'Opens the run that goes on from a failed one. Authorization: developer of the project or above. Errors: 404, 403, 409 ALREADY_PROCESSING, NOTHING_TO_RECOVER or MAX_RETRIES_EXCEEDED, 400.';
 grant execute on function private.recover_run to authenticated;
 
 create or replace function private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) returns void
@@ -179,7 +179,7 @@ begin
 end
 $$;
 comment on function private.change_branch is
-  'Points a repository at another branch. Judges: callable by definer functions of ours that have judged the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
+  'Points a repository at another branch. Authorization: callable by definer functions of ours that have judged the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
 
 create or replace function api.recover_ingestion(p jsonb) returns jsonb
 language plpgsql volatile

@@ -31,7 +31,7 @@ begin
           end if;
         when 'executions.sweep' then perform private.sweep_executions();
         when 'executions.prune' then perform private.prune_executions();
-        when 'notifications.due' then perform private.release_notifications(), private.tell_spread_quotas(), private.reclaim_units();
+        when 'notifications.due' then perform private.release_notifications(), private.notify_spread_quotas(), private.reclaim_units();
         when 'notifications.mail' then perform private.queue_notification_mails();
         when 'notifications.prune' then perform private.prune_notifications();
         when 'audit.count' then perform private.count_audit();
@@ -57,7 +57,7 @@ begin
   return v_done;
 end
 $$;
-comment on function private.run_due is 'Does what is due; gives how many pieces. Judges: callable by the worker (and pg_cron as the owner) only.';
+comment on function private.run_due is 'Does what is due; gives how many pieces. Authorization: callable by the worker (and pg_cron as the owner) only.';
 grant execute on function private.run_due to kijko_worker;
 
 create or replace function private.prune_checkpoints(p_at timestamptz default now()) returns integer
@@ -71,4 +71,4 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_checkpoints is 'Checkpoints of failed runs end after 24 hours. Judges: callable by schedules only.';
+comment on function private.prune_checkpoints is 'Checkpoints of failed runs end after 24 hours. Authorization: callable by schedules only.';

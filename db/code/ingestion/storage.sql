@@ -14,7 +14,7 @@ begin
   return v_org;
 end
 $$;
-comment on function private.assert_lease is 'The run''s organization, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Judges: definer functions below only.';
+comment on function private.assert_lease is 'The run''s organization, if the caller holds its lease; else 409 NO_ACTIVE_INGESTION. Authorization: definer functions below only.';
 
 create or replace function private.store_files(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[],
@@ -36,7 +36,7 @@ begin
     as t (id, position, source, repository, path, language, category, bytes, tokens, optimized, hash, metadata, savings, plan);
 end
 $$;
-comment on function private.store_files is 'Files of a leased run. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_files is 'Files of a leased run. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.store_chunks(
   p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[],
@@ -53,7 +53,7 @@ begin
   from unnest(p_ids, p_files, p_positions, p_starts, p_ends, p_types, p_tokens, p_contents, p_hashes, p_references, p_parents, p_metadata) as t;
 end
 $$;
-comment on function private.store_chunks is 'Chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_chunks is 'Chunks of a leased run. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -66,7 +66,7 @@ begin
   on conflict (organization_id, run_id, chunk_id) do update set terms = excluded.terms;
 end
 $$;
-comment on function private.store_terms is 'Search terms of chunks of a leased run. Judges: callable by the worker only, for the run it holds.';
+comment on function private.store_terms is 'Search terms of chunks of a leased run. Authorization: callable by the worker only, for the run it holds.';
 
 -- The full-text index puts new words into a pending list first, which every search reads. The run that filled the list empties it.
 create or replace function private.settle_terms(p_run_id uuid, p_owner uuid) returns void
@@ -77,7 +77,7 @@ begin
   perform gin_clean_pending_list('public.chunk_terms_run_id_terms_idx');
 end
 $$;
-comment on function private.settle_terms is 'Merges the waiting words into the full-text index. Judges: callable by the worker only, for the run it holds.';
+comment on function private.settle_terms is 'Merges the waiting words into the full-text index. Authorization: callable by the worker only, for the run it holds.';
 
 -- A plan that was made for an empty table walks over a whole run for each of its rows. So a table that has doubled since its last ANALYZE
 -- is analyzed again; autovacuum would come too late. Of chunk_terms all columns but the words, which cost more to count than to search.
@@ -98,7 +98,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.survey_tables is 'Renews the statistics of tables that a leased run has doubled. Judges: callable by the worker only, for the run it holds.';
+comment on function private.survey_tables is 'Renews the statistics of tables that a leased run has doubled. Authorization: callable by the worker only, for the run it holds.';
 
 -- Deletes the output of a phase before the phase runs again. `chunks`: files and chunks (phase 4); `index`: terms (phase 5).
 create or replace function private.clear_run(p_run_id uuid, p_owner uuid, p_what text, p_limit integer) returns bigint
@@ -110,7 +110,7 @@ begin
   return private.delete_run_rows(v_org, p_run_id, p_what, p_limit);
 end
 $$;
-comment on function private.clear_run is 'Removes up to p_limit rows of a leased run; 0 when none are left. Judges: callable by the worker only, for the run it holds.';
+comment on function private.clear_run is 'Removes up to p_limit rows of a leased run; 0 when none are left. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) returns bigint
 language plpgsql volatile security definer set search_path = ''
@@ -133,7 +133,7 @@ begin
   return 0;
 end
 $$;
-comment on function private.delete_run_rows is 'Removes up to p_limit rows that a run stored. Judges: callable by definer functions of ours only.';
+comment on function private.delete_run_rows is 'Removes up to p_limit rows that a run stored. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.drop_run_rows(p_run_id uuid, p_limit integer default 5000) returns bigint
 language plpgsql volatile security definer set search_path = ''
@@ -147,7 +147,7 @@ begin
 end
 $$;
 comment on function private.drop_run_rows is
-  'Removes up to p_limit rows of an ended run that is not the current one; 0 when none are left. Judges: callable by the worker only.';
+  'Removes up to p_limit rows of an ended run that is not the current one; 0 when none are left. Authorization: callable by the worker only.';
 
 -- The samples of contract 10, 18.5 query the index as any reader would.
 create or replace function private.sample_search(p_run_id uuid, p_owner uuid, p_query tsquery, p_limit integer default 5) returns setof uuid
@@ -163,7 +163,7 @@ begin
     order by ts_rank(t.terms, p_query) desc, t.chunk_id limit p_limit;
 end
 $$;
-comment on function private.sample_search is 'Best chunks of a leased run for a query. Judges: callable by the worker only, for the run it holds.';
+comment on function private.sample_search is 'Best chunks of a leased run for a query. Authorization: callable by the worker only, for the run it holds.';
 
 -- Chunks in order, for indexing: the next phase reads its input from the database.
 create or replace function private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer)
@@ -182,7 +182,7 @@ begin
     order by c.id limit p_limit;
 end
 $$;
-comment on function private.read_chunks is 'A page of a leased run''s chunks by id. Judges: callable by the worker only, for the run it holds.';
+comment on function private.read_chunks is 'A page of a leased run''s chunks by id. Authorization: callable by the worker only, for the run it holds.';
 
 create or replace function private.live_checkpoints(p_runs uuid[]) returns setof uuid
 language sql stable security definer set search_path = ''
@@ -192,6 +192,6 @@ as $$
     or exists (select from public.ingestion_runs c where c.organization_id = r.organization_id and c.project_id = r.project_id
       and c.parent_run_id = r.id and c.outcome = 'open'))
 $$;
-comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Judges: callable by the worker only.';
+comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Authorization: callable by the worker only.';
 grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.survey_tables,
   private.clear_run, private.drop_run_rows, private.sample_search, private.read_chunks, private.live_checkpoints to kijko_worker;

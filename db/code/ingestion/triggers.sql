@@ -1,6 +1,6 @@
 -- The state machine of a run (contract 10, 21.2) and the effects of its steps.
 
-create or replace function private.tg_ingestion_runs__judge() returns trigger
+create or replace function private.tg_ingestion_runs__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -63,7 +63,7 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_ingestion_runs__judge is
+comment on function private.tg_ingestion_runs__check is
   'Trigger: ended runs are immutable, phases go forward by one, percent never falls but at a phase start or retry.';
 
 create or replace function private.tg_ingestion_runs__stamp() returns trigger
@@ -184,8 +184,8 @@ comment on function private.tg_ingestion_runs__notify is 'Trigger: the events of
 
 create or replace trigger _100_stamp before insert on public.ingestion_runs
   for each row execute function private.tg_ingestion_runs__stamp();
-create or replace trigger _200_judge before update on public.ingestion_runs
-  for each row execute function private.tg_ingestion_runs__judge();
+create or replace trigger _200_check before update on public.ingestion_runs
+  for each row execute function private.tg_ingestion_runs__check();
 create or replace trigger _500_follow_start after insert on public.ingestion_runs
   for each row execute function private.tg_ingestion_runs__follow();
 create or replace trigger _500_follow_end after update on public.ingestion_runs

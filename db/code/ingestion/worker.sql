@@ -13,7 +13,7 @@ begin
     '{}');
 end
 $$;
-comment on function private.run_scope is 'The sources that a run reads. Judges: callable by definer functions of ours only.';
+comment on function private.run_scope is 'The sources that a run reads. Authorization: callable by definer functions of ours only.';
 
 -- Files that a run adds or modifies belong to its entry. A run without one adds none.
 create or replace function private.is_verbatim_run(r public.ingestion_runs) returns boolean
@@ -24,7 +24,7 @@ begin
     where i.organization_id = r.organization_id and i.project_id = r.project_id and i.run_id = r.id), false);
 end
 $$;
-comment on function private.is_verbatim_run is 'Do the four techniques leave the files of a run''s entry alone? Judges: callable by definer functions of ours only.';
+comment on function private.is_verbatim_run is 'Do the four techniques leave the files of a run''s entry alone? Authorization: callable by definer functions of ours only.';
 
 -- Leases an open run that no worker holds, and returns all that is needed to work on it; null when there is no such run. A lease that
 -- expired means that a worker was lost: three times the run goes on, the fourth time it fails.
@@ -75,7 +75,7 @@ begin
 end
 $$;
 comment on function private.claim_run is
-  'Leases an open run to a worker and describes the work, or null. Judges: callable by the worker only.';
+  'Leases an open run to a worker and describes the work, or null. Authorization: callable by the worker only.';
 
 -- One round trip for all runs of a worker process: returns the leases that it still has. With p_seconds null it only looks.
 create or replace function private.hold_runs(p_owners uuid[], p_seconds integer default null) returns setof uuid
@@ -93,7 +93,7 @@ begin
   end if;
 end
 $$;
-comment on function private.hold_runs is 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
+comment on function private.hold_runs is 'Renews (or only checks) leases by their owners; gives those that hold. Authorization: callable by the worker only.';
 
 create or replace function private.release_run(p_run_id uuid, p_owner uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -108,7 +108,7 @@ begin
   return false;
 end
 $$;
-comment on function private.release_run is 'Gives a run back for another worker to take at once. Judges: callable by the worker only.';
+comment on function private.release_run is 'Gives a run back for another worker to take at once. Authorization: callable by the worker only.';
 
 -- Runs whose worker died, and runs whose job was lost, get a job again.
 create or replace function private.sweep_runs(p_at timestamptz default clock_timestamp()) returns integer
@@ -125,7 +125,7 @@ begin
   );
 end
 $$;
-comment on function private.sweep_runs is 'Re-enqueues open runs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
+comment on function private.sweep_runs is 'Re-enqueues open runs without a living owner or a waiting job; gives how many. Authorization: callable by the worker and schedules only.';
 
 create or replace function private.report_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -139,7 +139,7 @@ begin
   return true;
 end
 $$;
-comment on function private.report_run is 'Progress of a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+comment on function private.report_run is 'Progress of a leased run; false when the lease or the run is gone. Authorization: callable by the worker only.';
 
 create or replace function private.finish_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -178,7 +178,7 @@ begin
   return true;
 end
 $$;
-comment on function private.finish_run is 'Completes a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+comment on function private.finish_run is 'Completes a leased run; false when the lease or the run is gone. Authorization: callable by the worker only.';
 
 create or replace function private.fail_run(
   p_run_id uuid, p_owner uuid, p_code text, p_message text, p_failed_items text[], p_checkpoint jsonb
@@ -194,7 +194,7 @@ begin
   return true;
 end
 $$;
-comment on function private.fail_run is 'Fails a leased run; false when the lease or the run is gone. Judges: callable by the worker only.';
+comment on function private.fail_run is 'Fails a leased run; false when the lease or the run is gone. Authorization: callable by the worker only.';
 
 -- Repositories that another worker had begun must not show as begun by this one: they are marked while they are fetched.
 create or replace function private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns boolean
@@ -209,6 +209,6 @@ begin
   return found;
 end
 $$;
-comment on function private.mark_repository is 'A repository of a leased run is being fetched. Judges: callable by the worker only.';
+comment on function private.mark_repository is 'A repository of a leased run is being fetched. Authorization: callable by the worker only.';
 grant execute on function private.claim_run, private.hold_runs, private.release_run, private.sweep_runs, private.report_run,
   private.finish_run, private.fail_run, private.mark_repository to kijko_worker;

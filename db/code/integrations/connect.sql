@@ -59,7 +59,7 @@ begin
   );
 end
 $$;
-comment on function private.sealed_integration_key is 'Judges: members who manage integrations, through our server only, which opens it.';
+comment on function private.sealed_integration_key is 'Authorization: members who manage integrations, through our server only, which opens it.';
 grant execute on function private.sealed_integration_key to authenticated;
 
 create or replace function private.begin_integration(p jsonb, p_what jsonb) returns void
@@ -79,7 +79,7 @@ begin
 end
 $$;
 comment on function private.begin_integration is
-  'Stores the way to a provider and back. Judges: members who manage integrations, through our server only, which seals the state.';
+  'Stores the way to a provider and back. Authorization: members who manage integrations, through our server only, which seals the state.';
 
 create or replace function private.store_integration(
   p_org_id uuid, p_user_id uuid, p_what jsonb, p_sealed text, p_calls jsonb, p_session text
@@ -111,7 +111,7 @@ begin
 end
 $$;
 comment on function private.store_integration is
-  'An integration with its sealed tokens, new or again. Judges: callable by definer functions of ours only.';
+  'An integration with its sealed tokens, new or again. Authorization: callable by definer functions of ours only.';
 
 -- The sealed credentials of a key, after one call has verified them.
 create or replace function private.store_key_integration(p jsonb, p_what jsonb) returns public.integrations
@@ -124,7 +124,7 @@ begin
     coalesce(private.session_id(), private.user_id())::text);
 end
 $$;
-comment on function private.store_key_integration is 'Judges: members who manage integrations, through our server only, which has verified and sealed the key.';
+comment on function private.store_key_integration is 'Authorization: members who manage integrations, through our server only, which has verified and sealed the key.';
 grant execute on function private.begin_integration, private.store_key_integration to authenticated;
 
 -- Besides the contract's members the server sends {stateHash, sealed, calls, isConfigured, isReconnect}. Where the provider asks for
@@ -181,7 +181,7 @@ begin
   return coalesce(v_way, '{"outcome": "unknown"}');
 end
 $$;
-comment on function private.take_integration_state is 'Uses a state up and gives its way. Judges: callable by the server only; who has the state may.';
+comment on function private.take_integration_state is 'Uses a state up and gives its way. Authorization: callable by the server only; who has the state may.';
 
 -- {organizationId, userId, what, sealed, calls}: the person who began the connection must still be allowed to make it.
 create or replace function private.finish_integration(p jsonb) returns jsonb
@@ -200,7 +200,7 @@ begin
 end
 $$;
 comment on function private.finish_integration is
-  'Stores what a provider gave for a state. Judges: callable by the server only; the person of the state must still manage integrations. Errors: 403 FORBIDDEN, 409 ALREADY_CONNECTED.';
+  'Stores what a provider gave for a state. Authorization: callable by the server only; the person of the state must still manage integrations. Errors: 403 FORBIDDEN, 409 ALREADY_CONNECTED.';
 grant execute on function private.take_integration_state, private.finish_integration to kijko_server;
 
 -- --------------------------------------------------------------------------------------------------- changing and disconnecting
@@ -224,7 +224,7 @@ begin
 end
 $$;
 comment on function private.drop_integration is
-  'Disconnects; a trigger has the provider told. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
+  'Disconnects; a trigger has the provider told. Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
 
 create or replace function private.set_integration_config(p_provider text, p_config jsonb) returns public.integrations
 language plpgsql volatile security definer set search_path = ''
@@ -238,7 +238,7 @@ begin
   return i;
 end
 $$;
-comment on function private.set_integration_config is 'Judges: members who manage integrations of the organization. Errors: 400, 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND.';
+comment on function private.set_integration_config is 'Authorization: members who manage integrations of the organization. Errors: 400, 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND.';
 
 create or replace function private.revoke_permission(p_provider text, p_permission text) returns public.integrations
 language plpgsql volatile security definer set search_path = ''
@@ -267,7 +267,7 @@ begin
 end
 $$;
 comment on function private.revoke_permission is
-  'Takes one permission away; the last one disconnects. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
+  'Takes one permission away; the last one disconnects. Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 BUILT_IN_INTEGRATION.';
 
 create or replace function private.request_sync(p_provider text) returns public.integrations
 language plpgsql volatile security definer set search_path = ''
@@ -288,5 +288,5 @@ begin
 end
 $$;
 comment on function private.request_sync is
-  'Has a job renew the tokens and ask the provider who we are. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 SYNC_IN_PROGRESS, BUILT_IN_INTEGRATION.';
+  'Has a job renew the tokens and ask the provider who we are. Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 INTEGRATION_NOT_FOUND, 409 SYNC_IN_PROGRESS, BUILT_IN_INTEGRATION.';
 grant execute on function private.drop_integration, private.set_integration_config, private.revoke_permission, private.request_sync to authenticated;

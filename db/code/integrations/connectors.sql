@@ -131,7 +131,7 @@ begin
 end
 $$;
 comment on function private.sealed_connector is
-  'Sealed headers and credentials, by id or by the address that they go to anyway. Judges: members who manage integrations, through our server only, which opens them.';
+  'Sealed headers and credentials, by id or by the address that they go to anyway. Authorization: members who manage integrations, through our server only, which opens them.';
 
 -- {connectorId?, body}: returns what a write would store, and what is sealed, for the test before it. Changes nothing.
 create or replace function private.check_connector(p jsonb) returns jsonb
@@ -230,7 +230,7 @@ begin
 end
 $$;
 comment on function private.store_connector is
-  'Judges: members who manage integrations, through our server only, which tests and seals. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND, 409 TOO_MANY_CONNECTORS.';
+  'Authorization: members who manage integrations, through our server only, which tests and seals. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND, 409 TOO_MANY_CONNECTORS.';
 
 create or replace function private.drop_connector(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -248,7 +248,7 @@ begin
 end
 $$;
 comment on function private.drop_connector is
-  'Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
+  'Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
 
 -- The server has drawn the picture again. Only the server may say what is a picture.
 create or replace function private.set_connector_icon(p_id text, p_data_url text) returns public.connectors
@@ -268,5 +268,5 @@ begin
 end
 $$;
 comment on function private.set_connector_icon is
-  'Judges: members who manage integrations, through our server only, which draws the picture. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
+  'Authorization: members who manage integrations, through our server only, which draws the picture. Errors: 403 FORBIDDEN, 404 CONNECTOR_NOT_FOUND.';
 grant execute on function private.store_connector, private.drop_connector, private.set_connector_icon to authenticated;

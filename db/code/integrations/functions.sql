@@ -166,7 +166,7 @@ begin
   values (p_integration_id, p_connector_id, p_level, left(p_message, 500));
 end
 $$;
-comment on function private.log_integration is 'Writes a line about an integration or a connector. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.log_integration is 'Writes a line about an integration or a connector. Authorization: callable by definer functions and triggers of ours only.';
 
 -- p: [{tool, ok, ms}] in the order of the requests.
 create or replace function private.count_calls(p_integration_id uuid, p_connector_id uuid, p_client text, p_session text, p jsonb) returns void
@@ -178,7 +178,7 @@ begin
   from jsonb_array_elements(coalesce(p, '[]')) c;
 end
 $$;
-comment on function private.count_calls is 'Keeps the numbers of requests that were made. Judges: callable by definer functions of ours only.';
+comment on function private.count_calls is 'Keeps the numbers of requests that were made. Authorization: callable by definer functions of ours only.';
 
 -- Finds an integration or a connector of the caller's organization by its id. An integration is also found by its provider, because screens
 -- have that one.
@@ -216,7 +216,7 @@ begin
     'hasMore', jsonb_array_length(v_rows) > p_limit);
 end
 $$;
-comment on function private.integration_logs_json is 'A page of lines, newest first. Judges: only what belongs to the caller''s organization.';
+comment on function private.integration_logs_json is 'A page of lines, newest first. Authorization: only what belongs to the caller''s organization.';
 
 create or replace function private.integration_stats_json(p_id text, p_at timestamptz default now()) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -255,11 +255,11 @@ begin
   return coalesce(v_result, '{}');
 end
 $$;
-comment on function private.integration_stats_json is 'IntegrationStats of the last seven days. Judges: only what belongs to the caller''s organization.';
+comment on function private.integration_stats_json is 'IntegrationStats of the last seven days. Authorization: only what belongs to the caller''s organization.';
 grant execute on function private.integration_logs_json, private.integration_stats_json to authenticated;
 
 -- Notifies the owner, the admins and the member who gave the consent, once a day and connection.
-create or replace function private.tell_broken_integration(i public.integrations) returns void
+create or replace function private.notify_broken_integration(i public.integrations) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
@@ -274,7 +274,7 @@ begin
     format('integration:%s:%s:%s', i.id, i.status, (now() at time zone 'UTC')::date), null, i.organization_id);
 end
 $$;
-comment on function private.tell_broken_integration is 'Tells that a connection expired or failed. Judges: callable by definer functions of ours only.';
+comment on function private.notify_broken_integration is 'Tells that a connection expired or failed. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.prune_integrations(p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -286,4 +286,4 @@ begin
   delete from public.webhook_deliveries d where d.created_at < p_at - interval '30 days' and d.status <> 'pending';
 end
 $$;
-comment on function private.prune_integrations is 'Retention of states, lines, numbers and attempts. Judges: callable by schedules only.';
+comment on function private.prune_integrations is 'Retention of states, lines, numbers and attempts. Authorization: callable by schedules only.';

@@ -22,7 +22,7 @@ create or replace trigger _100_touch before update on public.webhooks
   for each row when ((old.name, old.endpoint_url, old.events, old.status, old.secret_end) is distinct from
     (new.name, new.endpoint_url, new.events, new.status, new.secret_end)) execute function private.tg__touch();
 
-create or replace function private.tg__tell_integration() returns trigger
+create or replace function private.tg__notify_integration() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -45,16 +45,16 @@ begin
   return null;
 end
 $$;
-comment on function private.tg__tell_integration is 'Trigger: resource_changed in the organization''s room; the argument names the resource.';
+comment on function private.tg__notify_integration is 'Trigger: resource_changed in the organization''s room; the argument names the resource.';
 -- The integrations that a new organization starts with publish no event.
-create or replace trigger _900_tell after insert on public.integrations
-  for each row when (new.connected_by is not null) execute function private.tg__tell_integration('integration');
-create or replace trigger _900_tell_change after update or delete on public.integrations
-  for each row execute function private.tg__tell_integration('integration');
-create or replace trigger _900_tell after insert or update or delete on public.connectors
-  for each row execute function private.tg__tell_integration('integration');
-create or replace trigger _900_tell after insert or update or delete on public.webhooks
-  for each row execute function private.tg__tell_integration('webhook');
+create or replace trigger _900_notify after insert on public.integrations
+  for each row when (new.connected_by is not null) execute function private.tg__notify_integration('integration');
+create or replace trigger _900_notify_change after update or delete on public.integrations
+  for each row execute function private.tg__notify_integration('integration');
+create or replace trigger _900_notify after insert or update or delete on public.connectors
+  for each row execute function private.tg__notify_integration('integration');
+create or replace trigger _900_notify after insert or update or delete on public.webhooks
+  for each row execute function private.tg__notify_integration('webhook');
 
 create or replace function private.revoke_integration(p_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -72,7 +72,7 @@ begin
   end if;
 end
 $$;
-comment on function private.revoke_integration is 'Has a provider told that its tokens are void. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.revoke_integration is 'Has a provider told that its tokens are void. Authorization: callable by definer functions and triggers of ours only.';
 
 -- Before the row is deleted, because its tokens are deleted with it.
 create or replace function private.tg_integrations__revoke() returns trigger
@@ -104,9 +104,9 @@ begin
   return private.project_view_json(p, null, v_owner, null, v_last);
 end
 $$;
-comment on function private.webhook_project_json is 'Project as webhooks are told of it. Judges: callable by triggers of ours only.';
+comment on function private.webhook_project_json is 'Project as webhooks are told of it. Authorization: callable by triggers of ours only.';
 
-create or replace function private.tg_projects__tell_webhooks() returns trigger
+create or replace function private.tg_projects__notify_webhooks() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -116,75 +116,75 @@ begin
   -- Most organizations have no webhook, and then a change costs one look into a small index.
   if private.has_webhook(p.organization_id, v_type)
     and (tg_op <> 'UPDATE' or private.project_fields(to_jsonb(old), to_jsonb(new)) is not null) then
-    perform private.tell_webhooks(p.organization_id, v_type, private.webhook_project_json(p));
+    perform private.notify_webhooks(p.organization_id, v_type, private.webhook_project_json(p));
   end if;
   return p;
 end
 $$;
-comment on function private.tg_projects__tell_webhooks is 'Trigger: context.created, context.updated and context.deleted.';
-create or replace trigger _950_tell_webhooks after insert or update on public.projects
-  for each row execute function private.tg_projects__tell_webhooks();
+comment on function private.tg_projects__notify_webhooks is 'Trigger: context.created, context.updated and context.deleted.';
+create or replace trigger _950_notify_webhooks after insert or update on public.projects
+  for each row execute function private.tg_projects__notify_webhooks();
 -- Before the deletion, while its people are still there.
-create or replace trigger _950_tell_webhooks_delete before delete on public.projects
-  for each row execute function private.tg_projects__tell_webhooks();
+create or replace trigger _950_notify_webhooks_delete before delete on public.projects
+  for each row execute function private.tg_projects__notify_webhooks();
 
-create or replace function private.tg_login_history__tell_webhooks() returns trigger
+create or replace function private.tg_login_history__notify_webhooks() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_org constant uuid := (select s.organization_id from private.sessions s where s.id = new.session_id);
 begin
   if private.has_webhook(v_org, 'user.login') then
-    perform private.tell_webhooks(v_org, 'user.login', jsonb_strip_nulls(jsonb_build_object('id', new.id, 'userId', new.user_id, 'status', new.status,
+    perform private.notify_webhooks(v_org, 'user.login', jsonb_strip_nulls(jsonb_build_object('id', new.id, 'userId', new.user_id, 'status', new.status,
       'ipAddress', new.client_ip, 'location', '{}'::jsonb, 'deviceInfo', private.device_json(new.device),
       'authMethod', new.method, 'createdAt', private.iso(new.created_at))));
   end if;
   return null;
 end
 $$;
-comment on function private.tg_login_history__tell_webhooks is 'Trigger: user.login, to the organization that the new session acts in.';
-create or replace trigger _950_tell_webhooks after insert on private.login_history
-  for each row when (new.status = 'success' and new.method <> 'signup') execute function private.tg_login_history__tell_webhooks();
+comment on function private.tg_login_history__notify_webhooks is 'Trigger: user.login, to the organization that the new session acts in.';
+create or replace trigger _950_notify_webhooks after insert on private.login_history
+  for each row when (new.status = 'success' and new.method <> 'signup') execute function private.tg_login_history__notify_webhooks();
 
 -- Settings belong to a person. The event goes to the organization that the person acts in.
-create or replace function private.tell_webhooks_of_settings(p_user_id uuid, p_settings jsonb) returns void
+create or replace function private.notify_webhooks_of_settings(p_user_id uuid, p_settings jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_org constant uuid := coalesce(private.org_id(), (select u.default_organization_id from public.users u where u.id = p_user_id));
 begin
   if private.has_webhook(v_org, 'user.settings_changed') then
-    perform private.tell_webhooks(v_org, 'user.settings_changed', jsonb_build_object('userId', p_user_id, 'settings', p_settings));
+    perform private.notify_webhooks(v_org, 'user.settings_changed', jsonb_build_object('userId', p_user_id, 'settings', p_settings));
   end if;
 end
 $$;
-comment on function private.tell_webhooks_of_settings is 'user.settings_changed with the settings as they are now. Judges: callable by triggers of ours only.';
+comment on function private.notify_webhooks_of_settings is 'user.settings_changed with the settings as they are now. Authorization: callable by triggers of ours only.';
 
-create or replace function private.tg_notification_preferences__tell_webhooks() returns trigger
+create or replace function private.tg_notification_preferences__notify_webhooks() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_webhooks_of_settings(new.user_id, jsonb_build_object('notifications', private.notification_preferences_json(new)));
+  perform private.notify_webhooks_of_settings(new.user_id, jsonb_build_object('notifications', private.notification_preferences_json(new)));
   return null;
 end
 $$;
-comment on function private.tg_notification_preferences__tell_webhooks is 'Trigger: user.settings_changed.';
-create or replace trigger _950_tell_webhooks after update on public.notification_preferences
-  for each row when (old.* is distinct from new.*) execute function private.tg_notification_preferences__tell_webhooks();
+comment on function private.tg_notification_preferences__notify_webhooks is 'Trigger: user.settings_changed.';
+create or replace trigger _950_notify_webhooks after update on public.notification_preferences
+  for each row when (old.* is distinct from new.*) execute function private.tg_notification_preferences__notify_webhooks();
 
 -- Every export writes this line into the audit trail, in the transaction of its end.
-create or replace function private.tg_audit_log__tell_webhooks() returns trigger
+create or replace function private.tg_audit_log__notify_webhooks() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   if private.has_webhook(new.organization_id, 'export.completed') then
-    perform private.tell_webhooks(new.organization_id, 'export.completed', jsonb_strip_nulls(jsonb_build_object('id', new.id, 'userId', new.user_id,
+    perform private.notify_webhooks(new.organization_id, 'export.completed', jsonb_strip_nulls(jsonb_build_object('id', new.id, 'userId', new.user_id,
       'eventType', new.event_type, 'eventCategory', new.event_category, 'description', new.description, 'metadata', new.metadata,
       'createdAt', private.iso(new.created_at))));
   end if;
   return null;
 end
 $$;
-comment on function private.tg_audit_log__tell_webhooks is 'Trigger: export.completed.';
-create or replace trigger _950_tell_webhooks after insert on public.audit_log
-  for each row when (new.event_type = 'system.export_completed') execute function private.tg_audit_log__tell_webhooks();
+comment on function private.tg_audit_log__notify_webhooks is 'Trigger: export.completed.';
+create or replace trigger _950_notify_webhooks after insert on public.audit_log
+  for each row when (new.event_type = 'system.export_completed') execute function private.tg_audit_log__notify_webhooks();

@@ -144,7 +144,7 @@ begin
 end
 $$;
 comment on function private.store_webhook is
-  'Judges: members who manage integrations, through our server only, which seals the secret. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND, 409 TOO_MANY_WEBHOOKS.';
+  'Authorization: members who manage integrations, through our server only, which seals the secret. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND, 409 TOO_MANY_WEBHOOKS.';
 
 create or replace function private.drop_webhook(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -161,7 +161,7 @@ begin
     jsonb_build_object('provider', 'webhook', 'webhookId', w.id, 'webhookName', w.name));
 end
 $$;
-comment on function private.drop_webhook is 'Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+comment on function private.drop_webhook is 'Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
 grant execute on function private.store_webhook, private.drop_webhook to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------------------------- attempts
@@ -177,7 +177,7 @@ begin
   return d;
 end
 $$;
-comment on function private.queue_attempt is 'A row for one more attempt, and its job. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.queue_attempt is 'A row for one more attempt, and its job. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.webhook_payload(p_event_id uuid, p_type text, p_data jsonb) returns jsonb
 language sql stable parallel safe
@@ -191,10 +191,10 @@ begin
   return exists (select from public.webhooks w where w.organization_id = p_org_id and w.status = 'active' and p_type = any (w.events));
 end
 $$;
-comment on function private.has_webhook is 'Does an active webhook of the organization want this? Judges: callable by triggers of ours only.';
+comment on function private.has_webhook is 'Does an active webhook of the organization want this? Authorization: callable by triggers of ours only.';
 
 -- Deleting an organization sends no event to its webhooks.
-create or replace function private.tell_webhooks(p_org_id uuid, p_type text, p_data jsonb) returns void
+create or replace function private.notify_webhooks(p_org_id uuid, p_type text, p_data jsonb) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -217,8 +217,8 @@ begin
   end loop;
 end
 $$;
-comment on function private.tell_webhooks is
-  'Writes a first attempt for each webhook of the organization that wants the event. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.notify_webhooks is
+  'Writes a first attempt for each webhook of the organization that wants the event. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.webhook_sample(p_type text) returns jsonb
 language sql stable parallel safe
@@ -254,7 +254,7 @@ begin
 end
 $$;
 comment on function private.begin_webhook_test is
-  'A sample of the first subscribed event, for the server to send. Judges: members who manage integrations, through our server only. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
+  'A sample of the first subscribed event, for the server to send. Authorization: members who manage integrations, through our server only. Errors: 403 FORBIDDEN, 404 WEBHOOK_NOT_FOUND.';
 
 create or replace function private.retry_delivery(p_id text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -278,5 +278,5 @@ begin
 end
 $$;
 comment on function private.retry_delivery is
-  'One more attempt at a failed delivery. Judges: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 DELIVERY_NOT_FOUND, 409 DELIVERY_NOT_FAILED.';
+  'One more attempt at a failed delivery. Authorization: members who manage integrations of the organization. Errors: 403 FORBIDDEN, 404 DELIVERY_NOT_FOUND, 409 DELIVERY_NOT_FAILED.';
 grant execute on function private.begin_webhook_test, private.retry_delivery to authenticated;

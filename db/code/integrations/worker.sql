@@ -27,7 +27,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.take_jobs is 'Takes jobs of a queue away and gives their arguments. Judges: callable by functions of ours only.';
+comment on function private.take_jobs is 'Takes jobs of a queue away and gives their arguments. Authorization: callable by functions of ours only.';
 
 -- ---------------------------------------------------------------------------------------------------------------------- attempts
 
@@ -61,7 +61,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.take_deliveries is 'Leases up to p_limit waiting attempts for p_seconds. Judges: callable by the worker only.';
+comment on function private.take_deliveries is 'Leases up to p_limit waiting attempts for p_seconds. Authorization: callable by the worker only.';
 
 -- {id, token, ok, status, body}; false where another holder has the attempt, or it is gone.
 create or replace function private.finish_delivery(p jsonb) returns jsonb
@@ -106,7 +106,7 @@ begin
 end
 $$;
 comment on function private.finish_delivery is
-  'The result of an attempt, by who holds it: the next attempt, the pause at the twentieth failure. Judges: callable by the server and the worker only, by the token of the lease.';
+  'The result of an attempt, by who holds it: the next attempt, the pause at the twentieth failure. Authorization: callable by the server and the worker only, by the token of the lease.';
 
 create or replace function private.delivery_of(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -117,7 +117,7 @@ begin
   );
 end
 $$;
-comment on function private.delivery_of is 'WebhookDelivery by its id. Judges: callable by the server only, for the caller of a test.';
+comment on function private.delivery_of is 'WebhookDelivery by its id. Authorization: callable by the server only, for the caller of a test.';
 grant execute on function private.take_deliveries to kijko_worker;
 grant execute on function private.finish_delivery to kijko_server, kijko_worker;
 grant execute on function private.delivery_of to kijko_server;
@@ -151,7 +151,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.take_integration_work is 'Leases up to p_limit waiting synchronizations and revocations. Judges: callable by the worker only.';
+comment on function private.take_integration_work is 'Leases up to p_limit waiting synchronizations and revocations. Authorization: callable by the worker only.';
 
 -- New tokens are stored at once: with some providers the old ones are void from then on.
 create or replace function private.renew_integration(p_id uuid, p_token uuid, p_sealed text) returns boolean
@@ -166,7 +166,7 @@ begin
   return found;
 end
 $$;
-comment on function private.renew_integration is 'Keeps renewed tokens. Judges: callable by the worker only, by the token of the lease.';
+comment on function private.renew_integration is 'Keeps renewed tokens. Authorization: callable by the worker only, by the token of the lease.';
 
 -- p_outcome: ok, failed or expired.
 create or replace function private.finish_sync(p_id uuid, p_token uuid, p_outcome text, p_message text, p_calls jsonb) returns boolean
@@ -190,13 +190,13 @@ begin
   perform private.count_calls(i.id, null, 'Synchronization', p_token::text, p_calls);
   perform private.log_integration(i.id, null, case p_outcome when 'ok' then 'info' when 'failed' then 'warning' else 'error' end, p_message);
   if i.status <> v_old and i.status <> 'active' then
-    perform private.tell_broken_integration(i);
+    perform private.notify_broken_integration(i);
   end if;
   return true;
 end
 $$;
 comment on function private.finish_sync is
-  'The end of a synchronization: five failures in a row are an error, a refused token is expired. Judges: callable by the worker only, by the token of the lease.';
+  'The end of a synchronization: five failures in a row are an error, a refused token is expired. Authorization: callable by the worker only, by the token of the lease.';
 
 create or replace function private.finish_revocation(p_id uuid, p_token uuid, p_done boolean) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -217,7 +217,7 @@ begin
 end
 $$;
 comment on function private.finish_revocation is
-  'A provider was told, or is told again later: five tries, then the tokens are forgotten. Judges: callable by the worker only, by the token of the lease.';
+  'A provider was told, or is told again later: five tries, then the tokens are forgotten. Authorization: callable by the worker only, by the token of the lease.';
 grant execute on function private.take_integration_work, private.renew_integration, private.finish_sync, private.finish_revocation to kijko_worker;
 
 -- Work whose worker is gone. An attempt is sent once more; an attempt that lost its worker twice has failed. A test is not repeated.
@@ -255,4 +255,4 @@ begin
   end loop;
 end
 $$;
-comment on function private.sweep_integrations is 'Gives work of lost workers to others. Judges: callable by schedules only.';
+comment on function private.sweep_integrations is 'Gives work of lost workers to others. Authorization: callable by schedules only.';

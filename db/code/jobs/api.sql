@@ -30,7 +30,7 @@ begin
     'total', (select count(*) from jobs.dead_letters x where p_type is null or x.job_type = p_type));
 end
 $$;
-comment on function private.list_dead_letters is 'Jobs that failed and are not tried again. Judges: the staff of this platform only. Errors: 403 FORBIDDEN.';
+comment on function private.list_dead_letters is 'Jobs that failed and are not tried again. Authorization: the staff of this platform only. Errors: 403 FORBIDDEN.';
 
 -- The job is enqueued again with all its attempts. The dead letter is deleted, so of two clicks one runs the job.
 create or replace function private.retry_dead_letter(p_id text) returns text
@@ -52,7 +52,7 @@ begin
 end
 $$;
 comment on function private.retry_dead_letter is
-  'Enqueues a dead letter once more; returns the job''s new id. Judges: the staff of this platform only. Errors: 403 FORBIDDEN, 404 JOB_NOT_FOUND.';
+  'Enqueues a dead letter once more; returns the job''s new id. Authorization: the staff of this platform only. Errors: 403 FORBIDDEN, 404 JOB_NOT_FOUND.';
 
 grant execute on function private.assert_platform_admin, private.list_dead_letters, private.retry_dead_letter to authenticated;
 

@@ -18,7 +18,7 @@ begin
   );
 end
 $$;
-comment on function private.earliest_job is 'The smallest run_at from p_from on among the jobs that wait in some queues. Judges: callable by functions of ours only.';
+comment on function private.earliest_job is 'The smallest run_at from p_from on among the jobs that wait in some queues. Authorization: callable by functions of ours only.';
 
 create or replace function private.raise_queue_floor() returns timestamptz
 language plpgsql volatile security definer set search_path = ''
@@ -60,5 +60,5 @@ begin
 end
 $$;
 comment on function private.raise_queue_floor is
-  'Moves the place where looks for the next job begin; gives it, or null when another worker is at it or the caller''s transaction has written already. Judges: callable by the worker only.';
+  'Moves the place where looks for the next job begin; gives it, or null when another worker is at it or the caller''s transaction has written already. Authorization: callable by the worker only.';
 grant execute on function private.raise_queue_floor to kijko_worker;

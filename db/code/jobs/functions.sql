@@ -56,7 +56,7 @@ begin
 end
 $$;
 comment on function private.enqueue is
-  'Puts a job into the queue, in this transaction; null when one with the same unique key waits already. Judges: callable by definer functions of ours, the server and the worker only.';
+  'Puts a job into the queue, in this transaction; null when one with the same unique key waits already. Authorization: callable by definer functions of ours, the server and the worker only.';
 grant execute on function private.enqueue to kijko_server, kijko_worker;
 
 create or replace function private.bury_job(
@@ -70,7 +70,7 @@ begin
   on conflict (job_id) do nothing;
 end
 $$;
-comment on function private.bury_job is 'Keeps a job that used up its attempts for an administrator. Judges: callable by the worker only.';
+comment on function private.bury_job is 'Keeps a job that used up its attempts for an administrator. Authorization: callable by the worker only.';
 grant execute on function private.bury_job to kijko_worker;
 
 create or replace function private.queue_state(out pending bigint, out oldest_seconds double precision)
@@ -79,5 +79,5 @@ as $$
   select count(*), coalesce(max(extract(epoch from now() - run_at)) filter (where run_at <= now()), 0)
   from (select run_at from jobs.gue_jobs order by run_at limit 10000) j
 $$;
-comment on function private.queue_state is 'Waiting jobs (counted up to 10,000) and the age of the oldest due one, for the health check. Judges: callable by the server and the worker only.';
+comment on function private.queue_state is 'Waiting jobs (counted up to 10,000) and the age of the oldest due one, for the health check. Authorization: callable by the server and the worker only.';
 grant execute on function private.queue_state to kijko_server, kijko_worker;

@@ -155,7 +155,7 @@ begin
 end
 $$;
 comment on function private.add_api_key is
-  'Makes an API key of the caller. Judges: only the caller''s own user and organization, and no caller who comes with a key. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 TOO_MANY_API_KEYS.';
+  'Makes an API key of the caller. Authorization: only the caller''s own user and organization, and no caller who comes with a key. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 TOO_MANY_API_KEYS.';
 
 create or replace function private.end_api_key(p_id uuid, p_reason text) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -172,7 +172,7 @@ begin
   return true;
 end
 $$;
-comment on function private.end_api_key is 'Revokes a key now; false when it had been. Judges: callable by definer functions of ours only.';
+comment on function private.end_api_key is 'Revokes a key now; false when it had been. Authorization: callable by definer functions of ours only.';
 
 -- The audit trail keeps names of keys for as long as the plan says; the rows themselves are needed for sockets and the last counts only.
 create or replace function private.prune_keys(p_at timestamptz default now()) returns void
@@ -182,7 +182,7 @@ begin
   delete from public.api_keys k where k.revoked_at < p_at - interval '90 days';
 end
 $$;
-comment on function private.prune_keys is 'Revoked keys go after 90 days. Judges: callable by schedules only.';
+comment on function private.prune_keys is 'Revoked keys go after 90 days. Authorization: callable by schedules only.';
 
 create or replace function private.revoke_own_key(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -194,5 +194,5 @@ begin
 end
 $$;
 comment on function private.revoke_own_key is
-  'Revokes a key of the caller; false where there is none that lives. Judges: only the caller''s own keys in the organization they act in.';
+  'Revokes a key of the caller; false where there is none that lives. Authorization: only the caller''s own keys in the organization they act in.';
 grant execute on function private.add_api_key, private.revoke_own_key to authenticated;

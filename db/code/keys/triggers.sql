@@ -31,7 +31,7 @@ create or replace function private.tg_api_keys__alert() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_security(new.user_id, case tg_op when 'INSERT' then 'An API key was created' else 'An API key was revoked' end,
+  perform private.notify_security(new.user_id, case tg_op when 'INSERT' then 'An API key was created' else 'An API key was revoked' end,
     format('API key "%s" (%s...) was %s. If that was not you, change your password and look at your keys.', private.one_line(new.name), new.prefix,
       case tg_op when 'INSERT' then 'created' else 'revoked' end),
     false, format('api_key:%s:%s', lower(tg_op), new.id), jsonb_build_object('keyId', new.id));

@@ -34,7 +34,7 @@ begin
 end
 $$;
 comment on function private.record_key_uses is
-  'Adds uses of keys to their counters, with one entry of the login history a key and UTC day, and one a refusal of an expired key. Judges: callable by the server only.';
+  'Adds uses of keys to their counters, with one entry of the login history a key and UTC day, and one a refusal of an expired key. Authorization: callable by the server only.';
 
 -- Units go back to the counter that they were taken from. The counter of a past month is not read any more.
 create or replace function private.give_back_units(p_org_id uuid, p_period date, p_day date, p_units bigint) returns void
@@ -62,7 +62,7 @@ begin
   end loop;
 end
 $$;
-comment on function private.give_back_units is 'Takes units of api_calls that were not used off the counter. Judges: callable by functions of ours only.';
+comment on function private.give_back_units is 'Takes units of api_calls that were not used off the counter. Authorization: callable by functions of ours only.';
 
 -- Returns the unused units of a process that died. A living process renews its lease within a second.
 create or replace function private.reclaim_units(p_org_id uuid default null) returns void
@@ -84,7 +84,7 @@ begin
 end
 $$;
 comment on function private.reclaim_units is
-  'Gives back what processes that died had taken of api_calls, of one organization or of all. Judges: callable by the worker and functions of ours only.';
+  'Gives back what processes that died had taken of api_calls, of one organization or of all. Authorization: callable by the worker and functions of ours only.';
 grant execute on function private.reclaim_units to kijko_worker;
 
 -- p: organizationId, leaseId, wanted. Never past the limit, and near it one unit at a time, so that over any number of processes exactly as
@@ -112,7 +112,7 @@ begin
 end
 $$;
 comment on function private.take_units is
-  'Takes units of api_calls for a server process that hands them to requests with API keys. Judges: callable by the server only. Errors: 429 QUOTA_EXCEEDED.';
+  'Takes units of api_calls for a server process that hands them to requests with API keys. Authorization: callable by the server only. Errors: 429 QUOTA_EXCEEDED.';
 
 -- leases: [{id, left, ends}]: the rest of each lease; a lease that ends returns its units.
 create or replace function private.settle_units(p jsonb) returns jsonb
@@ -136,5 +136,5 @@ begin
   return null;
 end
 $$;
-comment on function private.settle_units is 'Renews or ends what a server process holds of api_calls. Judges: callable by the server only.';
+comment on function private.settle_units is 'Renews or ends what a server process holds of api_calls. Authorization: callable by the server only.';
 grant execute on function private.record_key_uses, private.take_units, private.settle_units to kijko_server;

@@ -57,7 +57,7 @@ begin
 end
 $$;
 comment on function private.mail_ingestion_result is
-  'Composes the message and queues it. Judges: viewer of the project or above. Errors: 404, 403, 400, 503 PROVIDER_NOT_CONFIGURED, 429 RATE_LIMITED.';
+  'Composes the message and queues it. Authorization: viewer of the project or above. Errors: 404, 403, 400, 503 PROVIDER_NOT_CONFIGURED, 429 RATE_LIMITED.';
 grant execute on function private.mail_ingestion_result to authenticated;
 
 create or replace function api.email_ingestion_result(p jsonb) returns jsonb

@@ -9,7 +9,7 @@ begin
   return coalesce(private.installation_value('mail') = 'true', false);
 end
 $$;
-comment on function private.has_mail is 'Can this installation send mail? Judges: gives away one public bit.';
+comment on function private.has_mail is 'Can this installation send mail? Authorization: gives away one public bit.';
 grant execute on function private.has_mail to authenticated, service_role;
 
 create or replace function private.one_line(p_text text) returns text
@@ -44,7 +44,7 @@ begin
 end
 $$;
 comment on function private.take_mail_allowance is
-  'Refuses 429 RATE_LIMITED when the user queued p_limit mails of the kind in the last hour. Judges: callable by definer functions of ours only.';
+  'Refuses 429 RATE_LIMITED when the user queued p_limit mails of the kind in the last hour. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.queue_mail(
   p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text default null
@@ -62,7 +62,7 @@ begin
 end
 $$;
 comment on function private.queue_mail is
-  'Puts a message into the outbox with its job; both or neither are committed. p_unsubscribe_url: where a POST unsubscribes (RFC 8058). Judges: callable by definer functions of ours only.';
+  'Puts a message into the outbox with its job; both or neither are committed. p_unsubscribe_url: where a POST unsubscribes (RFC 8058). Authorization: callable by definer functions of ours only.';
 
 -- ---------------------------------------------------------------------------------------------------------------- for the worker
 
@@ -76,7 +76,7 @@ begin
 end
 $$;
 comment on function private.take_mail is
-  'The message, if it still has to be sent, and counts the attempt; no row when it was sent or is gone. Judges: callable by the worker only.';
+  'The message, if it still has to be sent, and counts the attempt; no row when it was sent or is gone. Authorization: callable by the worker only.';
 
 create or replace function private.has_token_link(p_body text) returns boolean
 language sql immutable parallel safe
@@ -97,7 +97,7 @@ begin
 end
 $$;
 comment on function private.mark_mail_sent is
-  'Says that a server accepted the message, and forgets a body with a token; false when that was known or the message is gone. Judges: callable by the worker only.';
+  'Says that a server accepted the message, and forgets a body with a token; false when that was known or the message is gone. Authorization: callable by the worker only.';
 grant execute on function private.take_mail, private.mark_mail_sent to kijko_worker;
 
 create or replace function private.prune_mails(p_at timestamptz default now()) returns integer
@@ -111,4 +111,4 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_mails is 'Messages, sent or not, end after 30 days: they hold addresses. Judges: callable by schedules only.';
+comment on function private.prune_mails is 'Messages, sent or not, end after 30 days: they hold addresses. Authorization: callable by schedules only.';

@@ -30,4 +30,4 @@ begin
 end
 $$;
 comment on function private.queue_link_mail is
-  'Queues a message with a link that holds a token. Judges: callable by definer functions of ours only.';
+  'Queues a message with a link that holds a token. Authorization: callable by definer functions of ours only.';

@@ -8,7 +8,7 @@ begin
   return coalesce(rtrim(private.installation_value('app_url') #>> '{}', '/'), '');
 end
 $$;
-comment on function private.app_url is 'Where people reach this installation, without a slash at the end; empty while no server has said it. Judges: gives away one public address.';
+comment on function private.app_url is 'Where people reach this installation, without a slash at the end; empty while no server has said it. Authorization: gives away one public address.';
 
 create or replace function private.mail_link(p_link text) returns text
 language sql stable parallel safe
@@ -40,7 +40,7 @@ $$;
 comment on function private.mail_entry is 'A notification as it stands in a mail, in text and in HTML; everything is escaped.';
 
 -- Puts greeting and end around the entries and queues the message. p_category: the category that the link at the end switches off.
-create or replace function private.queue_told_mail(
+create or replace function private.queue_notification_mail(
   p_kind text, p_user public.users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text
 ) returns uuid
 language plpgsql volatile security definer set search_path = ''
@@ -65,7 +65,7 @@ begin
     private.app_url() || '/api/v1/notifications/unsubscribe?token=' || v_token);
 end
 $$;
-comment on function private.queue_told_mail is 'Queues a message to a person. Judges: callable by definer functions of ours only.';
+comment on function private.queue_notification_mail is 'Queues a message to a person. Authorization: callable by definer functions of ours only.';
 
 -- The rows belong to one person: a single one, or all of a digest. Null: none of it is to be mailed any more.
 create or replace function private.compose_notification_mail(p_rows private.notification_mails[]) returns uuid
@@ -107,7 +107,7 @@ begin
     v_text := v_text || format(E'And %s more in your notifications.\n\n', v_all - v_shown);
     v_html := v_html || format('<p>And %s more in your notifications.</p>', v_all - v_shown);
   end if;
-  return private.queue_told_mail(case when v_single then 'notification' else 'digest' end, u,
+  return private.queue_notification_mail(case when v_single then 'notification' else 'digest' end, u,
     case when v_single then p_rows[1].organization_id end,
     case when v_single then p_rows[1].title else format('Your %s digest: %s %s', p_rows[1].cadence, v_all,
       case v_all when 1 then 'notification' else 'notifications' end) end,
@@ -116,7 +116,7 @@ begin
 end
 $$;
 comment on function private.compose_notification_mail is
-  'Writes the message of these rows of one person; null when nothing is left to tell. Judges: callable by schedules only.';
+  'Writes the message of these rows of one person; null when nothing is left to tell. Authorization: callable by schedules only.';
 
 create or replace function private.queue_notification_mails(p_at timestamptz default now(), p_limit integer default 500) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -158,7 +158,7 @@ begin
 end
 $$;
 comment on function private.queue_notification_mails is
-  'Writes the messages that are due into the outbox; gives their number. Judges: callable by schedules only.';
+  'Writes the messages that are due into the outbox; gives their number. Authorization: callable by schedules only.';
 
 -- The week in numbers, for people who asked for it; separate from the digests.
 create or replace function private.weekly_summary_lines(p_user_id uuid, p_from timestamptz, p_until timestamptz)
@@ -191,7 +191,7 @@ begin
   order by l.place;
 end
 $$;
-comment on function private.weekly_summary_lines is 'What happened to a person in a week, as lines. Judges: callable by definer functions of ours only.';
+comment on function private.weekly_summary_lines is 'What happened to a person in a week, as lines. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.queue_weekly_summaries(p_at timestamptz default now(), p_limit integer default 200) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -215,7 +215,7 @@ begin
         || '</table>'
     into v_text, v_html
     from private.weekly_summary_lines(s.user_id, p_at - interval '7 days', p_at) with ordinality l (label, value, place);
-    perform private.queue_told_mail('weekly_summary', u, null, 'Your week in Kijko', 'weeklyDigest', E'The last seven days:\n\n' || v_text,
+    perform private.queue_notification_mail('weekly_summary', u, null, 'Your week in Kijko', 'weeklyDigest', E'The last seven days:\n\n' || v_text,
       '<p>The last seven days:</p>' || v_html);
     v_count := v_count + 1;
   end loop;
@@ -223,4 +223,4 @@ begin
 end
 $$;
 comment on function private.queue_weekly_summaries is
-  'Writes the weekly summaries that are due. Judges: callable by schedules only.';
+  'Writes the weekly summaries that are due. Authorization: callable by schedules only.';

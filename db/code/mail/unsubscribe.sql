@@ -36,7 +36,7 @@ begin
   return rtrim(translate(encode(v_body || private.hmac_sha256((select k.key from private.unsubscribe_key k), v_body), 'base64'), E'+/\n', '-_'), '=');
 end
 $$;
-comment on function private.unsubscribe_token is 'A signed token that switches a category of a user''s mail off. Judges: callable by definer functions of ours only.';
+comment on function private.unsubscribe_token is 'A signed token that switches a category of a user''s mail off. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.unsubscribe(p_token text, p_at timestamptz default now()) returns text
 language plpgsql volatile security definer set search_path = ''
@@ -72,7 +72,7 @@ begin
 end
 $$;
 comment on function private.unsubscribe is
-  'Switches the category of a token off and gives its name. Judges: the signature of the token. Errors: 400 INVALID_UNSUBSCRIBE_TOKEN, 409 CANNOT_UNSUBSCRIBE.';
+  'Switches the category of a token off and gives its name. Authorization: the signature of the token. Errors: 400 INVALID_UNSUBSCRIBE_TOKEN, 409 CANNOT_UNSUBSCRIBE.';
 grant execute on function private.unsubscribe to anon, authenticated;
 
 create or replace function api.unsubscribe_mail(p jsonb) returns jsonb

@@ -13,7 +13,7 @@ begin
 end
 $$;
 comment on function private.models_json is
-  'The offered models, and whether the default one can be answered for the caller''s organization. Judges: only the caller''s own organization.';
+  'The offered models, and whether the default one can be answered for the caller''s organization. Authorization: only the caller''s own organization.';
 grant execute on function private.models_json to authenticated;
 
 create or replace function api.list_models(p jsonb) returns jsonb
@@ -47,5 +47,5 @@ begin
 end
 $$;
 comment on function private.admit_model_call is
-  'Charges one api_calls unit of the caller''s organization for a call to a model, and says who answers it. Judges: only the caller''s own organization. Errors: 400 MODEL_NOT_SUPPORTED, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
+  'Charges one api_calls unit of the caller''s organization for a call to a model, and says who answers it. Authorization: only the caller''s own organization. Errors: 400 MODEL_NOT_SUPPORTED, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
 grant execute on function private.admit_model_call to authenticated;

@@ -18,7 +18,7 @@ begin
   return private.model_provider(p_model) is not null or exists (select from public.model_aliases a where a.alias = p_model);
 end
 $$;
-comment on function private.is_model_routable is 'May a skill name this model? Judges: gives away public knowledge only.';
+comment on function private.is_model_routable is 'May a skill name this model? Authorization: gives away public knowledge only.';
 
 create or replace function private.default_model() returns text
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -27,7 +27,7 @@ begin
   return (select m.id from public.models m where m.is_default);
 end
 $$;
-comment on function private.default_model is 'The model that is used where none is named. Judges: gives away public knowledge only.';
+comment on function private.default_model is 'The model that is used where none is named. Authorization: gives away public knowledge only.';
 
 -- The providers of this installation, as its programs declared them: {"anthropic": true, "local": true}.
 create or replace function private.has_provider(p_provider text) returns boolean
@@ -37,7 +37,7 @@ begin
   return coalesce(private.installation_value('providers') -> p_provider = 'true', false);
 end
 $$;
-comment on function private.has_provider is 'Has the installation itself a key at the provider, or a local model (''local'')? Judges: gives away one public bit.';
+comment on function private.has_provider is 'Has the installation itself a key at the provider, or a local model (''local'')? Authorization: gives away one public bit.';
 
 create or replace function private.resolve_model(p_model text, out provider text, out model text, out called text)
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -65,7 +65,7 @@ begin
 end
 $$;
 comment on function private.resolve_model is
-  'Provider, model after aliases, and the id that is called; all null where no provider knows the id. Judges: gives away public knowledge only.';
+  'Provider, model after aliases, and the id that is called; all null where no provider knows the id. Authorization: gives away public knowledge only.';
 
 -- The provider that answers a call of this organization to p_provider.
 create or replace function private.answering_provider(p_provider text, p_org_id uuid) returns text
@@ -81,7 +81,7 @@ begin
 end
 $$;
 comment on function private.answering_provider is
-  'The provider itself, the local model, or null. Judges: callable by definer functions of ours, the server and the worker only.';
+  'The provider itself, the local model, or null. Authorization: callable by definer functions of ours, the server and the worker only.';
 
 create or replace function private.is_provider_configured(p_provider text, p_org_id uuid) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -91,7 +91,7 @@ begin
 end
 $$;
 comment on function private.is_provider_configured is
-  'Can a key or the local model answer for the provider? Judges: callable by definer functions of ours, the server and the worker only.';
+  'Can a key or the local model answer for the provider? Authorization: callable by definer functions of ours, the server and the worker only.';
 
 create or replace function private.assert_provider(p_model text, p_org_id uuid) returns void
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -107,7 +107,7 @@ begin
 end
 $$;
 comment on function private.assert_provider is
-  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer. Models without a provider pass: they fail when they run. Judges: callable by definer functions of ours, the server and the worker only.';
+  'Refuses 503 PROVIDER_NOT_CONFIGURED where no key or local model can answer. Models without a provider pass: they fail when they run. Authorization: callable by definer functions of ours, the server and the worker only.';
 
 create or replace function private.provider_key(p_provider text, p_org_id uuid) returns text
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -116,7 +116,7 @@ begin
   return (select k.sealed_key from private.provider_keys k where k.organization_id = p_org_id and k.provider = p_provider);
 end
 $$;
-comment on function private.provider_key is 'The organization''s own key, encrypted, or null. Judges: callable by the server and the worker only.';
+comment on function private.provider_key is 'The organization''s own key, encrypted, or null. Authorization: callable by the server and the worker only.';
 
 -- Returns all that a worker needs to call a model, in one look-up.
 create or replace function private.route_model(
@@ -131,7 +131,7 @@ begin
 end
 $$;
 comment on function private.route_model is
-  'resolve_model, who answers (the provider, ''local'' or null) and with which sealed key (null: the installation''s). Judges: callable by the server and the worker only.';
+  'resolve_model, who answers (the provider, ''local'' or null) and with which sealed key (null: the installation''s). Authorization: callable by the server and the worker only.';
 
 -- Rounds once, half up, on the exact sum. The prices are those of the called id, else of the intended id, else of the default model.
 create or replace function private.cost_cents(
@@ -155,7 +155,7 @@ begin
 end
 $$;
 comment on function private.cost_cents is
-  'Cents for tokens at the prices of p_at, in integers; null where the provider reported no tokens. Judges: gives away public knowledge only.';
+  'Cents for tokens at the prices of p_at, in integers; null where the provider reported no tokens. Authorization: gives away public knowledge only.';
 
 -- The ids that can be called and have no valid price. An id of a known family without a row costs as much as the default model.
 create or replace function private.unpriced_models() returns setof text
@@ -180,7 +180,7 @@ begin
 end
 $$;
 comment on function private.takes_sampling is
-  'Does the model take temperature, top_p and top_k? Where not, a request leaves all three out. Judges: gives away public knowledge only.';
+  'Does the model take temperature, top_p and top_k? Where not, a request leaves all three out. Authorization: gives away public knowledge only.';
 
 grant execute on function private.model_provider, private.is_model_routable, private.default_model, private.has_provider,
   private.resolve_model, private.cost_cents, private.takes_sampling to authenticated, service_role, kijko_server, kijko_worker;

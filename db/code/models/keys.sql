@@ -32,7 +32,7 @@ begin
     where k.organization_id = v_org), '[]');
 end
 $$;
-comment on function private.provider_keys_json is 'The keys of the caller''s organization without the keys themselves. Judges: owners and admins of it only.';
+comment on function private.provider_keys_json is 'The keys of the caller''s organization without the keys themselves. Authorization: owners and admins of it only.';
 
 create or replace function private.set_provider_key(p_provider text, p_sealed text, p_last_four text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -60,7 +60,7 @@ begin
 end
 $$;
 comment on function private.set_provider_key is
-  'Stores a sealed key of the caller''s organization, replacing an earlier one. Judges: through our server only, which encrypts it; owners and admins of it. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR.';
+  'Stores a sealed key of the caller''s organization, replacing an earlier one. Authorization: through our server only, which encrypts it; owners and admins of it. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 400 VALIDATION_ERROR.';
 
 create or replace function private.delete_provider_key(p_provider text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -77,7 +77,7 @@ begin
 end
 $$;
 comment on function private.delete_provider_key is
-  'Forgets a key of the caller''s organization. Judges: owners and admins of it only. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
+  'Forgets a key of the caller''s organization. Authorization: owners and admins of it only. Errors: 403 FORBIDDEN, 404 NOT_FOUND.';
 
 grant execute on function private.assert_provider_keys_admin, private.provider_keys_json, private.set_provider_key, private.delete_provider_key
   to authenticated;

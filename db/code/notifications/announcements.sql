@@ -2,7 +2,7 @@
 -- notified at once. Many are notified in batches by a job, so that no transaction is long and no request waits for it. The key of the
 -- announcement makes a repeated batch harmless.
 
-create or replace function private.tell_announcement(p_id uuid, p_limit integer default 500) returns boolean
+create or replace function private.notify_announcement(p_id uuid, p_limit integer default 500) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -16,19 +16,19 @@ begin
   v_users := array(
     select distinct m.user_id from public.memberships m
     where m.status = 'active' and (a.organization_id is null or m.organization_id = a.organization_id)
-      and m.user_id > coalesce(a.told_until, '00000000-0000-0000-0000-000000000000')
+      and m.user_id > coalesce(a.notified_until, '00000000-0000-0000-0000-000000000000')
     order by m.user_id limit p_limit);
   perform private.notify_all(v_users, 'system_update', a.title, a.message, jsonb_build_object('level', a.level, 'announcementId', a.id), a.link,
     a.is_urgent, 'announcement:' || a.id, a.created_by, a.organization_id, 'productUpdates');
   update private.announcements x
-  set told_until = coalesce(v_users[cardinality(v_users)], a.told_until), finished_at = case when cardinality(v_users) < p_limit then now() end
+  set notified_until = coalesce(v_users[cardinality(v_users)], a.notified_until), finished_at = case when cardinality(v_users) < p_limit then now() end
   where x.id = p_id;
   return cardinality(v_users) = p_limit;
 end
 $$;
-comment on function private.tell_announcement is
-  'Tells the next p_limit people; false when that was all. Judges: callable by the worker and by definer functions of ours only.';
-grant execute on function private.tell_announcement to kijko_worker;
+comment on function private.notify_announcement is
+  'Tells the next p_limit people; false when that was all. Authorization: callable by the worker and by definer functions of ours only.';
+grant execute on function private.notify_announcement to kijko_worker;
 
 create or replace function private.announce(p_body jsonb) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -62,7 +62,7 @@ begin
   values (v_org, v_user, v_title, v_message, v_level, p_body ->> 'link', coalesce(private.as_bool(p_body -> 'isUrgent', 'isUrgent'), v_level = 'error'), v_recipients)
   returning id into v_id;
   if v_recipients < c_at_once then
-    perform private.tell_announcement(v_id, c_at_once + 1);
+    perform private.notify_announcement(v_id, c_at_once + 1);
   else
     perform private.enqueue('announcements.tell', jsonb_build_object('announcementId', v_id), now(), 'announcements.tell:' || v_id);
   end if;
@@ -70,7 +70,7 @@ begin
 end
 $$;
 comment on function private.announce is
-  'Tells the active members of an organization, or of all organizations; returns their number. Judges: staff of the platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+  'Tells the active members of an organization, or of all organizations; returns their number. Authorization: staff of the platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
 grant execute on function private.announce to authenticated;
 
 create or replace function api.create_announcement(p jsonb) returns jsonb

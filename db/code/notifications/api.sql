@@ -81,7 +81,7 @@ begin
 end
 $$;
 comment on function private.notify_oneself is
-  'A notification for the caller; null with status 204 where their preferences suppress it. Judges: private.user_id() only. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED.';
+  'A notification for the caller; null with status 204 where their preferences suppress it. Authorization: private.user_id() only. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED.';
 
 create or replace function api.create_notification(p jsonb) returns jsonb
 language plpgsql volatile

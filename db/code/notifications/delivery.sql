@@ -7,7 +7,7 @@ as $$
   select n.id, private.notification_json(n) from public.notifications n where n.id = any (p_ids) and n.due_at <= now()
 $$;
 comment on function private.deliver_notifications is
-  'Payloads of `notification` events (data.id): Notification; no row for one that is gone or not due. Judges: callable by the server only, which delivers them in the room of their owner.';
+  'Payloads of `notification` events (data.id): Notification; no row for one that is gone or not due. Authorization: callable by the server only, which delivers them in the room of their owner.';
 
 create or replace function private.deliver_notification_preferences(p_ids uuid[]) returns table (id uuid, data jsonb)
 language sql stable security definer set search_path = ''
@@ -15,7 +15,7 @@ as $$
   select s.user_id, private.notification_preferences_json(s) from public.notification_preferences s where s.user_id = any (p_ids)
 $$;
 comment on function private.deliver_notification_preferences is
-  'Payloads of `notification_preferences_updated` events (data.id is the user): NotificationPreferences. Judges: callable by the server only, which delivers them in the room of their owner.';
+  'Payloads of `notification_preferences_updated` events (data.id is the user): NotificationPreferences. Authorization: callable by the server only, which delivers them in the room of their owner.';
 grant execute on function private.deliver_notifications, private.deliver_notification_preferences to kijko_server;
 
 create or replace function private.release_notifications(p_at timestamptz default now(), p_limit integer default 5000) returns integer
@@ -40,7 +40,7 @@ begin
 end
 $$;
 comment on function private.release_notifications is
-  'Emits the events of notifications whose quiet hours are over. Judges: callable by schedules only.';
+  'Emits the events of notifications whose quiet hours are over. Authorization: callable by schedules only.';
 
 create or replace function private.prune_notifications(p_at timestamptz default now()) returns bigint
 language plpgsql volatile security definer set search_path = ''
@@ -58,4 +58,4 @@ begin
 end
 $$;
 comment on function private.prune_notifications is
-  'Retention: read ones 90 days, unread ones 180. Judges: callable by schedules only.';
+  'Retention: read ones 90 days, unread ones 180. Authorization: callable by schedules only.';

@@ -122,7 +122,7 @@ begin
 end
 $$;
 comment on function private.notify_all is
-  'Tells people something, in the client and by mail as their preferences say; gives whom it was stored for. p_dedupe: once a recipient and key. p_mail: productUpdates, securityAlerts or billingReminders. p_project_id: project events, mailed as the member''s level says. Judges: callable by definer functions and triggers of ours only.';
+  'Tells people something, in the client and by mail as their preferences say; gives whom it was stored for. p_dedupe: once a recipient and key. p_mail: productUpdates, securityAlerts or billingReminders. p_project_id: project events, mailed as the member''s level says. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.notify(
   p_user_id uuid, p_type text, p_title text, p_message text default null, p_data jsonb default null, p_link text default null,
@@ -140,7 +140,7 @@ begin
 end
 $$;
 comment on function private.notify is
-  'private.notify_all for one person; the id, or null when nothing was stored. Judges: callable by definer functions and triggers of ours only.';
+  'private.notify_all for one person; the id, or null when nothing was stored. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.unread_count(p_user_id uuid) returns bigint
 language plpgsql stable security definer set search_path = ''
@@ -149,7 +149,7 @@ begin
   return (select count(*) from public.notifications n where n.user_id = p_user_id and n.read_at is null and n.due_at <= now());
 end
 $$;
-comment on function private.unread_count is 'The number of a user''s due, unread notifications. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.unread_count is 'The number of a user''s due, unread notifications. Authorization: callable by definer functions and triggers of ours only.';
 
 -- Keeps at most 1000 a person. A transaction that is trimming already is not waited for: a notification must not block the business that it
 -- reports.
@@ -172,4 +172,4 @@ begin
 end
 $$;
 comment on function private.trim_notifications is
-  'Removes what is beyond 1000: the oldest read ones first, then the oldest unread. Judges: callable by triggers of ours only.';
+  'Removes what is beyond 1000: the oldest read ones first, then the oldest unread. Authorization: callable by triggers of ours only.';

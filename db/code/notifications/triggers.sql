@@ -57,7 +57,7 @@ create or replace trigger _500_trim after insert on public.notifications referen
   for each statement execute function private.tg_notifications__trim();
 
 -- Marking everything as read is one event, for every writer. Any other change is one event a row.
-create or replace function private.tg_notifications__tell_read() returns trigger
+create or replace function private.tg_notifications__notify_read() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -86,11 +86,11 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_notifications__tell_read is 'Trigger: events of what was read.';
-create or replace trigger _900_tell_read after update on public.notifications referencing old table as was new table as changed
-  for each statement execute function private.tg_notifications__tell_read();
+comment on function private.tg_notifications__notify_read is 'Trigger: events of what was read.';
+create or replace trigger _900_notify_read after update on public.notifications referencing old table as was new table as changed
+  for each statement execute function private.tg_notifications__notify_read();
 
-create or replace function private.tg_notifications__tell_deleted() returns trigger
+create or replace function private.tg_notifications__notify_deleted() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -101,9 +101,9 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_notifications__tell_deleted is 'Trigger: its owner deleted a notification; retention emits no event.';
-create or replace trigger _900_tell_deleted after delete on public.notifications
-  for each row when (private.is_request()) execute function private.tg_notifications__tell_deleted();
+comment on function private.tg_notifications__notify_deleted is 'Trigger: its owner deleted a notification; retention emits no event.';
+create or replace trigger _900_notify_deleted after delete on public.notifications
+  for each row when (private.is_request()) execute function private.tg_notifications__notify_deleted();
 
 -- --------------------------------------------------------------------------------------------------------------------- preferences
 
@@ -148,7 +148,7 @@ begin
 end
 $$;
 comment on function private.tg_notification_preferences__tell is 'Trigger: changed preferences reach the person''s other tabs.';
-create or replace trigger _900_tell after update on public.notification_preferences for each row
+create or replace trigger _900_notify after update on public.notification_preferences for each row
   when ((to_jsonb(old) - array['summary_due_at', 'updated_at']) is distinct from (to_jsonb(new) - array['summary_due_at', 'updated_at']))
   execute function private.tg_notification_preferences__tell();
 

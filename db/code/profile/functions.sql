@@ -17,7 +17,7 @@ begin
   );
 end
 $$;
-comment on function private.pending_email is 'The address that waits for its confirmation, or null. Judges: callable by definer functions of ours only.';
+comment on function private.pending_email is 'The address that waits for its confirmation, or null. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.profile_json() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -32,7 +32,7 @@ begin
   );
 end
 $$;
-comment on function private.profile_json is 'Profile of the caller. Judges: private.user_id() only.';
+comment on function private.profile_json is 'Profile of the caller. Authorization: private.user_id() only.';
 
 create or replace function private.require_member_text(b jsonb, p_key text, p_field text) returns text
 language plpgsql stable
@@ -109,7 +109,7 @@ begin
 end
 $$;
 comment on function private.change_profile is
-  'Changes the caller''s profile; an address starts its confirmation. Judges: private.user_id() only, and no caller who comes with a key. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
+  'Changes the caller''s profile; an address starts its confirmation. Authorization: private.user_id() only, and no caller who comes with a key. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
 
 -- The account keeps its address until the new one is proven. Setting its own address again cancels a pending change.
 create or replace function private.change_email(p_text text, p_field text) returns void
@@ -141,7 +141,7 @@ begin
       v_problem #> '{details,limit}', 'remaining', 0, 'resetsAt', private.iso(to_timestamp((v_problem #>> '{details,resetUnix}')::bigint))));
   end if;
   perform private.issue_account_link(u.id, 'verify_email', v_email);
-  perform private.tell_security(u.id, 'Your e-mail address is about to change',
+  perform private.notify_security(u.id, 'Your e-mail address is about to change',
     format('A person who is signed in to your account wants to use %s from now on. It changes when that address is confirmed. If it was not you, change your password now.', v_email),
     true, 'email_change:' || pg_current_xact_id());
   perform private.audit('user.profile_updated', 'Another e-mail address was asked for.', null,
@@ -149,7 +149,7 @@ begin
 end
 $$;
 comment on function private.change_email is
-  'Mails a link to the address that the caller''s account is to have, and a notice to the one that it has. Judges: private.user_id() only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
+  'Mails a link to the address that the caller''s account is to have, and a notice to the one that it has. Authorization: private.user_id() only. Errors: 400 VALIDATION_ERROR, 409 EMAIL_TAKEN, 429 RATE_LIMITED, 503 PROVIDER_NOT_CONFIGURED.';
 
 -- Pictures. The server has drawn them; p: {name, type, content (base64)}.
 create or replace function private.keep_picture(p jsonb) returns text
@@ -177,7 +177,7 @@ begin
 end
 $$;
 comment on function private.keep_picture is
-  'Stores the caller''s picture in place of the last one and gives its address. Judges: private.user_id() only, through our server, without a key.';
+  'Stores the caller''s picture in place of the last one and gives its address. Authorization: private.user_id() only, through our server, without a key.';
 
 create or replace function private.drop_picture() returns void
 language plpgsql volatile security definer set search_path = ''
@@ -191,7 +191,7 @@ begin
   end if;
 end
 $$;
-comment on function private.drop_picture is 'Removes the caller''s picture. Judges: private.user_id() only, without a key.';
+comment on function private.drop_picture is 'Removes the caller''s picture. Authorization: private.user_id() only, without a key.';
 
 create or replace function private.read_picture(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -202,7 +202,7 @@ begin
   );
 end
 $$;
-comment on function private.read_picture is 'A picture by its unguessable name, or null. Judges: callable by the server only.';
+comment on function private.read_picture is 'A picture by its unguessable name, or null. Authorization: callable by the server only.';
 grant execute on function private.read_picture to kijko_server;
 grant execute on function private.profile_json, private.require_member_text, private.change_profile, private.keep_picture, private.drop_picture to authenticated;
 
@@ -218,7 +218,7 @@ begin
   return (p ->> 'user_id')::uuid;
 end
 $$;
-comment on function private.enter_caller is 'private.enter for a function that the server calls in a person''s name. Judges: as private.enter.';
+comment on function private.enter_caller is 'private.enter for a function that the server calls in a person''s name. Authorization: as private.enter.';
 
 create or replace function private.begin_password_change(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -234,7 +234,7 @@ begin
 end
 $$;
 comment on function private.begin_password_change is
-  'What the present password is checked against. Judges: callable by the server only; private.enter. Errors: 409 PASSWORD_NOT_SET, and those of private.enter.';
+  'What the present password is checked against. Authorization: callable by the server only; private.enter. Errors: 409 PASSWORD_NOT_SET, and those of private.enter.';
 
 create or replace function private.finish_password_change(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -257,5 +257,5 @@ begin
 end
 $$;
 comment on function private.finish_password_change is
-  'The new password; all other sessions end. Judges: callable by the server only; private.enter. Errors: 400 INVALID_PASSWORD, and those of private.enter.';
+  'The new password; all other sessions end. Authorization: callable by the server only; private.enter. Errors: 400 INVALID_PASSWORD, and those of private.enter.';
 grant execute on function private.begin_password_change, private.finish_password_change to kijko_server;

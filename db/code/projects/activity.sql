@@ -59,7 +59,7 @@ begin
 end
 $$;
 comment on function private.record_activity is
-  'Writes an entry for p_user_id, else the caller (without one: the system), and tells the context''s room. Judges: callable by definer functions and triggers of ours only.';
+  'Writes an entry for p_user_id, else the caller (without one: the system), and tells the context''s room. Authorization: callable by definer functions and triggers of ours only.';
 
 -- Called by the server after its answer: marks the caller as active, at most once a minute, and records an opened project.
 create or replace function private.touch_project(p_project_id uuid, p_viewed boolean default false) returns void
@@ -79,7 +79,7 @@ begin
 end
 $$;
 comment on function private.touch_project is
-  'Best effort, after the answer: lastActiveAt, and a view where p_viewed. Judges: only projects the caller sees, only the caller''s own row.';
+  'Best effort, after the answer: lastActiveAt, and a view where p_viewed. Authorization: only projects the caller sees, only the caller''s own row.';
 grant execute on function private.touch_project to authenticated;
 
 create or replace function private.prune_activity(p_at timestamptz default now()) returns bigint
@@ -94,5 +94,5 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_activity is 'Retention of 400 days, and the numbers of days that have ended. Judges: callable by the worker only.';
+comment on function private.prune_activity is 'Retention of 400 days, and the numbers of days that have ended. Authorization: callable by the worker only.';
 grant execute on function private.prune_activity to kijko_worker;

@@ -44,7 +44,7 @@ begin
   return private.effective_plan((select organization_id from public.projects where id = p_project_id));
 end
 $$;
-comment on function private.plan_of is 'Plan of the current organization, or of a project''s. Judges: the project must be visible.';
+comment on function private.plan_of is 'Plan of the current organization, or of a project''s. Authorization: the project must be visible.';
 grant execute on function private.estimated_tokens, private.estimate_json, private.plan_of to authenticated;
 
 create or replace function api.estimate_project(p jsonb) returns jsonb

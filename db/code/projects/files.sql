@@ -8,7 +8,7 @@ return jsonb_build_object('id', p_id, 'name', p_name, 'size', p_size, 'type', p_
 comment on function private.file_brief_json is 'A stored file as the upload replies show it.';
 
 -- The first fault of a file that its name, type or size shows; null for a valid one.
-create or replace function private.judge_upload(p_name text, p_path text, p_size bigint, p_type text) returns text
+create or replace function private.assert_upload(p_name text, p_path text, p_size bigint, p_type text) returns text
 language sql immutable parallel safe
 return case
   when coalesce(p_size, 0) <= 0 then 'The file is empty.'
@@ -22,7 +22,7 @@ return case
     'Each part of the path must have at most 255 characters.'
   when char_length(p_type) not between 1 and 100 then 'The type must have 1 to 100 characters.'
 end;
-comment on function private.judge_upload is 'Why an upload is refused, or null.';
+comment on function private.assert_upload is 'Why an upload is refused, or null.';
 
 -- The folder at a path, created with its parents; null where a file, or a folder in another spelling, has that name.
 create or replace function private.ensure_folder(p_project public.projects, p_path text) returns uuid
@@ -53,7 +53,7 @@ begin
   return v_id;
 end
 $$;
-comment on function private.ensure_folder is 'Id of the folder at a path, made where missing. Judges: callable by definer functions of ours only.';
+comment on function private.ensure_folder is 'Id of the folder at a path, made where missing. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.next_position(p_project_id uuid, p_parent_id uuid) returns integer
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -65,7 +65,7 @@ begin
   );
 end
 $$;
-comment on function private.next_position is 'Place after the last sibling. Judges: callable by definer functions of ours only.';
+comment on function private.next_position is 'Place after the last sibling. Authorization: callable by definer functions of ours only.';
 
 -- Puts stored files into a project. p_files: [{id?, name, path, type, size, checksum, storageKey, storageProvider}]. The same path
 -- again replaces the content and keeps the id. One insert and one update for all, so counters, quota, events and activity move once.
@@ -101,7 +101,7 @@ begin
     order by t.ord
   loop
     v_parent := null;
-    v_error := private.judge_upload(regexp_replace(v.path, '^.*/', ''), v.path, v.size, v.type);
+    v_error := private.assert_upload(regexp_replace(v.path, '^.*/', ''), v.path, v.size, v.type);
     if v_error is null and v_seen ? lower(v.path) then
       v_error := 'The same path occurs twice in this request.';
     end if;
@@ -165,7 +165,7 @@ begin
 end
 $$;
 comment on function private.place_files is
-  'Registers stored files in a project; {placed, errors, refused: keys}. Errors: 429 QUOTA_EXCEEDED for all. Judges: callable by definer functions that have judged the caller.';
+  'Registers stored files in a project; {placed, errors, refused: keys}. Errors: 429 QUOTA_EXCEEDED for all. Authorization: callable by definer functions that have judged the caller.';
 
 create or replace function private.stage_files(p_files jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -174,7 +174,7 @@ declare
   v_result jsonb;
 begin
   with judged as (
-    select t.ord, gen_random_uuid() as id, f.*, private.judge_upload(regexp_replace(f.path, '^.*/', ''), f.path, f.size, f.type) as error
+    select t.ord, gen_random_uuid() as id, f.*, private.assert_upload(regexp_replace(f.path, '^.*/', ''), f.path, f.size, f.type) as error
     from jsonb_array_elements(p_files) with ordinality t (v, ord),
       jsonb_to_record(t.v) f (name text, path text, type text, size bigint, checksum text, "storageKey" text, "storageProvider" text)
   ), staged as (
@@ -192,7 +192,7 @@ begin
   return v_result;
 end
 $$;
-comment on function private.stage_files is 'Keeps stored files for the caller, unattached. Judges: callable by definer functions that have judged the caller.';
+comment on function private.stage_files is 'Keeps stored files for the caller, unattached. Authorization: callable by definer functions that have judged the caller.';
 
 -- p: {projectId?, files: [{name, path, type, size, checksum, storageKey, storageProvider}]}, called by the server when it has stored
 -- the content. An operation of its own in schema api, so that the server calls it like any other.
@@ -219,7 +219,7 @@ begin
 end
 $$;
 comment on function api.register_uploads is
-  'Part of POST /files/upload: {uploaded, errors, refused: storage keys}. Judges: through our server only, which stored the content; developer in the project, or a signed-in person who stages. Errors: 403, 404, 429 QUOTA_EXCEEDED.';
+  'Part of POST /files/upload: {uploaded, errors, refused: storage keys}. Authorization: through our server only, which stored the content; developer in the project, or a signed-in person who stages. Errors: 403, 404, 429 QUOTA_EXCEEDED.';
 
 -- May the caller upload there? Asked before the first byte is stored.
 create or replace function api.admit_upload(p jsonb) returns jsonb
@@ -278,7 +278,7 @@ begin
 end
 $$;
 comment on function api.attach_files is
-  'POST /projects/{projectId}/files: {attached, errors}; may be repeated. Judges: developer in the project; only the caller''s own staged files.';
+  'POST /projects/{projectId}/files: {attached, errors}; may be repeated. Authorization: developer in the project; only the caller''s own staged files.';
 grant execute on function api.attach_files to authenticated;
 
 create or replace function private.free_text_name(p_project_id uuid, p_title text) returns text
@@ -308,7 +308,7 @@ begin
 end
 $$;
 comment on function private.free_text_name is
-  'The title, or the first free of "title 2", "title 3" among a project''s texts. Judges: callable by definer functions of ours only.';
+  'The title, or the first free of "title 2", "title 3" among a project''s texts. Authorization: callable by definer functions of ours only.';
 
 -- An extra text whose content the server has stored: {title?, size, checksum, storageKey, storageProvider}.
 create or replace function private.place_text(p_project_id uuid, p_text jsonb) returns jsonb
@@ -331,7 +331,7 @@ begin
 end
 $$;
 comment on function private.place_text is
-  'Registers a stored text under texts/, with a number where its title is taken. Judges: callable by definer functions that have judged the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
+  'Registers a stored text under texts/, with a number where its title is taken. Authorization: callable by definer functions that have judged the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
 
 create or replace function api.register_text_source(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -342,7 +342,7 @@ begin
 end
 $$;
 comment on function api.register_text_source is
-  'Part of POST /projects/{projectId}/text-sources: {id, name, size, type}. Judges: through our server only, which stored the content; developer in the project. Errors: 400, 403, 404, 429 QUOTA_EXCEEDED.';
+  'Part of POST /projects/{projectId}/text-sources: {id, name, size, type}. Authorization: through our server only, which stored the content; developer in the project. Errors: 400, 403, 404, 429 QUOTA_EXCEEDED.';
 grant execute on function api.register_text_source to authenticated;
 
 create or replace function api.list_files(p jsonb) returns jsonb
@@ -385,7 +385,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_staged_files is 'Staged uploads live 24 hours; their content is deleted by a job. Judges: callable by the worker only.';
+comment on function private.prune_staged_files is 'Staged uploads live 24 hours; their content is deleted by a job. Authorization: callable by the worker only.';
 grant execute on function private.prune_staged_files to kijko_worker;
 
 -- The job that deletes content asks this, so that it never deletes a key in use.
@@ -401,5 +401,5 @@ begin
   );
 end
 $$;
-comment on function private.unreferenced_blobs is 'The keys that no row names any more. Judges: callable by the worker and the server only.';
+comment on function private.unreferenced_blobs is 'The keys that no row names any more. Authorization: callable by the worker and the server only.';
 grant execute on function private.unreferenced_blobs to kijko_worker, kijko_server;

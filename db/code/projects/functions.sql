@@ -67,7 +67,7 @@ begin
 end
 $$;
 comment on function private.projects_json is
-  'Project[] in the order of the ids, as the caller sees them. Judges: leaves out what the caller may not see.';
+  'Project[] in the order of the ids, as the caller sees them. Authorization: leaves out what the caller may not see.';
 
 -- The same for one project, which needs no joins: a further row is read only where there is one.
 create or replace function private.visible_project_json(p_id uuid) returns jsonb
@@ -101,7 +101,7 @@ begin
 end
 $$;
 comment on function private.visible_project_json is
-  'Project as the caller sees it, or null. Judges: nothing of what the caller may not see.';
+  'Project as the caller sees it, or null. Authorization: nothing of what the caller may not see.';
 grant execute on function private.projects_json, private.visible_project_json to authenticated;
 
 create or replace function private.member_json(m public.project_members) returns jsonb
@@ -143,7 +143,7 @@ begin
   where c.organization_id = v_org and (c.privacy = 'shared' or v_admin);
 end
 $$;
-comment on function private.counted_projects is 'Kept numbers of the current organization. Judges: private projects count for owners and admins of the organization only.';
+comment on function private.counted_projects is 'Kept numbers of the current organization. Authorization: private projects count for owners and admins of the organization only.';
 grant execute on function private.counted_projects to authenticated;
 
 -- The features of this installation, as its programs declare them when they start.
@@ -156,7 +156,7 @@ begin
 end
 $$;
 comment on function private.declare_installation is
-  'Keys: api_url (origin of webhook addresses), context_days and token_price (contract 60, sections 2 and 3.2), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, providers ({name: true} of model providers). Judges: callable by the server and the worker only.';
+  'Keys: api_url (origin of webhook addresses), context_days and token_price (contract 60, sections 2 and 3.2), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, providers ({name: true} of model providers). Authorization: callable by the server and the worker only.';
 grant execute on function private.declare_installation to kijko_server, kijko_worker;
 
 create or replace function private.has_embedding() returns boolean
@@ -166,7 +166,7 @@ begin
   return coalesce(private.installation_value('embedding') = 'true', false);
 end
 $$;
-comment on function private.has_embedding is 'Can this installation make vectors? Judges: gives away one public bit.';
+comment on function private.has_embedding is 'Can this installation make vectors? Authorization: gives away one public bit.';
 grant execute on function private.has_embedding to authenticated, service_role;
 
 -- ------------------------------------------------------------------------------------------- what ingestion may do to a project
@@ -179,7 +179,7 @@ begin
 end
 $$;
 comment on function private.set_project_status is
-  'Moves the status; the state machine refuses what is no transition. Judges: callable by definer functions of ours only.';
+  'Moves the status; the state machine refuses what is no transition. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.finish_project_run(
   p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer
@@ -194,7 +194,7 @@ begin
 end
 $$;
 comment on function private.finish_project_run is
-  'A completed run: status active and its numbers (files, tokens, seconds). Judges: callable by definer functions of ours only.';
+  'A completed run: status active and its numbers (files, tokens, seconds). Authorization: callable by definer functions of ours only.';
 
 create or replace function private.project_webhook(p_project_id uuid, out url text, out sealed_secret text)
 language sql stable security definer set search_path = ''
@@ -204,7 +204,7 @@ as $$
   left join private.project_webhook_secrets w on w.project_id = s.project_id
   where s.project_id = p_project_id and s.webhook_url is not null
 $$;
-comment on function private.project_webhook is 'Address and sealed secret of custom chunking. Judges: callable by the worker only.';
+comment on function private.project_webhook is 'Address and sealed secret of custom chunking. Authorization: callable by the worker only.';
 grant execute on function private.project_webhook to kijko_worker;
 
 create or replace function private.cancel_before_deletion(p_project_id uuid) returns void
@@ -217,5 +217,5 @@ begin
 end
 $$;
 comment on function private.cancel_before_deletion is
-  'Stops an active run of a project that is about to be deleted. Judges: the caller must be its owner or an admin.';
+  'Stops an active run of a project that is about to be deleted. Authorization: the caller must be its owner or an admin.';
 grant execute on function private.cancel_before_deletion to authenticated;

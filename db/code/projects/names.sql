@@ -16,7 +16,7 @@ begin
 end
 $$;
 comment on function private.project_name_taken is
-  'Is the name in use? Hidden projects count. Judges: true only for people of the organization and guests of one of its projects.';
+  'Is the name in use? Hidden projects count. Authorization: true only for people of the organization and guests of one of its projects.';
 
 create or replace function private.numbered_project_name(p_base text, p_number numeric) returns text
 language sql immutable parallel safe
@@ -51,7 +51,7 @@ end
 $$;
 comment on function private.suggest_project_name is 'A free name next to a taken one, at most 50 characters.';
 
-create or replace function private.judge_project_name(
+create or replace function private.project_name_faults(
   p_org_id uuid, p_name text, p_exclude_id uuid, out error text, out suggestion text
 )
 language plpgsql stable
@@ -73,7 +73,7 @@ begin
   end if;
 end
 $$;
-comment on function private.judge_project_name is 'What is wrong with a project name, in the order of the contract; nulls for a good one.';
+comment on function private.project_name_faults is 'What is wrong with a project name, in the order of the contract; nulls for a good one.';
 
 create or replace function private.assert_project_name(p_org_id uuid, p_name text, p_exclude_id uuid default null) returns text
 language plpgsql stable
@@ -86,7 +86,7 @@ begin
   if char_length(v_name) between 3 and 50 and private.is_plain(v_name) and not private.project_name_taken(p_org_id, v_name, p_exclude_id) then
     return v_name;
   end if;
-  select * into v from private.judge_project_name(p_org_id, p_name, p_exclude_id);
+  select * into v from private.project_name_faults(p_org_id, p_name, p_exclude_id);
   if v.suggestion is not null then
     perform private.refuse(409, 'PROJECT_NAME_EXISTS', v.error, 'name', jsonb_build_object('suggestion', v.suggestion));
   elsif v.error is not null then
@@ -104,9 +104,9 @@ begin
   return exists (select from public.projects where id = p_id);
 end
 $$;
-comment on function private.project_id_taken is 'Is the id in use? Judges: tells that an id is taken, as api.create_project must, where the client chooses ids.';
+comment on function private.project_id_taken is 'Is the id in use? Authorization: tells that an id is taken, as api.create_project must, where the client chooses ids.';
 
-grant execute on function private.project_name_taken, private.numbered_project_name, private.suggest_project_name, private.judge_project_name,
+grant execute on function private.project_name_taken, private.numbered_project_name, private.suggest_project_name, private.project_name_faults,
   private.assert_project_name, private.project_id_taken to authenticated;
 
 -- The organization of a name check: the named one, the project's own when a project is excluded, or the current one.
@@ -117,7 +117,7 @@ declare
   v_exclude uuid := private.as_uuid(p -> 'body' ->> 'excludeId');
   v record;
 begin
-  select * into v from private.judge_project_name(
+  select * into v from private.project_name_faults(
     coalesce((select organization_id from public.projects where id = v_exclude), private.org_id()), p -> 'body' ->> 'name', v_exclude);
   return jsonb_strip_nulls(jsonb_build_object('valid', v.error is null, 'error', v.error, 'suggestion', v.suggestion));
 end

@@ -100,7 +100,7 @@ begin
   return private.installation_value('git_hosts') ->> p_host;
 end
 $$;
-comment on function private.git_host_provider is 'Provider of a self-hosted Git host that this installation trusts, or null. Judges: gives away only what every reply shows.';
+comment on function private.git_host_provider is 'Provider of a self-hosted Git host that this installation trusts, or null. Authorization: gives away only what every reply shows.';
 
 -- git check-ref-format, for a branch.
 create or replace function private.is_branch_name(p_name text) returns boolean

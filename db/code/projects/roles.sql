@@ -16,7 +16,7 @@ begin
 end
 $$;
 comment on function private.is_deactivated is
-  'Is this person''s membership in the organization deactivated? Judges: callable by definer functions and triggers of ours only.';
+  'Is this person''s membership in the organization deactivated? Authorization: callable by definer functions and triggers of ours only.';
 
 -- Owners and admins of an organization see its projects anyway: for them only memberships elsewhere count. Two ranges of the index replace
 -- one "is not": a person with 100,000 projects in the current organization reads none of them.
@@ -41,7 +41,7 @@ begin
 end
 $$;
 comment on function private.member_project_ids is
-  'Projects that the caller sees as an accepted member, in any organization; policies evaluate it at most once a statement. Judges: only the caller''s own rows.';
+  'Projects that the caller sees as an accepted member, in any organization; policies evaluate it at most once a statement. Authorization: only the caller''s own rows.';
 
 -- Guests belong to a project and not to its organization.
 create or replace function private.guest_project_ids() returns uuid[]
@@ -64,7 +64,7 @@ begin
       where s.organization_id = m.organization_id and s.user_id = v_user));
 end
 $$;
-comment on function private.guest_project_ids is 'Projects where the caller is a guest: member of the project, not of its organization. Judges: only the caller''s own rows.';
+comment on function private.guest_project_ids is 'Projects where the caller is a guest: member of the project, not of its organization. Authorization: only the caller''s own rows.';
 
 -- Auditors see the project, its people and its activity, but none of its content.
 create or replace function private.auditor_project_ids() returns uuid[]
@@ -79,7 +79,7 @@ begin
   );
 end
 $$;
-comment on function private.auditor_project_ids is 'Projects where the caller is no more than an auditor. Judges: only the caller''s own rows.';
+comment on function private.auditor_project_ids is 'Projects where the caller is no more than an auditor. Authorization: only the caller''s own rows.';
 
 create or replace function private.overseen_project_ids() returns uuid[]
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -93,7 +93,7 @@ begin
   );
 end
 $$;
-comment on function private.overseen_project_ids is 'Projects whose whole activity the caller may read as a member. Judges: only the caller''s own rows.';
+comment on function private.overseen_project_ids is 'Projects whose whole activity the caller may read as a member. Authorization: only the caller''s own rows.';
 
 grant execute on function private.member_project_ids, private.guest_project_ids, private.auditor_project_ids, private.overseen_project_ids
   to authenticated;
@@ -129,7 +129,7 @@ begin
 end
 $$;
 comment on function private.project_role is
-  'The caller''s role in a project: owner, admin, manager, developer, viewer or auditor; null when it is hidden from them. Judges: tells a caller about themselves only.';
+  'The caller''s role in a project: owner, admin, manager, developer, viewer or auditor; null when it is hidden from them. Authorization: tells a caller about themselves only.';
 
 -- Viewer here means "reads content", which an auditor does not.
 create or replace function private.has_project_role(p_project_id uuid, p_minimum text) returns boolean
@@ -205,5 +205,5 @@ begin
 end
 $$;
 comment on function private.act_in is
-  'Lets the rest of the transaction act in another organization of the caller. Judges: active membership there, else 403 FORBIDDEN.';
+  'Lets the rest of the transaction act in another organization of the caller. Authorization: active membership there, else 403 FORBIDDEN.';
 grant execute on function private.act_in to authenticated;

@@ -60,7 +60,7 @@ begin
 end
 $$;
 comment on function private.store_webhook_secret is
-  'Replaces the secret that belongs to the webhook address, or drops it. Judges: owner or admin of the project; a secret comes through our server only, which encrypts it.';
+  'Replaces the secret that belongs to the webhook address, or drops it. Authorization: owner or admin of the project; a secret comes through our server only, which encrypts it.';
 
 -- Returns an object of switches after a partial update.
 create or replace function private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) returns jsonb

@@ -70,7 +70,7 @@ begin
   );
 end
 $$;
-comment on function api.list_source_files is 'GET /projects/{projectId}/source-files: SourceFile[], siblings by order then name. Judges: an auditor''s list is empty.';
+comment on function api.list_source_files is 'GET /projects/{projectId}/source-files: SourceFile[], siblings by order then name. Authorization: an auditor''s list is empty.';
 grant execute on function api.list_source_files to authenticated;
 
 create or replace function private.assert_file_name(p_project_id uuid, p_parent_id uuid, p_name text, p_exclude_id uuid default null)
@@ -141,7 +141,7 @@ begin
 end
 $$;
 comment on function api.create_folder is
-  'POST /projects/{projectId}/source-files/folders: SourceFile. Judges: developer in the project. Errors: 400, 403, 404, 409 FILE_EXISTS.';
+  'POST /projects/{projectId}/source-files/folders: SourceFile. Authorization: developer in the project. Errors: 400, 403, 404, 409 FILE_EXISTS.';
 grant execute on function api.create_folder to authenticated;
 
 create or replace function private.path_file(p jsonb) returns public.project_files
@@ -162,7 +162,7 @@ begin
   return f;
 end
 $$;
-comment on function private.path_file is 'The file or folder of the path, to be changed: 404 FILE_NOT_FOUND, 403 for a repository''s file. Judges: developer in the project.';
+comment on function private.path_file is 'The file or folder of the path, to be changed: 404 FILE_NOT_FOUND, 403 for a repository''s file. Authorization: developer in the project.';
 
 create or replace function api.update_source_file(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -203,7 +203,7 @@ begin
 end
 $$;
 comment on function api.update_source_file is
-  'PUT /projects/{projectId}/source-files/{fileId}: SourceFile; renames, moves, reorders. Judges: developer in the project. Errors: 400, 403, 404 FILE_NOT_FOUND, 409 FILE_EXISTS.';
+  'PUT /projects/{projectId}/source-files/{fileId}: SourceFile; renames, moves, reorders. Authorization: developer in the project. Errors: 400, 403, 404 FILE_NOT_FOUND, 409 FILE_EXISTS.';
 grant execute on function api.update_source_file to authenticated;
 
 create or replace function api.delete_source_file(p jsonb) returns jsonb
@@ -216,5 +216,5 @@ begin
   return null;
 end
 $$;
-comment on function api.delete_source_file is 'DELETE /projects/{projectId}/source-files/{fileId}: 204; a folder takes its content along. Judges: developer in the project.';
+comment on function api.delete_source_file is 'DELETE /projects/{projectId}/source-files/{fileId}: 204; a folder takes its content along. Authorization: developer in the project.';
 grant execute on function api.delete_source_file to authenticated;

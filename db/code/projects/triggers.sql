@@ -126,7 +126,7 @@ begin
       failed = c.failed + excluded.failed, tokens = c.tokens + excluded.tokens, files = c.files + excluded.files;
 end
 $$;
-comment on function private.count_project is 'Adds a project to the kept numbers, or takes it away. Judges: callable by triggers of ours only.';
+comment on function private.count_project is 'Adds a project to the kept numbers, or takes it away. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_projects__count() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -182,7 +182,7 @@ begin
   v_void := private.emit('project:' || p_project_id, 'resource_changed', v_data, p_org_id, p_project_id, 'room', p_resource, p_id);
 end
 $$;
-comment on function private.emit_change is 'resource_changed of something in a project. Judges: callable by triggers of ours only.';
+comment on function private.emit_change is 'resource_changed of something in a project. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_projects__tell() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -228,12 +228,12 @@ begin
 end
 $$;
 comment on function private.tg_projects__tell is 'Trigger: audit, activity and events of a new or changed project.';
-create or replace trigger _900_tell after insert on public.projects for each row execute function private.tg_projects__tell();
-create or replace trigger _900_tell_change after update on public.projects for each row
+create or replace trigger _900_notify after insert on public.projects for each row execute function private.tg_projects__tell();
+create or replace trigger _900_notify_change after update on public.projects for each row
   when (old.* is distinct from new.*) execute function private.tg_projects__tell();
 
 -- Before the deletion, because afterwards no row shows who saw the project.
-create or replace function private.tg_projects__tell_delete() returns trigger
+create or replace function private.tg_projects__notify_delete() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -258,8 +258,8 @@ begin
   return old;
 end
 $$;
-comment on function private.tg_projects__tell_delete is 'Trigger: audit and events of a deleted project, for the users who could see it.';
-create or replace trigger _900_tell_delete before delete on public.projects for each row execute function private.tg_projects__tell_delete();
+comment on function private.tg_projects__notify_delete is 'Trigger: audit and events of a deleted project, for the users who could see it.';
+create or replace trigger _900_notify_delete before delete on public.projects for each row execute function private.tg_projects__notify_delete();
 
 -- Any change of its sources, people or settings moves a project's updated_at.
 create or replace function private.touch_parent(p_project_id uuid) returns void
@@ -269,7 +269,7 @@ begin
   update public.projects set updated_at = now() where id = p_project_id and updated_at < now();
 end
 $$;
-comment on function private.touch_parent is 'Moves updated_at of a project. Judges: callable by triggers of ours only.';
+comment on function private.touch_parent is 'Moves updated_at of a project. Authorization: callable by triggers of ours only.';
 
 -- -------------------------------------------------------------------------------------------------------- settings, manual text
 
@@ -324,7 +324,7 @@ begin
 end
 $$;
 comment on function private.tg_project_settings__tell is 'Trigger: changed settings move the project, with activity and event.';
-create or replace trigger _900_tell after update on public.project_settings
+create or replace trigger _900_notify after update on public.project_settings
   for each row when (old.* is distinct from new.*) execute function private.tg_project_settings__tell();
 
 create or replace function private.tg_project_manual_contents__count() returns trigger
@@ -446,7 +446,7 @@ begin
 end
 $$;
 comment on function private.tg_project_repositories__tell is 'Trigger: counters, activity and events of repositories.';
-create or replace trigger _800_tell after insert or delete on public.project_repositories
+create or replace trigger _800_notify after insert or delete on public.project_repositories
   for each row execute function private.tg_project_repositories__tell();
-create or replace trigger _800_tell_change after update on public.project_repositories
+create or replace trigger _800_notify_change after update on public.project_repositories
   for each row when (old.* is distinct from new.*) execute function private.tg_project_repositories__tell();

@@ -61,7 +61,7 @@ begin
   end if;
 end
 $$;
-comment on function private.move_storage is 'Counts stored bytes, or gives them back. Errors: 429 QUOTA_EXCEEDED. Judges: callable by triggers of ours only.';
+comment on function private.move_storage is 'Counts stored bytes, or gives them back. Errors: 429 QUOTA_EXCEEDED. Authorization: callable by triggers of ours only.';
 
 create or replace function private.discard_blobs(p_keys text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -72,10 +72,10 @@ begin
   end loop;
 end
 $$;
-comment on function private.discard_blobs is 'Has stored content deleted by jobs of 500 keys. Judges: callable by triggers of ours only.';
+comment on function private.discard_blobs is 'Has stored content deleted by jobs of 500 keys. Authorization: callable by triggers of ours only.';
 
 -- The effects of one statement on the files of one project.
-create or replace function private.tell_files(
+create or replace function private.notify_files(
   p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]
 ) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -103,8 +103,8 @@ begin
   end if;
 end
 $$;
-comment on function private.tell_files is
-  'Counters, activity and events of changed files; more than 100 are one event about the project. Judges: callable by triggers of ours only.';
+comment on function private.notify_files is
+  'Counters, activity and events of changed files; more than 100 are one event about the project. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_project_files__added() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -121,7 +121,7 @@ begin
       coalesce(array_agg(f.name order by f.path) filter (where f.storage_key is not null), '{}') as names
     from added f group by f.organization_id, f.project_id
   loop
-    perform private.tell_files(v.organization_id, v.project_id, 'created', v.ids, v.files, v.root, v.texts, v.names);
+    perform private.notify_files(v.organization_id, v.project_id, 'created', v.ids, v.files, v.root, v.texts, v.names);
     perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
   end loop;
   return null;
@@ -148,7 +148,7 @@ begin
     from removed f group by f.organization_id, f.project_id
   loop
     -- Files that are deleted with their folder get no entries of their own in the activity log.
-    perform private.tell_files(v.organization_id, v.project_id, 'deleted', v.ids, v.files, v.root, v.texts,
+    perform private.notify_files(v.organization_id, v.project_id, 'deleted', v.ids, v.files, v.root, v.texts,
       case when pg_trigger_depth() = 1 then v.names else '{}' end);
     perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
     perform private.discard_blobs(v.keys);
@@ -178,7 +178,7 @@ begin
       is distinct from (o.name, o.path, o.parent_id, o.position, o.mime_type, o.size, o.checksum, o.storage_key)
     group by n.organization_id, n.project_id
   loop
-    perform private.tell_files(v.organization_id, v.project_id, 'updated', v.ids, 0, v.root, 0, '{}');
+    perform private.notify_files(v.organization_id, v.project_id, 'updated', v.ids, 0, v.root, 0, '{}');
     perform private.move_storage(v.organization_id, coalesce(v.bytes, 0));
     perform private.discard_blobs(v.keys);
   end loop;

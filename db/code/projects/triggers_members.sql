@@ -1,7 +1,7 @@
 -- Members (contract 10, section 5.3). There is always exactly one owner, and the owner is always an accepted admin member: that holds for
 -- every writer. Who may manage whom is checked where people write themselves; functions that act for them have checked it already.
 
-create or replace function private.judge_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text)
+create or replace function private.assert_managing(p_project_id uuid, p_actor_role text, p_member public.project_members, p_minimum text)
 returns void
 language plpgsql stable
 as $$
@@ -21,10 +21,10 @@ begin
   end if;
 end
 $$;
-comment on function private.judge_managing is
+comment on function private.assert_managing is
   'May the caller, with this role, manage that member? Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 PROJECT_NOT_FOUND, 409 OWNER_REQUIRED.';
 
-create or replace function private.judge_granting(p_actor_role text, p_role text) returns void
+create or replace function private.assert_granting(p_actor_role text, p_role text) returns void
 language plpgsql stable
 as $$
 begin
@@ -33,7 +33,7 @@ begin
   end if;
 end
 $$;
-comment on function private.judge_granting is '403 FORBIDDEN where the role is above the caller''s.';
+comment on function private.assert_granting is '403 FORBIDDEN where the role is above the caller''s.';
 
 create or replace function private.owns_project(p_project_id uuid, p_user_id uuid) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -43,7 +43,7 @@ begin
     and exists (select from public.projects p where p.id = p_project_id and p.user_id = p_user_id);
 end
 $$;
-comment on function private.owns_project is 'Is this person the owner? Judges: says no of projects that the caller does not see.';
+comment on function private.owns_project is 'Is this person the owner? Authorization: says no of projects that the caller does not see.';
 
 -- Compares the address that they were added with, or the one that they have now.
 create or replace function private.refuse_known_member(p_project_id uuid, p_email text) returns void
@@ -58,8 +58,8 @@ begin
 end
 $$;
 comment on function private.refuse_known_member is
-  '409 MEMBER_EXISTS for an address in the project. Judges: manager of the project or above.';
-grant execute on function private.judge_managing, private.judge_granting, private.owns_project, private.refuse_known_member to authenticated;
+  '409 MEMBER_EXISTS for an address in the project. Authorization: manager of the project or above.';
+grant execute on function private.assert_managing, private.assert_granting, private.owns_project, private.refuse_known_member to authenticated;
 
 create or replace function private.tg_project_members__request() returns trigger
 language plpgsql volatile
@@ -72,7 +72,7 @@ begin
   end if;
   v_role := private.project_role(coalesce(new.project_id, old.project_id));
   if tg_op = 'INSERT' then
-    perform private.refuse_role(v_role, 'manager'), private.judge_granting(v_role, new.role);
+    perform private.refuse_role(v_role, 'manager'), private.assert_granting(v_role, new.role);
     if private.clean_email(new.email) is null then
       perform private.refuse_field('email', 'Please enter a valid e-mail address.');
     end if;
@@ -81,14 +81,14 @@ begin
     perform private.refuse_known_member(new.project_id, new.email);
     return new;
   elsif tg_op = 'DELETE' then
-    perform private.judge_managing(old.project_id, v_role, old, 'manager');
+    perform private.assert_managing(old.project_id, v_role, old, 'manager');
     return old;
   end if;
 
   if new.role <> old.role then
-    perform private.judge_managing(old.project_id, v_role, old, 'admin'), private.judge_granting(v_role, new.role);
+    perform private.assert_managing(old.project_id, v_role, old, 'admin'), private.assert_granting(v_role, new.role);
   elsif old.user_id is distinct from private.user_id() then
-    perform private.judge_managing(old.project_id, v_role, old, 'manager');
+    perform private.assert_managing(old.project_id, v_role, old, 'manager');
   end if;
   return new;
 end
@@ -200,9 +200,9 @@ begin
 end
 $$;
 comment on function private.tg_project_members__tell is 'Trigger: counter, activity, audit and events of members.';
-create or replace trigger _800_tell after insert or delete on public.project_members
+create or replace trigger _800_notify after insert or delete on public.project_members
   for each row execute function private.tg_project_members__tell();
-create or replace trigger _800_tell_change after update on public.project_members for each row
+create or replace trigger _800_notify_change after update on public.project_members for each row
   when ((old.role, old.user_id, old.accepted_at, old.name, old.email, old.avatar_url, old.notify_on_ingestion, old.notify_on_error,
       old.notify_on_team_changes, old.notification_level)
     is distinct from (new.role, new.user_id, new.accepted_at, new.name, new.email, new.avatar_url, new.notify_on_ingestion,
@@ -243,10 +243,10 @@ begin
 end
 $$;
 comment on function private.move_ownership is
-  'Makes another person the owner; the former one stays admin. Judges: callable by definer functions that have judged the caller.';
+  'Makes another person the owner; the former one stays admin. Authorization: callable by definer functions that have judged the caller.';
 
 -- From then on both rows are shown differently, though they may not have changed.
-create or replace function private.tg_projects__tell_owners() returns trigger
+create or replace function private.tg_projects__notify_owners() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -260,9 +260,9 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_projects__tell_owners is 'Trigger: a moved ownership is a change of both members.';
-create or replace trigger _800_tell_owners after update of user_id on public.projects for each row
-  when (old.user_id is distinct from new.user_id) execute function private.tg_projects__tell_owners();
+comment on function private.tg_projects__notify_owners is 'Trigger: a moved ownership is a change of both members.';
+create or replace trigger _800_notify_owners after update of user_id on public.projects for each row
+  when (old.user_id is distinct from new.user_id) execute function private.tg_projects__notify_owners();
 
 -- Members are shown with the data of their accounts. An invitation to an address that a member has taken over is moot.
 create or replace function private.tg_users__follow_members() returns trigger

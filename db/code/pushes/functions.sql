@@ -9,7 +9,7 @@ begin
   return nullif(private.api_url(), '') || '/api/v1/webhooks/git/' || h.provider || '/' || h.repository_id;
 end
 $$;
-comment on function private.hook_address is 'Where the provider sends pushes, or null where the installation does not know its address. Judges: callable by functions of ours only.';
+comment on function private.hook_address is 'Where the provider sends pushes, or null where the installation does not know its address. Authorization: callable by functions of ours only.';
 
 create or replace function private.add_hooks(p_project_id uuid, p_repository_id uuid default null) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -23,7 +23,7 @@ begin
   on conflict (repository_id) do nothing;
 end
 $$;
-comment on function private.add_hooks is 'Watches the repositories of a project whose settings say so, by the caller''s connection. Judges: callable by triggers of ours only.';
+comment on function private.add_hooks is 'Watches the repositories of a project whose settings say so, by the caller''s connection. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_project_settings__watch() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -133,7 +133,7 @@ begin
     where private.hook_address(h) is not null;
 end
 $$;
-comment on function private.take_left_hooks is 'The hooks made with a token that is about to be given back, once. Judges: callable by the worker only.';
+comment on function private.take_left_hooks is 'The hooks made with a token that is about to be given back, once. Authorization: callable by the worker only.';
 grant execute on function private.take_left_hooks to kijko_worker;
 
 -- --------------------------------------------------------------------------------------------------------------------- from push to run
@@ -172,7 +172,7 @@ begin
 end
 $$;
 comment on function private.start_pushes is
-  'Starts one run for all remembered pushes of a project, unless a run is open; gives the number of its entry. Judges: callable by functions and triggers of ours only.';
+  'Starts one run for all remembered pushes of a project, unless a run is open; gives the number of its entry. Authorization: callable by functions and triggers of ours only.';
 
 create or replace function private.tg_ingestion_runs__start_pushes() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -206,7 +206,7 @@ begin
   perform private.start_pushes(v_project);
 end
 $$;
-comment on function private.want_push is 'Remembers a push, and starts a run unless one is open. Judges: callable by functions of ours only.';
+comment on function private.want_push is 'Remembers a push, and starts a run unless one is open. Authorization: callable by functions of ours only.';
 
 create or replace function private.push_secret(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -216,7 +216,7 @@ begin
     where h.repository_id = private.as_uuid(p ->> 'repositoryId') and h.provider = p ->> 'provider' and h.sealed_secret is not null);
 end
 $$;
-comment on function private.push_secret is 'The sealed secret of a repository''s hook, or null. Judges: callable by the server only, which verifies the signature.';
+comment on function private.push_secret is 'The sealed secret of a repository''s hook, or null. Authorization: callable by the server only, which verifies the signature.';
 
 -- {repositoryId, delivery?, pushes: [{branch, commit?}]}; without a commit the branch was deleted.
 create or replace function private.receive_push(p jsonb) returns jsonb
@@ -252,7 +252,7 @@ begin
   return null;
 end
 $$;
-comment on function private.receive_push is 'A delivery whose signature is right: a push to the branch of the repository queues a run, the same delivery again nothing. Judges: callable by the server only, which verifies the signature.';
+comment on function private.receive_push is 'A delivery whose signature is right: a push to the branch of the repository queues a run, the same delivery again nothing. Authorization: callable by the server only, which verifies the signature.';
 grant execute on function private.push_secret, private.receive_push to kijko_server;
 
 -- -------------------------------------------------------------------------------------------------------------------------- the worker
@@ -265,7 +265,7 @@ begin
     from private.push_hooks h where h.repository_id = p_repository_id and h.state = 'pending');
 end
 $$;
-comment on function private.hook_to_install is 'What the installation of a pending hook needs: {userId, provider, url, path, address}; null where none is pending. Judges: callable by the worker only.';
+comment on function private.hook_to_install is 'What the installation of a pending hook needs: {userId, provider, url, path, address}; null where none is pending. Authorization: callable by the worker only.';
 
 create or replace function private.keep_push_secret(p_repository_id uuid, p_sealed text) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -276,7 +276,7 @@ begin
 end
 $$;
 comment on function private.keep_push_secret is
-  'Stores the secret before the provider gets it: a hook never has one that is unknown here. False where none is pending. Judges: callable by the worker only.';
+  'Stores the secret before the provider gets it: a hook never has one that is unknown here. False where none is pending. Authorization: callable by the worker only.';
 
 create or replace function private.settle_hook(p_repository_id uuid, p_installed boolean) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -291,7 +291,7 @@ begin
 end
 $$;
 comment on function private.settle_hook is
-  'The hook is installed, or the head of the branch is polled in its place; false where none is pending any more. Judges: callable by the worker only.';
+  'The hook is installed, or the head of the branch is polled in its place; false where none is pending any more. Authorization: callable by the worker only.';
 
 create or replace function private.head_to_poll(p_repository_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -302,7 +302,7 @@ begin
     where h.repository_id = p_repository_id and h.state = 'polling');
 end
 $$;
-comment on function private.head_to_poll is 'What the look at a branch needs: {userId, provider, url, branch}; null where it is not polled any more. Judges: callable by the worker only.';
+comment on function private.head_to_poll is 'What the look at a branch needs: {userId, provider, url, branch}; null where it is not polled any more. Authorization: callable by the worker only.';
 
 -- p_commit null: the look failed, and the next one comes later each time.
 create or replace function private.keep_head(p_repository_id uuid, p_commit text) returns void
@@ -327,7 +327,7 @@ begin
   end if;
 end
 $$;
-comment on function private.keep_head is 'The head of a polled branch; one that has moved counts as a push. Judges: callable by the worker only.';
+comment on function private.keep_head is 'The head of a polled branch; one that has moved counts as a push. Authorization: callable by the worker only.';
 
 create or replace function private.queue_polls(p_at timestamptz default now()) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -346,5 +346,5 @@ begin
   return v_count;
 end
 $$;
-comment on function private.queue_polls is 'Has the heads of due branches looked at, at most 500 a minute; gives how many. Judges: callable by schedules only.';
+comment on function private.queue_polls is 'Has the heads of due branches looked at, at most 500 a minute; gives how many. Authorization: callable by schedules only.';
 grant execute on function private.hook_to_install, private.keep_push_secret, private.settle_hook, private.head_to_poll, private.keep_head to kijko_worker;

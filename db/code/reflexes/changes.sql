@@ -22,7 +22,7 @@ begin
 end
 $$;
 comment on function private.changed_files is
-  'What differs between the files of two runs, by path. Judges: callable by triggers of ours only.';
+  'What differs between the files of two runs, by path. Authorization: callable by triggers of ours only.';
 
 -- An index that a run changes in place has no predecessor to compare with. The operations of the run's ingestion say what it changed.
 create or replace function private.ingested_files(p_project_id uuid, p_run_id uuid, p_limit integer) returns jsonb
@@ -45,7 +45,7 @@ begin
   );
 end
 $$;
-comment on function private.ingested_files is 'What a run added, changed and removed, by path. Judges: callable by triggers of ours only.';
+comment on function private.ingested_files is 'What a run added, changed and removed, by path. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg_project_indexes__match() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -107,5 +107,5 @@ begin
 end
 $$;
 comment on function private.fire_changes is
-  'Fires file_change reflexes for the changes of one batch, once; gives how many times. Judges: callable by the worker only.';
+  'Fires file_change reflexes for the changes of one batch, once; gives how many times. Authorization: callable by the worker only.';
 grant execute on function private.fire_changes to kijko_worker;

@@ -25,7 +25,7 @@ begin
 end
 $$;
 comment on function private.fire_reflex is
-  'Starts the run of a reflex ({trigger, payload}) whose trigger and conditions match, or says why not. Judges: that reflex, skill and membership are active; callable by definer functions of ours only.';
+  'Starts the run of a reflex ({trigger, payload}) whose trigger and conditions match, or says why not. Authorization: that reflex, skill and membership are active; callable by definer functions of ours only.';
 
 -- Returns the reflexes of one person that may wait for this event, for the server to evaluate. At most 100 look at one event, the oldest
 -- first.
@@ -44,7 +44,7 @@ begin
 end
 $$;
 comment on function private.waiting_reflexes is
-  'Active reflexes of a person for one kind of trigger, with what the server needs to judge them. Judges: callable by the server, the worker and definer functions of ours only.';
+  'Active reflexes of a person for one kind of trigger, with what the server needs to judge them. Authorization: callable by the server, the worker and definer functions of ours only.';
 grant execute on function private.waiting_reflexes to kijko_server, kijko_worker;
 
 -- p: triggerType, eventName?. Counts the attempt. A refusal is an answer here, because a raised one would not be counted.
@@ -66,7 +66,7 @@ begin
 end
 $$;
 comment on function private.begin_event is
-  'Counts an event of the caller and gives the reflexes that may wait for it. Judges: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
+  'Counts an event of the caller and gives the reflexes that may wait for it. Authorization: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
 grant execute on function private.begin_event to authenticated;
 
 create or replace function private.fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb) returns jsonb
@@ -92,7 +92,7 @@ begin
 end
 $$;
 comment on function private.fire_reflexes is
-  'Fires those of a person''s reflexes that the server found to match. Judges: callable by the server, the worker and definer functions of ours only.';
+  'Fires those of a person''s reflexes that the server found to match. Authorization: callable by the server, the worker and definer functions of ours only.';
 grant execute on function private.fire_reflexes to kijko_server, kijko_worker;
 
 -- The second half of POST /events: p.reflexIds are the reflexes that matched.
@@ -108,7 +108,7 @@ begin
 end
 $$;
 comment on function private.send_event is
-  'Fires the caller''s reflexes that the server found to match. Judges: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
+  'Fires the caller''s reflexes that the server found to match. Authorization: the caller''s own, through our server only. Errors: 403 FORBIDDEN.';
 
 create or replace function api.send_event(p jsonb) returns jsonb
 language plpgsql volatile
@@ -132,7 +132,7 @@ begin
   );
 end
 $$;
-comment on function private.watched_callers is 'Owners of active api_call reflexes. Judges: callable by the server only.';
+comment on function private.watched_callers is 'Owners of active api_call reflexes. Authorization: callable by the server only.';
 grant execute on function private.watched_callers to kijko_server;
 
 create or replace function private.prune_reflexes(p_at timestamptz default now()) returns integer
@@ -146,4 +146,4 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_reflexes is 'Answers of deliveries are kept for 24 hours. Judges: callable by schedules only.';
+comment on function private.prune_reflexes is 'Answers of deliveries are kept for 24 hours. Authorization: callable by schedules only.';

@@ -25,7 +25,7 @@ begin
 end
 $$;
 comment on function private.sealed_secret is
-  'Sealed secret of a webhook, for the server to open; null for any other caller. Judges: own reflexes, through our server only.';
+  'Sealed secret of a webhook, for the server to open; null for any other caller. Authorization: own reflexes, through our server only.';
 
 create or replace function private.reflex_json(r public.reflexes) returns jsonb
 language plpgsql stable
@@ -84,7 +84,7 @@ begin
 end
 $$;
 comment on function private.keep_secret is
-  'Stores the sealed secret of a webhook; the old one is void at once. Judges: own webhooks, through our server only. Errors: 403 FORBIDDEN.';
+  'Stores the sealed secret of a webhook; the old one is void at once. Authorization: own webhooks, through our server only. Errors: 403 FORBIDDEN.';
 
 -- Activates the reflex again and clears its errors. No role may write the counters, hence a definer function.
 create or replace function private.revive_reflex(p_id uuid, p_checked boolean) returns void
@@ -101,7 +101,7 @@ begin
 end
 $$;
 comment on function private.revive_reflex is
-  'Switches a reflex on and forgets its failures; p_checked asks for the skill. Judges: own reflexes only. Errors: 409 SKILL_INACTIVE, 404 SKILL_NOT_FOUND.';
+  'Switches a reflex on and forgets its failures; p_checked asks for the skill. Authorization: own reflexes only. Errors: 409 SKILL_INACTIVE, 404 SKILL_NOT_FOUND.';
 
 create or replace function private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) returns void
 language plpgsql stable security definer set search_path = ''
@@ -118,6 +118,6 @@ begin
 end
 $$;
 comment on function private.assert_skill_runs is
-  '409 SKILL_INACTIVE or 404 SKILL_NOT_FOUND unless the skill could run for the person. Judges: as private.sees_skill.';
+  '409 SKILL_INACTIVE or 404 SKILL_NOT_FOUND unless the skill could run for the person. Authorization: as private.sees_skill.';
 grant execute on function private.webhook_url, private.sealed_secret, private.reflex_json, private.own_reflex, private.own_webhook,
   private.keep_secret, private.revive_reflex, private.assert_skill_runs to authenticated;

@@ -1,6 +1,6 @@
 -- The rules of a reflex for every writer, and the events of its changes. Only functions move counters.
 
-create or replace function private.tg_reflexes__judge() returns trigger
+create or replace function private.tg_reflexes__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -42,11 +42,11 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_reflexes__judge is
+comment on function private.tg_reflexes__check is
   'Trigger: the rules of contract 20, 2.3 and 9; the skill must be visible to the owner, and cannot be exchanged.';
-create or replace trigger _200_judge
+create or replace trigger _200_check
   before insert or update of id, user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active
-  on public.reflexes for each row execute function private.tg_reflexes__judge();
+  on public.reflexes for each row execute function private.tg_reflexes__check();
 
 create or replace function private.reflex_fields(o public.reflexes, n public.reflexes) returns text[]
 language plpgsql immutable parallel safe
@@ -84,9 +84,9 @@ begin
 end
 $$;
 comment on function private.tg_reflexes__tell is 'Trigger: resource_changed to the owner''s room, also for failures and switching off.';
-create or replace trigger _900_tell after insert or delete on public.reflexes
+create or replace trigger _900_notify after insert or delete on public.reflexes
   for each row execute function private.tg_reflexes__tell();
-create or replace trigger _900_tell_change
+create or replace trigger _900_notify_change
   after update of trigger_config, conditions, is_active, consecutive_failures, last_error_message
   on public.reflexes for each row execute function private.tg_reflexes__tell();
 

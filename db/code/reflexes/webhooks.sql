@@ -15,7 +15,7 @@ begin
 end
 $$;
 comment on function private.open_delivery is
-  'What is needed to judge a delivery; null for an unknown webhook. Judges: callable by the server only.';
+  'What is needed to judge a delivery; null for an unknown webhook. Authorization: callable by the server only.';
 grant execute on function private.open_delivery to kijko_server;
 
 -- Genuine deliveries only, so only a sender that knows the secret moves the counter of a reflex. A refusal is an answer here, because a
@@ -36,7 +36,7 @@ begin
 end
 $$;
 comment on function private.count_delivery is
-  'Counts a genuine delivery: {}, or {limitedUntil} beyond 60 a minute. Judges: callable by the server and definer functions of ours only.';
+  'Counts a genuine delivery: {}, or {limitedUntil} beyond 60 a minute. Authorization: callable by the server and definer functions of ours only.';
 grant execute on function private.count_delivery to kijko_server;
 
 -- p: id, payload, matches, error (the conditions could not be evaluated), key (hexadecimal digest, or absent).
@@ -89,7 +89,7 @@ begin
 end
 $$;
 comment on function private.take_delivery is
-  'Counts a delivery that was found genuine and fires its webhook, at most once a key; gives the answer, or {limitedUntil}. Judges: callable by the server only. Errors: 404 REFLEX_NOT_FOUND.';
+  'Counts a delivery that was found genuine and fires its webhook, at most once a key; gives the answer, or {limitedUntil}. Authorization: callable by the server only. Errors: 404 REFLEX_NOT_FOUND.';
 grant execute on function private.take_delivery to kijko_server;
 
 drop function if exists private.can_fire_skill(uuid, uuid);

@@ -39,5 +39,5 @@ begin
 end
 $$;
 comment on function api.search_context is
-  'GET /contexts/{contextId}/search: SearchResult[]. Judges: any role in the context; activity and files as the role reads them. Errors: 400, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/search: SearchResult[]. Authorization: any role in the context; activity and files as the role reads them. Errors: 400, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.search_context to authenticated;

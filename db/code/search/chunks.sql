@@ -68,7 +68,7 @@ begin
 end
 $$;
 comment on function private.search_chunks is
-  'Chunks of a context that fit a query, best first, with lines that contain its words. Judges: viewer in the context; others get an empty list.';
+  'Chunks of a context that fit a query, best first, with lines that contain its words. Authorization: viewer in the context; others get an empty list.';
 grant execute on function private.query_words, private.marked_lines, private.search_chunks to authenticated;
 
 create or replace function api.search_chunks(p jsonb) returns jsonb

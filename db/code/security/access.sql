@@ -12,5 +12,5 @@ create policy select_admin on public.ip_allow_list_entries for select to authent
 
 -- The platform's statements about itself are for every signed-in caller; its staff write them.
 grant select on public.compliance_frameworks, public.compliance_documents to authenticated;
-create policy select_everybody on public.compliance_frameworks for select to authenticated using (true);
-create policy select_everybody on public.compliance_documents for select to authenticated using (true);
+create policy select_all on public.compliance_frameworks for select to authenticated using (true);
+create policy select_all on public.compliance_documents for select to authenticated using (true);

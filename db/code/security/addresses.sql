@@ -10,7 +10,7 @@ begin
     'createdBy', coalesce((select u.email from public.users u where u.id = e.created_by), 'deleted user')));
 end
 $$;
-comment on function private.ip_entry_json is 'IPWhitelistEntry. Judges: callable by definer functions of ours only.';
+comment on function private.ip_entry_json is 'IPWhitelistEntry. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.ip_list_json(p_org_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -25,7 +25,7 @@ begin
   );
 end
 $$;
-comment on function private.ip_list_json is 'IPWhitelistSettings. Judges: callable by definer functions of ours only.';
+comment on function private.ip_list_json is 'IPWhitelistSettings. Authorization: callable by definer functions of ours only.';
 
 create or replace function api.get_ip_allow_list(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -38,7 +38,7 @@ begin
 end
 $$;
 comment on function api.get_ip_allow_list is
-  'GET /security/ip-whitelist: IPWhitelistSettings. Judges: canManageTeam in the caller''s own organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+  'GET /security/ip-whitelist: IPWhitelistSettings. Authorization: canManageTeam in the caller''s own organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
 grant execute on function api.get_ip_allow_list to authenticated;
 
 -- The caller's organization, with its settings locked, so that changes are checked one after the other.
@@ -55,7 +55,7 @@ begin
   return s;
 end
 $$;
-comment on function private.begin_ip_change is 'Judges who changes an allow-list: canManageTeam, and the plan. Judges: callable by definer functions of ours only.';
+comment on function private.begin_ip_change is 'Judges who changes an allow-list: canManageTeam, and the plan. Authorization: callable by definer functions of ours only.';
 
 -- Checks the state after the change. Past our server the client address is unverified, so there only the bypass admits a caller.
 create or replace function private.finish_ip_change(p_description text, p_changes jsonb, p_metadata jsonb default null) returns void
@@ -71,7 +71,7 @@ begin
   perform private.audit('security.ip_whitelist_updated', p_description, p_metadata, p_changes);
 end
 $$;
-comment on function private.finish_ip_change is 'Refuses a change that shuts its maker out, and writes the audit entry. Judges: callable by definer functions of ours only. Errors: 409 IP_LOCKOUT.';
+comment on function private.finish_ip_change is 'Refuses a change that shuts its maker out, and writes the audit entry. Authorization: callable by definer functions of ours only. Errors: 409 IP_LOCKOUT.';
 
 create or replace function api.update_ip_allow_list(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -96,7 +96,7 @@ begin
 end
 $$;
 comment on function api.update_ip_allow_list is
-  'PATCH /security/ip-whitelist: IPWhitelistSettings. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 IP_LOCKOUT.';
+  'PATCH /security/ip-whitelist: IPWhitelistSettings. Authorization: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 IP_LOCKOUT.';
 grant execute on function api.update_ip_allow_list to authenticated;
 
 -- The network of a body; null where the body has none.
@@ -137,7 +137,7 @@ begin
   end if;
 end
 $$;
-comment on function private.assert_free_network is 'Judges: callable by definer functions of ours only. Errors: 409 IP_ENTRY_EXISTS.';
+comment on function private.assert_free_network is 'Authorization: callable by definer functions of ours only. Errors: 409 IP_ENTRY_EXISTS.';
 
 create or replace function private.entry_name(p_value jsonb) returns text
 language plpgsql stable
@@ -177,7 +177,7 @@ begin
 end
 $$;
 comment on function api.create_ip_entry is
-  'POST /security/ip-whitelist/entries: IPWhitelistEntry. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 IP_ENTRY_EXISTS, 409 IP_LOCKOUT, 409 TOO_MANY_IP_ENTRIES.';
+  'POST /security/ip-whitelist/entries: IPWhitelistEntry. Authorization: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 IP_ENTRY_EXISTS, 409 IP_LOCKOUT, 409 TOO_MANY_IP_ENTRIES.';
 grant execute on function api.create_ip_entry to authenticated;
 
 create or replace function private.ip_entry(p_org_id uuid, p_id text) returns public.ip_allow_list_entries
@@ -193,7 +193,7 @@ begin
   return e;
 end
 $$;
-comment on function private.ip_entry is 'An entry of an organization. Judges: callable by definer functions of ours only. Errors: 404 NOT_FOUND.';
+comment on function private.ip_entry is 'An entry of an organization. Authorization: callable by definer functions of ours only. Errors: 404 NOT_FOUND.';
 
 create or replace function api.update_ip_entry(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -222,7 +222,7 @@ begin
 end
 $$;
 comment on function api.update_ip_entry is
-  'PATCH /security/ip-whitelist/entries/{entryId}: IPWhitelistEntry. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 IP_ENTRY_EXISTS, 409 IP_LOCKOUT.';
+  'PATCH /security/ip-whitelist/entries/{entryId}: IPWhitelistEntry. Authorization: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 IP_ENTRY_EXISTS, 409 IP_LOCKOUT.';
 grant execute on function api.update_ip_entry to authenticated;
 
 create or replace function api.delete_ip_entry(p jsonb) returns jsonb
@@ -238,5 +238,5 @@ begin
 end
 $$;
 comment on function api.delete_ip_entry is
-  'DELETE /security/ip-whitelist/entries/{entryId}. Judges: canManageTeam in the caller''s own organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 IP_LOCKOUT.';
+  'DELETE /security/ip-whitelist/entries/{entryId}. Authorization: canManageTeam in the caller''s own organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 IP_LOCKOUT.';
 grant execute on function api.delete_ip_entry to authenticated;

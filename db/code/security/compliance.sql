@@ -16,7 +16,7 @@ begin
     '{"region": "Unknown", "country": "Unknown", "provider": "Unknown", "certifications": []}');
 end
 $$;
-comment on function private.data_residency is 'Where the data of this installation is. Judges: gives away what is public.';
+comment on function private.data_residency is 'Where the data of this installation is. Authorization: gives away what is public.';
 grant execute on function private.data_residency to authenticated;
 
 create or replace function private.compliance_json() returns jsonb
@@ -76,7 +76,7 @@ begin
     where d.id = private.as_uuid(p ->> 'documentId'));
 end
 $$;
-comment on function private.compliance_file is 'A document''s content, or null. Judges: callable by the server only, which has checked the link''s signature.';
+comment on function private.compliance_file is 'A document''s content, or null. Authorization: callable by the server only, which has checked the link''s signature.';
 grant execute on function private.compliance_file to kijko_server;
 
 -- {frameworks?, dataResidency?}: the named frameworks are set. A list of documents, where one is given, replaces the documents on file. A
@@ -129,7 +129,7 @@ begin
 end
 $$;
 comment on function api.update_compliance is
-  'PUT /admin/compliance: ComplianceDashboardData. Judges: the staff of this platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+  'PUT /admin/compliance: ComplianceDashboardData. Authorization: the staff of this platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
 grant execute on function api.update_compliance to authenticated;
 
 create or replace function private.set_compliance_documents(p_framework text, p_documents jsonb, p_field text) returns void
@@ -178,4 +178,4 @@ begin
   end loop;
 end
 $$;
-comment on function private.set_compliance_documents is 'The documents on file for a framework. Judges: callable by api.update_compliance only.';
+comment on function private.set_compliance_documents is 'The documents on file for a framework. Authorization: callable by api.update_compliance only.';

@@ -44,7 +44,7 @@ return coalesce(least(p_signed_in_at + g.session_length, p_last_active_at + g.id
   and (p_role = any (g.free_roles) or p_client_ip = ''
     or case when p_client_ip ~ '^[0-9a-f:.]+$' then p_client_ip::inet end <<= any (g.networks));
 comment on function private.meets_guard is
-  'Does a session meet all of its organization''s rules? Where not true, judge_guard says which is broken. Callable by functions of ours only.';
+  'Does a session meet all of its organization''s rules? Where not true, assert_guard says which is broken. Callable by functions of ours only.';
 
 create or replace function private.is_outside(g private.guards, p_role text, p_client_ip text) returns boolean
 language sql immutable parallel safe
@@ -52,7 +52,7 @@ return p_role <> all (g.free_roles) and p_client_ip is distinct from ''
   and not coalesce(private.client_address(p_client_ip) <<= any (g.networks), false);
 comment on function private.is_outside is 'Is this an address that the allow-list does not admit for the role? Not where it was checked before.';
 
-create or replace function private.judge_guard(
+create or replace function private.assert_guard(
   g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamptz, p_last_active_at timestamptz, p_client_ip text,
   p_password_changed_at timestamptz
 ) returns text
@@ -68,7 +68,7 @@ begin
   end;
 end
 $$;
-comment on function private.judge_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz) is
+comment on function private.assert_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz) is
   'What the organization''s rules say of a session: the code of a refusal, warned for an address that is only to be noted, or null. Callable by functions of ours only.';
 
 create or replace function private.refuse_guarded(p_code text) returns void
@@ -88,7 +88,7 @@ begin
 end
 $$;
 comment on function private.refuse_guarded is
-  'Raises what judge_guard found. Errors: 401 SESSION_EXPIRED, 403 IP_NOT_ALLOWED, 403 TWO_FACTOR_SETUP_REQUIRED, 403 PASSWORD_EXPIRED.';
+  'Raises what assert_guard found. Errors: 401 SESSION_EXPIRED, 403 IP_NOT_ALLOWED, 403 TWO_FACTOR_SETUP_REQUIRED, 403 PASSWORD_EXPIRED.';
 
 -- A read writes nothing, so the server notes the address after its answer (private.note_address).
 create or replace function private.warn_of_address(p_subject_id uuid, p_client_ip text) returns void
@@ -128,7 +128,7 @@ language plpgsql volatile
 as $$
 declare
   v_verdict constant text := (
-    select private.judge_guard(g, p_role, p_has_second_factor, p_signed_in_at, p_last_active_at, p_client_ip, p_password_changed_at)
+    select private.assert_guard(g, p_role, p_has_second_factor, p_signed_in_at, p_last_active_at, p_client_ip, p_password_changed_at)
     from private.guards g where g.organization_id = p_org_id);
 begin
   if v_verdict = 'warned' then
@@ -141,7 +141,7 @@ $$;
 comment on function private.meet_guard is
   'Refuses a session that does not meet its organization''s rules, or has its address noted. Callable by private.enter only. Errors: as private.refuse_guarded.';
 drop function if exists private.enter_guarded(uuid, uuid, text, boolean, timestamptz, timestamptz, text, uuid);
-drop function if exists private.judge_guard(uuid, uuid, text, boolean, timestamptz, timestamptz, text);
+drop function if exists private.assert_guard(uuid, uuid, text, boolean, timestamptz, timestamptz, text);
 
 -- Returns the refusal of the claims of this request, or null, for callers past our server. Their address is unverified.
 create or replace function private.claims_refusal(p_user_id uuid, p_signed_in_at timestamptz, p_last_active_at timestamptz) returns text
@@ -149,7 +149,7 @@ language plpgsql stable parallel safe
 as $$
 begin
   return (
-    select nullif(private.judge_guard(g, m.role, u.two_factor_enabled_at is not null, p_signed_in_at, p_last_active_at, null,
+    select nullif(private.assert_guard(g, m.role, u.two_factor_enabled_at is not null, p_signed_in_at, p_last_active_at, null,
       u.password_changed_at), 'warned')
     from public.memberships m
     join public.users u on u.id = m.user_id
@@ -185,13 +185,13 @@ begin
   values (p_user_id, v.session_id, v.method, 'success', 'IP address not on the allow-list', p_client_ip, v.user_agent);
   perform private.audit('security.login_failed', 'Came from an address that the IP allow-list does not name; it only warns.',
     private.client_metadata() || jsonb_build_object('reason', 'IP address not on the allow-list', 'mode', 'warn'), null, v.org_id, p_user_id);
-  perform private.tell_security(p_user_id, 'Access from an unlisted address',
+  perform private.notify_security(p_user_id, 'Access from an unlisted address',
     format('Your account was used from the address %s, which your organization''s allow-list does not name. If that was not you, change your password.', p_client_ip),
     true, format('address:%s:%s', p_subject_id, p_client_ip));
 end
 $$;
 comment on function private.note_address is
-  'History, audit and notification of an address that the allow-list warns of, once a session or key. Judges: callable by the server only, after entering warned.';
+  'History, audit and notification of an address that the allow-list warns of, once a session or key. Authorization: callable by the server only, after entering warned.';
 grant execute on function private.note_address to kijko_server;
 
 -- ------------------------------------------------------------------------------------------------------------------- length of sessions
@@ -225,7 +225,7 @@ begin
   end if;
 end
 $$;
-comment on function private.end_by_policy is 'Ends a session for which a policy leaves no room. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.end_by_policy is 'Ends a session for which a policy leaves no room. Authorization: callable by definer functions and triggers of ours only.';
 
 -- A request with an overdue session is refused. Because it may be a read, the session is ended here, when the server notes active users.
 create or replace function private.end_overdue_sessions(p_sessions uuid[], p_at timestamptz default now()) returns void
@@ -245,7 +245,7 @@ begin
 end
 $$;
 comment on function private.end_overdue_sessions is
-  'Ends those of the sessions (null: of all) that outlived their policy. Judges: callable by definer functions of ours only.';
+  'Ends those of the sessions (null: of all) that outlived their policy. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.prune_security(p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -259,5 +259,5 @@ begin
 end
 $$;
 comment on function private.prune_security is
-  'Ends overdue sessions, and retention of warnings, set-ups, challenges and remembered devices. Judges: callable by the worker only.';
+  'Ends overdue sessions, and retention of warnings, set-ups, challenges and remembered devices. Authorization: callable by the worker only.';
 grant execute on function private.prune_security to kijko_worker;

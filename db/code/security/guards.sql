@@ -30,7 +30,7 @@ begin
     where g.* is distinct from excluded.*;
 end
 $$;
-comment on function private.derive_guard is 'Derives what an organization''s requests are held to. Judges: callable by triggers of ours only.';
+comment on function private.derive_guard is 'Derives what an organization''s requests are held to. Authorization: callable by triggers of ours only.';
 
 create or replace function private.tg__derive_guard() returns trigger
 language plpgsql volatile security definer set search_path = ''

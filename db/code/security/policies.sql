@@ -37,7 +37,7 @@ begin
 end
 $$;
 comment on function api.get_security_policies is
-  'GET /security/policies: SecurityPolicies. Judges: members, of their own organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+  'GET /security/policies: SecurityPolicies. Authorization: members, of their own organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
 grant execute on function api.get_security_policies to authenticated;
 
 create or replace function private.policy_number(p_group jsonb, p_name text, p_key text, p_now integer, p_least integer, p_most integer) returns integer
@@ -137,5 +137,5 @@ begin
 end
 $$;
 comment on function api.update_security_policies is
-  'PATCH /security/policies: SecurityPolicies. Judges: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 SSO_NOT_CONFIGURED, 409 TWO_FACTOR_SETUP_REQUIRED.';
+  'PATCH /security/policies: SecurityPolicies. Authorization: canManageTeam in the caller''s own organization. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 403 PLAN_UPGRADE_REQUIRED, 409 SSO_NOT_CONFIGURED, 409 TWO_FACTOR_SETUP_REQUIRED.';
 grant execute on function api.update_security_policies to authenticated;

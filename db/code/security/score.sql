@@ -15,7 +15,7 @@ begin
   is_current := coalesce(is_current, true);
 end
 $$;
-comment on function private.score_of_keys is 'What the keys of a person add to their score. Judges: callable by functions of ours only.';
+comment on function private.score_of_keys is 'What the keys of a person add to their score. Authorization: callable by functions of ours only.';
 
 -- {item id: whether it is in place}
 create or replace function private.score_marks(p_user_id uuid, p_org_id uuid) returns jsonb
@@ -46,7 +46,7 @@ begin
     'comp-3', exists (select from public.compliance_documents));
 end
 $$;
-comment on function private.score_marks is 'Which items of the score are in place. Judges: callable by definer functions of ours only.';
+comment on function private.score_marks is 'Which items of the score are in place. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.security_score() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -102,7 +102,7 @@ begin
       'lastCalculated', private.iso(now())));
 end
 $$;
-comment on function private.security_score is 'SecurityScore of the caller. Judges: the caller''s own account and organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+comment on function private.security_score is 'SecurityScore of the caller. Authorization: the caller''s own account and organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
 grant execute on function private.security_score to authenticated;
 
 create or replace function api.get_security_score(p jsonb) returns jsonb

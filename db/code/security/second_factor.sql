@@ -14,7 +14,7 @@ begin
   );
 end
 $$;
-comment on function private.two_factor_json is 'TwoFactorStatus of a person. Judges: callable by definer functions of ours only.';
+comment on function private.two_factor_json is 'TwoFactorStatus of a person. Authorization: callable by definer functions of ours only.';
 
 create or replace function api.get_two_factor(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -26,7 +26,7 @@ begin
   return private.two_factor_json(private.user_id());
 end
 $$;
-comment on function api.get_two_factor is 'GET /security/2fa: TwoFactorStatus. Judges: private.user_id() only. Errors: 401 UNAUTHENTICATED.';
+comment on function api.get_two_factor is 'GET /security/2fa: TwoFactorStatus. Authorization: private.user_id() only. Errors: 401 UNAUTHENTICATED.';
 grant execute on function api.get_two_factor to authenticated;
 
 -- Values that only our server makes, and that a stranger could only invent.
@@ -66,7 +66,7 @@ begin
 end
 $$;
 comment on function api.set_up_two_factor is
-  'POST /security/2fa/setup: the new secret, sealed, and the address of its account. Judges: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_ALREADY_ENABLED.';
+  'POST /security/2fa/setup: the new secret, sealed, and the address of its account. Authorization: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_ALREADY_ENABLED.';
 grant execute on function api.set_up_two_factor to authenticated;
 
 -- Before the server checks a code of a signed-in person: authorizes the caller and returns the data for the check. An attempt at a pending
@@ -95,7 +95,7 @@ begin
 end
 $$;
 comment on function private.begin_second_factor_call is
-  'What the server needs to judge a code of the caller. Judges: callable by the server only; the session through private.enter. Errors: as private.enter.';
+  'What the server needs to judge a code of the caller. Authorization: callable by the server only; the session through private.enter. Errors: as private.enter.';
 grant execute on function private.begin_second_factor_call to kijko_server;
 
 create or replace function private.keep_backup_codes(p_user_id uuid, p jsonb) returns void
@@ -112,7 +112,7 @@ begin
   select p_user_id, h.position, decode(h.hash, 'hex') from jsonb_array_elements_text(p -> 'codeHashes') with ordinality h (hash, position);
 end
 $$;
-comment on function private.keep_backup_codes is 'Ten new backup codes in the place of the old ones. Judges: callable by definer functions of ours only.';
+comment on function private.keep_backup_codes is 'Ten new backup codes in the place of the old ones. Authorization: callable by definer functions of ours only.';
 
 -- After the server checked a code. p: attempt?, checkedSecret?, step? (where the code was right), codeHashes, sealedCodes.
 create or replace function api.verify_two_factor(p jsonb) returns jsonb
@@ -150,7 +150,7 @@ begin
 end
 $$;
 comment on function api.verify_two_factor is
-  'POST /security/2fa/verify: the first code of a pending secret switches it on. Judges: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_NOT_PENDING; result: 429 RATE_LIMITED.';
+  'POST /security/2fa/verify: the first code of a pending secret switches it on. Authorization: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_NOT_PENDING; result: 429 RATE_LIMITED.';
 grant execute on function api.verify_two_factor to authenticated;
 
 -- --------------------------------------------------------------------------------------------------------------------- codes on paper
@@ -166,7 +166,7 @@ begin
   );
 end
 $$;
-comment on function api.list_backup_codes is 'GET /security/2fa/backup-codes: which are used; the codes themselves are stored nowhere. Judges: private.user_id() only.';
+comment on function api.list_backup_codes is 'GET /security/2fa/backup-codes: which are used; the codes themselves are stored nowhere. Authorization: private.user_id() only.';
 grant execute on function api.list_backup_codes to authenticated;
 
 -- p: codeHashes, sealedCodes, made by the server.
@@ -186,7 +186,7 @@ begin
 end
 $$;
 comment on function api.regenerate_backup_codes is
-  'POST /security/2fa/backup-codes/regenerate: ten new codes, sealed for the server. Judges: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_NOT_ENABLED.';
+  'POST /security/2fa/backup-codes/regenerate: ten new codes, sealed for the server. Authorization: the caller''s own account, and no stranger. Errors: 409 TWO_FACTOR_NOT_ENABLED.';
 grant execute on function api.regenerate_backup_codes to authenticated;
 
 -- ------------------------------------------------------------------------------------------------------------------------ using a code
@@ -211,7 +211,7 @@ begin
   return false;
 end
 $$;
-comment on function private.use_second_factor is 'Uses up a code; false for one that is wrong or was used. Judges: callable by definer functions of ours only.';
+comment on function private.use_second_factor is 'Uses up a code; false for one that is wrong or was used. Authorization: callable by definer functions of ours only.';
 
 -- Does one of the person's organizations require the second factor for their present role?
 create or replace function private.is_second_factor_demanded(p_user_id uuid) returns boolean
@@ -224,7 +224,7 @@ begin
       and (p.require_second_factor = 'all' or p.require_second_factor = 'admins' and m.role in ('owner', 'admin')));
 end
 $$;
-comment on function private.is_second_factor_demanded is 'Does a policy in force demand the second factor of them? Judges: callable by definer functions of ours only.';
+comment on function private.is_second_factor_demanded is 'Does a policy in force demand the second factor of them? Authorization: callable by definer functions of ours only.';
 
 -- p: checkedHash? and isPasswordRight, and the arguments of private.use_second_factor; the server has found all of them.
 create or replace function api.disable_two_factor(p jsonb) returns jsonb
@@ -255,5 +255,5 @@ begin
 end
 $$;
 comment on function api.disable_two_factor is
-  'POST /security/2fa/disable: TwoFactorStatus. Judges: the caller''s own account, and no stranger. Errors: 400 INVALID_PASSWORD, 400 INVALID_CODE, 403 TWO_FACTOR_REQUIRED_BY_POLICY, 409 TWO_FACTOR_NOT_ENABLED.';
+  'POST /security/2fa/disable: TwoFactorStatus. Authorization: the caller''s own account, and no stranger. Errors: 400 INVALID_PASSWORD, 400 INVALID_CODE, 403 TWO_FACTOR_REQUIRED_BY_POLICY, 409 TWO_FACTOR_NOT_ENABLED.';
 grant execute on function api.disable_two_factor to authenticated;

@@ -13,7 +13,7 @@ begin
     private.client_metadata() || jsonb_build_object('reason', p_reason), null, p_org_id, p_user_id);
 end
 $$;
-comment on function private.record_attempt is 'History and audit of a sign-in that came to nothing. Judges: callable by definer functions of ours only.';
+comment on function private.record_attempt is 'History and audit of a sign-in that came to nothing. Authorization: callable by definer functions of ours only.';
 
 -- The decision of the organization's rules about a sign-in by this method from this address: a refusal, which is recorded, or null.
 create or replace function private.sign_in_policy_problem(p_user_id uuid, p_org_id uuid, p_method text, p_user_agent text default null) returns jsonb
@@ -53,7 +53,7 @@ begin
 end
 $$;
 comment on function private.sign_in_policy_problem is
-  'Results: 403 SSO_REQUIRED, 403 PASSWORD_LOGIN_DISABLED, 403 MAGIC_LINK_LOGIN_DISABLED, 403 IP_NOT_ALLOWED, or null. Judges: callable by definer functions of ours only.';
+  'Results: 403 SSO_REQUIRED, 403 PASSWORD_LOGIN_DISABLED, 403 MAGIC_LINK_LOGIN_DISABLED, 403 IP_NOT_ALLOWED, or null. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.remember_days(p_org_id uuid) returns integer
 language plpgsql stable security definer set search_path = ''
@@ -64,7 +64,7 @@ begin
     then (select p.remember_days from public.security_policies p where p.organization_id = p_org_id) else 30 end;
 end
 $$;
-comment on function private.remember_days is 'For how many days a device may be remembered; 0 is not at all. Judges: callable by definer functions of ours only.';
+comment on function private.remember_days is 'For how many days a device may be remembered; 0 is not at all. Authorization: callable by definer functions of ours only.';
 
 -- After the first factor. p: token_hash and user_agent of the session; challenge_hash (of the token that a second factor may be shown with),
 -- device_hash? (of a remembered device).
@@ -93,7 +93,7 @@ begin
 end
 $$;
 comment on function private.complete_sign_in is
-  'A session for a user whose first factor was right, or the demand for the second. Judges: callable by definer functions of ours only. Results: 401 TWO_FACTOR_REQUIRED, and those of private.sign_in_policy_problem.';
+  'A session for a user whose first factor was right, or the demand for the second. Authorization: callable by definer functions of ours only. Results: 401 TWO_FACTOR_REQUIRED, and those of private.sign_in_policy_problem.';
 
 -- Before the server checks a code. p: challenge_hash. Each attempt takes one of five tries here, so that many simultaneous attempts get no
 -- more. Answers nothing for a token that is unknown, used or too old, or has no tries left.
@@ -110,7 +110,7 @@ begin
   return coalesce(v, '{}');
 end
 $$;
-comment on function private.begin_second_factor is 'What the server judges a code by, once for each of five tries. Judges: callable by the server only.';
+comment on function private.begin_second_factor is 'What the server judges a code by, once for each of five tries. Authorization: callable by the server only.';
 grant execute on function private.begin_second_factor to kijko_server;
 
 -- After the server checked it. p: challenge_hash, attempt? (where begin_second_factor gave one), the arguments of private.use_second_factor
@@ -174,7 +174,7 @@ begin
 end
 $$;
 comment on function private.finish_second_factor is
-  'Second half of a sign-in with a second factor. Judges: callable by the server only, which has judged the code. Results: 401 INVALID_TWO_FACTOR_CODE, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.sign_in_policy_problem.';
+  'Second half of a sign-in with a second factor. Authorization: callable by the server only, which has judged the code. Results: 401 INVALID_TWO_FACTOR_CODE, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.sign_in_policy_problem.';
 grant execute on function private.finish_second_factor to kijko_server;
 
 create or replace function private.manner_of(s private.sessions) returns jsonb
@@ -210,5 +210,5 @@ begin
         order by f.id desc limit greatest(v.reuse - 1, 0))) h));
 end
 $$;
-comment on function private.password_rules is 'What the server holds a new password against. Judges: callable by the server only.';
+comment on function private.password_rules is 'What the server holds a new password against. Authorization: callable by the server only.';
 grant execute on function private.password_rules to kijko_server;

@@ -20,7 +20,7 @@ begin
   );
 end
 $$;
-comment on function private.profile_settings is 'The caller''s settings that are columns of their profile. Judges: private.user_id() only.';
+comment on function private.profile_settings is 'The caller''s settings that are columns of their profile. Authorization: private.user_id() only.';
 
 create or replace function private.my_settings_json() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -30,7 +30,7 @@ begin
     || private.profile_settings();
 end
 $$;
-comment on function private.my_settings_json is 'All settings of the caller, defaults included. Judges: private.user_id() only.';
+comment on function private.my_settings_json is 'All settings of the caller, defaults included. Authorization: private.user_id() only.';
 
 create or replace function private.setting_json(p_key text, p_value jsonb, p_id uuid, p_created_at timestamptz, p_updated_at timestamptz) returns jsonb
 language sql stable parallel safe
@@ -60,7 +60,7 @@ begin
 end
 $$;
 comment on function private.read_setting is
-  'UserSettings of the caller under a key, or null; p_value is what is told of a key that is accepted and not stored. Judges: private.user_id() only.';
+  'UserSettings of the caller under a key, or null; p_value is what is told of a key that is accepted and not stored. Authorization: private.user_id() only.';
 
 create or replace function private.assert_setting(p_key text, p_value jsonb, p_field text) returns void
 language plpgsql stable
@@ -128,7 +128,7 @@ begin
   end case;
 end
 $$;
-comment on function private.write_setting is 'Writes one setting of the caller. Judges: private.user_id() only; the profile''s are judged by private.change_profile.';
+comment on function private.write_setting is 'Writes one setting of the caller. Authorization: private.user_id() only; the profile''s are judged by private.change_profile.';
 
 -- The setting of that name is the time zone of the profile; a refusal names its own field.
 create or replace function private.change_timezone(p_value jsonb) returns void
@@ -138,7 +138,7 @@ begin
   perform private.change_profile(jsonb_build_object('timezone', p_value), '');
 end
 $$;
-comment on function private.change_timezone is 'Writes the caller''s time zone. Judges: as private.change_profile.';
+comment on function private.change_timezone is 'Writes the caller''s time zone. Authorization: as private.change_profile.';
 
 -- Writes all values or none. p_values: key to value.
 create or replace function private.write_settings(p_values jsonb, p_field text, p_picture jsonb) returns void
@@ -165,7 +165,7 @@ begin
 end
 $$;
 comment on function private.write_settings is
-  'Writes settings of the caller, all or none. Judges: private.user_id() only. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 409 TOO_MANY_SETTINGS, and those of a changed address.';
+  'Writes settings of the caller, all or none. Authorization: private.user_id() only. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EMAIL_TAKEN, 409 TOO_MANY_SETTINGS, and those of a changed address.';
 
 create or replace function private.delete_settings(p_key text) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -176,5 +176,5 @@ begin
   return found;
 end
 $$;
-comment on function private.delete_settings is 'Deletes one stored setting of the caller, or all but those of the profile (null). Judges: private.user_id() only.';
+comment on function private.delete_settings is 'Deletes one stored setting of the caller, or all but those of the profile (null). Authorization: private.user_id() only.';
 grant execute on function private.my_settings_json, private.read_setting, private.write_settings, private.delete_settings to authenticated;

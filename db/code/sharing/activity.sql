@@ -88,7 +88,7 @@ begin
 end
 $$;
 comment on function private.activity_count is
-  'How many entries the pages of private.activity_page hold. Judges: only projects that the caller sees, and of them what private.activity_conditions lets them read.';
+  'How many entries the pages of private.activity_page hold. Authorization: only projects that the caller sees, and of them what private.activity_conditions lets them read.';
 grant execute on function private.activity_since, private.activity_conditions, private.activity_page, private.activity_count to authenticated;
 grant execute on function private.activity_json to authenticated;
 

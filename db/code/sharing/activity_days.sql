@@ -33,7 +33,7 @@ begin
   update private.activity_mark set closed_until = v_end;
 end
 $$;
-comment on function private.close_activity_days is 'Counts the entries of days that have ended. Judges: callable by functions of ours only.';
+comment on function private.close_activity_days is 'Counts the entries of days that have ended. Authorization: callable by functions of ours only.';
 
 -- The entry of a restored or copied log. Such writers wait for each other, because their entries come in any order of days.
 create or replace function private.tg_project_activity__count_late() returns trigger

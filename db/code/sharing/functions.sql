@@ -70,17 +70,17 @@ begin
   end if;
 end
 $$;
-comment on function private.lock_members is 'Waits for other changes of this project''s people. Judges: manager of the project or above. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND.';
+comment on function private.lock_members is 'Waits for other changes of this project''s people. Authorization: manager of the project or above. Errors: 403 FORBIDDEN, 404 PROJECT_NOT_FOUND.';
 
 -- Checked before the lock, so that no caller waits for a forbidden action, and again after it.
 create or replace function private.managed_member(m public.project_members, p_minimum text) returns public.project_members
 language plpgsql volatile
 as $$
 begin
-  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
+  perform private.assert_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
   perform private.lock_members(m.project_id);
   m := private.find_project_member(m.project_id, m.id::text);
-  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
+  perform private.assert_managing(m.project_id, private.project_role(m.project_id), m, p_minimum);
   return m;
 end
 $$;
@@ -160,7 +160,7 @@ begin
   if not found then
     return null;
   end if;
-  perform private.judge_granting(v_role, p_role);
+  perform private.assert_granting(v_role, p_role);
   perform private.refuse_known_member(p_project_id, v_email);
   insert into public.project_members (organization_id, project_id, user_id, email, name, avatar_url, role, invited_by, invited_at, accepted_at,
     created_at)
@@ -172,7 +172,7 @@ begin
 end
 $$;
 comment on function private.admit_colleague is
-  'Makes an accepted member of a person of the project''s organization, null where the address belongs to none. Judges: manager of the project or above, of that organization. Errors: 403 FORBIDDEN, 409 MEMBER_EXISTS.';
+  'Makes an accepted member of a person of the project''s organization, null where the address belongs to none. Authorization: manager of the project or above, of that organization. Errors: 403 FORBIDDEN, 409 MEMBER_EXISTS.';
 
 create or replace function private.share_with(p_project_id uuid, p_body jsonb, p_default text default null) returns public.project_members
 language plpgsql volatile
@@ -229,7 +229,7 @@ begin
 end
 $$;
 comment on function private.transfer_project is
-  'Makes an accepted member the owner. Judges: the owner only. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 MEMBER_NOT_FOUND, 409 MEMBER_INACTIVE.';
+  'Makes an accepted member the owner. Authorization: the owner only. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 MEMBER_NOT_FOUND, 409 MEMBER_INACTIVE.';
 
 create or replace function private.change_shown_role(m public.project_members, p_role text) returns public.project_members
 language plpgsql volatile

@@ -42,7 +42,7 @@ begin
 end
 $$;
 comment on function private.take_addressee_allowance is
-  '429 RATE_LIMITED where an organization has sent an address 20 invitations within a day, accepted or taken back. Judges: callable by definer functions of ours only.';
+  '429 RATE_LIMITED where an organization has sent an address 20 invitations within a day, accepted or taken back. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.drop_unsent_mail(p_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -51,7 +51,7 @@ begin
   delete from private.mails x where x.id = p_id and x.sent_at is null;
 end
 $$;
-comment on function private.drop_unsent_mail is 'A mail whose token is dead does not go out. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.drop_unsent_mail is 'A mail whose token is dead does not go out. Authorization: callable by definer functions and triggers of ours only.';
 
 -- Without a transport the message waits in the outbox without a job: tg_installation__send_invitations gives it one.
 create or replace function private.send_project_invitation(m public.project_members, p_message text, p_again boolean) returns void
@@ -106,7 +106,7 @@ begin
 end
 $$;
 comment on function private.send_project_invitation is
-  'Gives a pending member a new token and queues the mail with it; earlier tokens and mails that still wait are dead. Judges: callable by definer functions and triggers of ours only. Errors: 429 RATE_LIMITED.';
+  'Gives a pending member a new token and queues the mail with it; earlier tokens and mails that still wait are dead. Authorization: callable by definer functions and triggers of ours only. Errors: 429 RATE_LIMITED.';
 
 create or replace function private.tg_project_members__send() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -168,7 +168,7 @@ begin
   perform private.lock_members(m.project_id);
   select x.* into m from public.project_members x where x.id = p_member_id;
   perform private.refuse_accepted_invitation(m);
-  perform private.judge_managing(m.project_id, private.project_role(m.project_id), m, 'manager');
+  perform private.assert_managing(m.project_id, private.project_role(m.project_id), m, 'manager');
   select x.* into i from private.project_invitations x where x.member_id = m.id;
   if i.sent_at > clock_timestamp() - interval '60 seconds' then
     v_frees_at := i.sent_at + interval '60 seconds';
@@ -186,7 +186,7 @@ begin
 end
 $$;
 comment on function private.resend_project_invitation is
-  'A new token and mail for a pending member. Judges: manager of the project or above, of higher rank than the member. Errors: 403 FORBIDDEN, 404 MEMBER_NOT_FOUND, 409 ALREADY_ACCEPTED, 429 RATE_LIMITED.';
+  'A new token and mail for a pending member. Authorization: manager of the project or above, of higher rank than the member. Errors: 403 FORBIDDEN, 404 MEMBER_NOT_FOUND, 409 ALREADY_ACCEPTED, 429 RATE_LIMITED.';
 
 create or replace function private.refuse_accepted_invitation(m public.project_members) returns void
 language plpgsql stable
@@ -224,7 +224,7 @@ begin
   return m;
 end
 $$;
-comment on function private.project_invitee is 'Whom a token invites. Judges: callable by definer functions of ours only. Errors: 404 INVITATION_NOT_FOUND.';
+comment on function private.project_invitee is 'Whom a token invites. Authorization: callable by definer functions of ours only. Errors: 404 INVITATION_NOT_FOUND.';
 
 create or replace function private.refuse_expired_invitation(m public.project_members) returns void
 language plpgsql stable
@@ -252,7 +252,7 @@ begin
 end
 $$;
 comment on function private.project_invitation_json is
-  'What an invitation says. Judges: the token. Errors: 404 INVITATION_NOT_FOUND.';
+  'What an invitation says. Authorization: the token. Errors: 404 INVITATION_NOT_FOUND.';
 
 -- The project is locked before the row, as everywhere; rows that were read before that are read again.
 create or replace function private.accept_project_invitation(p_token text) returns public.project_members
@@ -289,7 +289,7 @@ begin
 end
 $$;
 comment on function private.accept_project_invitation is
-  'Makes the caller the member whom a token invites; a no-op for who has accepted it. Judges: the token, and the caller''s verified address. Errors: 403 EMAIL_NOT_VERIFIED, INVITATION_EMAIL_MISMATCH, MEMBERSHIP_INACTIVE, 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED, MEMBER_EXISTS.';
+  'Makes the caller the member whom a token invites; a no-op for who has accepted it. Authorization: the token, and the caller''s verified address. Errors: 403 EMAIL_NOT_VERIFIED, INVITATION_EMAIL_MISMATCH, MEMBERSHIP_INACTIVE, 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED, MEMBER_EXISTS.';
 
 create or replace function private.decline_project_invitation(p_token text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -307,6 +307,6 @@ begin
 end
 $$;
 comment on function private.decline_project_invitation is
-  'Removes a pending member. Judges: the token. Errors: 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED.';
+  'Removes a pending member. Authorization: the token. Errors: 404 INVITATION_NOT_FOUND, 409 INVITATION_EXPIRED.';
 grant execute on function private.project_invitation_json, private.decline_project_invitation to anon, authenticated;
 grant execute on function private.accept_project_invitation to authenticated;

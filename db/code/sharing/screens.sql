@@ -98,7 +98,7 @@ begin
   );
 end
 $$;
-comment on function private.colleagues is 'At most 10 UserSearchResults. Judges: active people of the organizations where the caller is active.';
+comment on function private.colleagues is 'At most 10 UserSearchResults. Authorization: active people of the organizations where the caller is active.';
 grant execute on function private.colleagues to authenticated;
 
 create or replace function api.search_users(p jsonb) returns jsonb

@@ -154,7 +154,7 @@ begin
 end
 $$;
 comment on function private.release_own_executions is
-  'What becomes of the runs of skills that are about to be deleted. Judges: passes over skills that are not the caller''s.';
+  'What becomes of the runs of skills that are about to be deleted. Authorization: passes over skills that are not the caller''s.';
 grant execute on function private.release_own_executions to authenticated;
 
 create or replace function api.delete_skill(p jsonb) returns jsonb

@@ -32,7 +32,7 @@ begin
 end
 $$;
 comment on function private.free_skill_name is 
-  'The name, or the first free of "name (1)", "name (2)" among the caller''s skills. Judges: only the caller''s own skills.';
+  'The name, or the first free of "name (1)", "name (2)" among the caller''s skills. Authorization: only the caller''s own skills.';
 grant execute on function private.suffixed_name, private.free_skill_name to authenticated;
 
 create or replace function api.duplicate_skill(p jsonb) returns jsonb

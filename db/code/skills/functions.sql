@@ -10,7 +10,7 @@ begin
 end
 $$;
 comment on function private.sees_skill is
-  'Is the skill the person''s own, or public and active? Judges: of private skills those past our server learn about their own only.';
+  'Is the skill the person''s own, or public and active? Authorization: of private skills those past our server learn about their own only.';
 
 -- A run begins only if this holds; the check of a refused run gives a more exact reason (executions/engine.sql).
 create or replace function private.may_run_skill(p_skill_id uuid, p_user_id uuid) returns boolean
@@ -20,7 +20,7 @@ begin
   return exists (select from public.skills s where s.id = p_skill_id and s.is_active and (s.is_public or s.user_id = p_user_id));
 end
 $$;
-comment on function private.may_run_skill is 'Is the skill active, and the person''s own or public? Judges: callable by definer functions of ours only.';
+comment on function private.may_run_skill is 'Is the skill active, and the person''s own or public? Authorization: callable by definer functions of ours only.';
 
 create or replace function private.refuse_skill(p_id text, p_field text default null) returns void
 language plpgsql stable
@@ -45,7 +45,7 @@ begin
 end
 $$;
 comment on function private.visible_skill is
-  'The skill, if the caller sees it. Judges: own, or public and active; 404 SKILL_NOT_FOUND otherwise.';
+  'The skill, if the caller sees it. Authorization: own, or public and active; 404 SKILL_NOT_FOUND otherwise.';
 
 -- The skill that a path names. A malformed UUID counts as an unknown id.
 create or replace function private.path_skill(p jsonb) returns public.skills
@@ -291,7 +291,7 @@ begin
 end
 $$;
 comment on function private.skill_named is
-  'The name of the person''s skill that is called so, case aside, or null. Judges: people are told of their own skills only.';
+  'The name of the person''s skill that is called so, case aside, or null. Authorization: people are told of their own skills only.';
 
 grant execute on function private.skill_named, private.known_parameters, private.parameters_fault, private.known_fields, private.fields_fault, private.skill_fault
   to authenticated, service_role, kijko_worker;

@@ -25,7 +25,7 @@ begin
 end
 $$;
 comment on function private.seed_skill is
-  'Adds a public skill of the community once in the life of an installation. Judges: callable by the owner of the database only.';
+  'Adds a public skill of the community once in the life of an installation. Authorization: callable by the owner of the database only.';
 
 do $seeds$
 begin

@@ -77,7 +77,7 @@ begin
   return s;
 end
 $$;
-comment on function private.set_skill_public is 'Publishes a skill to all users, or withdraws it. Judges: only the caller''s own skills.';
+comment on function private.set_skill_public is 'Publishes a skill to all users, or withdraws it. Authorization: only the caller''s own skills.';
 grant execute on function private.set_skill_public to authenticated;
 
 create or replace function api.publish_skill(p jsonb) returns jsonb

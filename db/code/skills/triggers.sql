@@ -17,7 +17,7 @@ $$;
 comment on function private.skill_fields is 'Names of the contract for what differs between two states of a skill.';
 grant execute on function private.skill_fields to authenticated, service_role, kijko_worker;
 
-create or replace function private.tg_skills__judge() returns trigger
+create or replace function private.tg_skills__check() returns trigger
 language plpgsql volatile
 as $$
 declare
@@ -44,11 +44,11 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_skills__judge is
+comment on function private.tg_skills__check is
   'Trigger: the rules of contract 20, 2.1, in its words; updated_at moves with what the owner changed.';
-create or replace trigger _200_judge
+create or replace trigger _200_check
   before insert or update of name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public
-  on public.skills for each row execute function private.tg_skills__judge();
+  on public.skills for each row execute function private.tg_skills__check();
 
 -- The history keeps its numbers for accounting. The texts of the owner's own runs are deleted with the skill; the texts of other people's
 -- runs of a public skill stay. Open runs end first: without a skill they would fail anyway.
@@ -64,7 +64,7 @@ begin
 end
 $$;
 comment on function private.release_executions is
-  'Ends the open runs of a skill and erases the texts of its owner''s. Judges: callable by functions and triggers of ours only.';
+  'Ends the open runs of a skill and erases the texts of its owner''s. Authorization: callable by functions and triggers of ours only.';
 
 create or replace function private.tg_skills__release_executions() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -117,9 +117,9 @@ begin
 end
 $$;
 comment on function private.tg_skills__tell is 'Trigger: resource_changed to the owner''s room; counters tell nothing.';
-create or replace trigger _900_tell after insert or delete on public.skills
+create or replace trigger _900_notify after insert or delete on public.skills
   for each row execute function private.tg_skills__tell();
-create or replace trigger _900_tell_change
+create or replace trigger _900_notify_change
   after update of name, description, category, prompt_template, model, parameters, input_schema, output_format, is_active, is_public
   on public.skills for each row execute function private.tg_skills__tell();
 

@@ -7,7 +7,7 @@ begin
   return private.compressed_text(p_project_id, p_file_id) is not null;
 end
 $$;
-comment on function private.is_compressed_source is 'Does chat read a compressed text? Judges: callable by definer functions that have judged the caller.';
+comment on function private.is_compressed_source is 'Does chat read a compressed text? Authorization: callable by definer functions that have judged the caller.';
 
 create or replace function api.list_sources(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -42,7 +42,7 @@ begin
 end
 $$;
 comment on function api.list_sources is
-  'GET /contexts/{contextId}/sources: SourceItem[] by path; the selection is the caller''s. Judges: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/sources: SourceItem[] by path; the selection is the caller''s. Authorization: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.list_sources to authenticated;
 
 create or replace function private.source_item(p_project_id uuid, f public.context_files) returns jsonb
@@ -54,7 +54,7 @@ begin
     private.is_compressed_source(p_project_id, f.id));
 end
 $$;
-comment on function private.source_item is 'SourceItem with the caller''s selection. Judges: callable by definer functions that have judged the caller.';
+comment on function private.source_item is 'SourceItem with the caller''s selection. Authorization: callable by definer functions that have judged the caller.';
 
 create or replace function api.update_source(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -76,7 +76,7 @@ begin
 end
 $$;
 comment on function api.update_source is
-  'PATCH /contexts/{contextId}/sources/{fileId}: SourceItem. Judges: viewer in the context; the caller''s own selection. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND.';
+  'PATCH /contexts/{contextId}/sources/{fileId}: SourceItem. Authorization: viewer in the context; the caller''s own selection. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, FILE_NOT_FOUND.';
 grant execute on function api.update_source to authenticated;
 
 create or replace function api.select_sources(p jsonb) returns jsonb
@@ -120,7 +120,7 @@ begin
 end
 $$;
 comment on function api.select_sources is
-  'PUT /contexts/{contextId}/sources/selection: {selectedCount, totalCount}. Judges: viewer in the context; the caller''s own selection. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
+  'PUT /contexts/{contextId}/sources/selection: {selectedCount, totalCount}. Authorization: viewer in the context; the caller''s own selection. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.select_sources to authenticated;
 
 create or replace function api.get_token_usage(p jsonb) returns jsonb
@@ -140,7 +140,7 @@ begin
 end
 $$;
 comment on function api.get_token_usage is
-  'GET /contexts/{contextId}/token-usage: {currentTokens, maxTokens, percentage} of the caller''s selection. Judges: viewer in the context. Errors: 403, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/token-usage: {currentTokens, maxTokens, percentage} of the caller''s selection. Authorization: viewer in the context. Errors: 403, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.get_token_usage to authenticated;
 
 -- Called by the server after the answer, so that the read stays a read.
@@ -158,7 +158,7 @@ begin
 end
 $$;
 comment on function private.view_source is
-  'Best effort, after the answer: a file was read, once a user, file and hour. Judges: viewer in the project, only the caller''s own entry. Errors: 404 FILE_NOT_FOUND.';
+  'Best effort, after the answer: a file was read, once a user, file and hour. Authorization: viewer in the project, only the caller''s own entry. Errors: 404 FILE_NOT_FOUND.';
 grant execute on function private.view_source to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------- the tree, under the context's path
@@ -284,7 +284,7 @@ begin
 end
 $$;
 comment on function private.add_sources is
-  'Adds stored files to a context as one ingestion: {added, rejected, rejectedFiles, sources, refused}. Judges: developer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+  'Adds stored files to a context as one ingestion: {added, rejected, rejectedFiles, sources, refused}. Authorization: developer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
 grant execute on function private.add_sources to authenticated;
 
 create or replace function api.register_sources(p jsonb) returns jsonb

@@ -107,7 +107,7 @@ begin
 end
 $$;
 comment on function private.has_moved is
-  'Did a run read the stored file of this path, or what is in it, under another path? Judges: callable by definer functions of ours only.';
+  'Did a run read the stored file of this path, or what is in it, under another path? Authorization: callable by definer functions of ours only.';
 
 create or replace function private.follow_moves(e public.context_ingestions) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -123,4 +123,4 @@ begin
 end
 $$;
 comment on function private.follow_moves is
-  'Before an entry is applied: files whose stored file moved get the path that the entry adds. Judges: callable by definer functions of ours only.';
+  'Before an entry is applied: files whose stored file moved get the path that the entry adds. Authorization: callable by definer functions of ours only.';

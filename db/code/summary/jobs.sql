@@ -34,7 +34,7 @@ begin
 end
 $$;
 comment on function private.request_summary is
-  'Opens a job for the summary of the current version, or finds the open one; the operation to wait for, null where the version had its job. Judges: callable by definer functions of ours that have judged the caller. Errors: 429 RATE_LIMITED.';
+  'Opens a job for the summary of the current version, or finds the open one; the operation to wait for, null where the version had its job. Authorization: callable by definer functions of ours that have judged the caller. Errors: 429 RATE_LIMITED.';
 
 create or replace function private.regenerate_summary(p_project_id uuid) returns uuid
 language plpgsql volatile security definer set search_path = ''
@@ -47,7 +47,7 @@ begin
 end
 $$;
 comment on function private.regenerate_summary is
-  'A person asks for another summary; the operation to wait for. Judges: developer of the project or above. Errors: 404, 403, 429 RATE_LIMITED.';
+  'A person asks for another summary; the operation to wait for. Authorization: developer of the project or above. Errors: 404, 403, 429 RATE_LIMITED.';
 grant execute on function private.regenerate_summary to authenticated;
 
 -- Called by the server after a reader got a summary that is stale. Reading writes nothing itself. `waits` where there was none at all.
@@ -62,7 +62,7 @@ begin
 end
 $$;
 comment on function private.refresh_summary is
-  'One background generation of the current version: {operationId, waits}. Judges: callable by the server only, which has read the summary as the caller.';
+  'One background generation of the current version: {operationId, waits}. Authorization: callable by the server only, which has read the summary as the caller.';
 grant execute on function private.refresh_summary to kijko_server;
 
 create or replace function private.store_summary(j private.summary_jobs, p jsonb) returns void
@@ -77,7 +77,7 @@ begin
   perform private.complete_operation(j.operation_id);
 end
 $$;
-comment on function private.store_summary is 'Writes a summary and ends its job. Judges: callable by definer functions of ours only.';
+comment on function private.store_summary is 'Writes a summary and ends its job. Authorization: callable by definer functions of ours only.';
 
 -- The provider that answers for the configured model, never the labeled local one: that makes texts up. Google's where Anthropic's is not
 -- configured.
@@ -98,7 +98,7 @@ begin
 end
 $$;
 comment on function private.summary_route is
-  'Provider, model and sealed key for a summary; null without a provider. Judges: callable by definer functions of ours only.';
+  'Provider, model and sealed key for a summary; null without a provider. Authorization: callable by definer functions of ours only.';
 
 -- An extractive summary is written at once; for a model the caller gets the work.
 create or replace function private.claim_summary(p_job_id uuid, p_owner uuid, p_seconds integer) returns jsonb
@@ -130,7 +130,7 @@ begin
 end
 $$;
 comment on function private.claim_summary is
-  'Leases an open job to a worker and describes the work, or does it without a model and gives null. Judges: callable by the worker only.';
+  'Leases an open job to a worker and describes the work, or does it without a model and gives null. Authorization: callable by the worker only.';
 
 create or replace function private.hold_summaries(p_owners uuid[], p_seconds integer default null) returns setof uuid
 language plpgsql volatile security definer set search_path = ''
@@ -146,7 +146,7 @@ begin
   end if;
 end
 $$;
-comment on function private.hold_summaries is 'Renews (or only checks) leases by their owners; gives those that hold. Judges: callable by the worker only.';
+comment on function private.hold_summaries is 'Renews (or only checks) leases by their owners; gives those that hold. Authorization: callable by the worker only.';
 
 -- Without p: no model answered, and the summary is extracted.
 create or replace function private.finish_summary(p_job_id uuid, p_owner uuid, p jsonb) returns boolean
@@ -163,7 +163,7 @@ begin
   return true;
 end
 $$;
-comment on function private.finish_summary is 'Writes the summary of a leased job; false when the lease is gone. Judges: callable by the worker only, for the job it holds.';
+comment on function private.finish_summary is 'Writes the summary of a leased job; false when the lease is gone. Authorization: callable by the worker only, for the job it holds.';
 
 create or replace function private.release_summary(p_job_id uuid, p_owner uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -176,7 +176,7 @@ begin
   return found;
 end
 $$;
-comment on function private.release_summary is 'Gives a job back for another worker to take at once. Judges: callable by the worker only.';
+comment on function private.release_summary is 'Gives a job back for another worker to take at once. Authorization: callable by the worker only.';
 
 create or replace function private.sweep_summaries(p_at timestamptz default clock_timestamp()) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -193,7 +193,7 @@ begin
 end
 $$;
 comment on function private.sweep_summaries is
-  'Re-enqueues open jobs without a living owner or a waiting job; gives how many. Judges: callable by the worker and schedules only.';
+  'Re-enqueues open jobs without a living owner or a waiting job; gives how many. Authorization: callable by the worker and schedules only.';
 grant execute on function private.claim_summary, private.hold_summaries, private.finish_summary, private.release_summary, private.sweep_summaries to kijko_worker;
 
 -- The last twenty versions keep their summaries: an older one is shown only while a newer one is written.
@@ -212,7 +212,7 @@ begin
   return v_count;
 end
 $$;
-comment on function private.prune_summaries is 'Retention of jobs and of old summaries. Judges: callable by schedules only.';
+comment on function private.prune_summaries is 'Retention of jobs and of old summaries. Authorization: callable by schedules only.';
 
 -- What a deleted ingestion had brought is gone from all later versions.
 create or replace function private.tg_context_ingestions__outdate_summaries() returns trigger

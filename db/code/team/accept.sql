@@ -1,7 +1,7 @@
 -- The invited person's side of an invitation: the holder of its token looks it up, signs up with it or accepts it. The token is the only
 -- credential. Without a valid one the answer reveals nothing about any invitation, account or organization.
 
-create or replace function private.judge_invitation(i public.team_invitations, p_email text, p_field text) returns void
+create or replace function private.assert_invitation_open(i public.team_invitations, p_email text, p_field text) returns void
 language plpgsql stable security definer set search_path = ''
 as $$
 begin
@@ -19,8 +19,8 @@ begin
   perform private.require_seats(i.organization_id, 0, false, p_field);
 end
 $$;
-comment on function private.judge_invitation is
-  'Can this invitation be accepted, by this address (null: not asked)? Judges: callable by definer functions of ours only. Errors: 404 INVITATION_NOT_FOUND, 403 INVITATION_EMAIL_MISMATCH, PLAN_UPGRADE_REQUIRED, 409 INVITATION_EXPIRED, 429 QUOTA_EXCEEDED.';
+comment on function private.assert_invitation_open is
+  'Can this invitation be accepted, by this address (null: not asked)? Authorization: callable by definer functions of ours only. Errors: 404 INVITATION_NOT_FOUND, 403 INVITATION_EMAIL_MISMATCH, PLAN_UPGRADE_REQUIRED, 409 INVITATION_EXPIRED, 429 QUOTA_EXCEEDED.';
 
 create or replace function private.look_up_invitation(p_token text) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -29,7 +29,7 @@ declare
   i public.team_invitations;
 begin
   select * into i from public.team_invitations x where x.token_hash = private.invitation_hash(p_token);
-  perform private.judge_invitation(i, null, 'token');
+  perform private.assert_invitation_open(i, null, 'token');
   return (
     select jsonb_build_object('teamName', o.name, 'email', i.email, 'role', i.role,
       'invitedBy', (private.team_invitation_json(i) -> 'invitedBy') - 'id', 'expiresAt', private.iso(i.expires_at))
@@ -37,7 +37,7 @@ begin
   );
 end
 $$;
-comment on function private.look_up_invitation is 'What an invitation says to who has its token. Judges: the token. Errors: as private.judge_invitation.';
+comment on function private.look_up_invitation is 'What an invitation says to who has its token. Authorization: the token. Errors: as private.assert_invitation_open.';
 grant execute on function private.look_up_invitation to anon, authenticated;
 
 -- Returns the organization. Sign-up calls it with the new person.
@@ -50,7 +50,7 @@ declare
 begin
   perform private.lock_organization(x.organization_id) from public.team_invitations x where x.token_hash = p_token_hash;
   select * into i from public.team_invitations x where x.token_hash = p_token_hash for update;
-  perform private.judge_invitation(i, v_email, p_field);
+  perform private.assert_invitation_open(i, v_email, p_field);
   if exists (select from public.memberships m where m.organization_id = i.organization_id and m.user_id = p_user_id) then
     perform private.refuse(409, 'ALREADY_MEMBER', 'You are a member of this team already.', p_field);
   end if;
@@ -67,7 +67,7 @@ begin
 end
 $$;
 comment on function private.accept_invitation is
-  'Makes the person of an invitation a member, and the organization their default one. Judges: token and address; callable by definer functions of ours only. Errors: as private.judge_invitation, and 409 ALREADY_MEMBER.';
+  'Makes the person of an invitation a member, and the organization their default one. Authorization: token and address; callable by definer functions of ours only. Errors: as private.assert_invitation_open, and 409 ALREADY_MEMBER.';
 
 create or replace function private.accept_team_invitation(p_token text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -83,5 +83,5 @@ begin
   return private.team_member_of(v_org, v_user);
 end
 $$;
-comment on function private.accept_team_invitation is 'TeamMember of the caller in the inviting organization. Judges: private.user_id() and the token. Errors: as private.accept_invitation, and 401 UNAUTHENTICATED.';
+comment on function private.accept_team_invitation is 'TeamMember of the caller in the inviting organization. Authorization: private.user_id() and the token. Errors: as private.accept_invitation, and 401 UNAUTHENTICATED.';
 grant execute on function private.accept_team_invitation to authenticated;

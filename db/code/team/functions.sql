@@ -26,7 +26,7 @@ begin
   perform from public.organizations o where o.id = p_org_id for no key update;
 end
 $$;
-comment on function private.lock_organization is 'Makes changes of an organization''s people follow each other. Judges: callable by definer functions of ours only.';
+comment on function private.lock_organization is 'Makes changes of an organization''s people follow each other. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.begin_managing(p_permission text) returns text
 language plpgsql volatile security definer set search_path = ''
@@ -47,7 +47,7 @@ begin
 end
 $$;
 comment on function private.begin_managing is
-  'Locks the caller''s organization and gives their role in it now, if it has the permission. Judges: the permission, before and under the lock. Errors: 403 FORBIDDEN, ORG_REQUIRED.';
+  'Locks the caller''s organization and gives their role in it now, if it has the permission. Authorization: the permission, before and under the lock. Errors: 403 FORBIDDEN, ORG_REQUIRED.';
 
 -- The member that the caller, with this role, wants to manage.
 create or replace function private.managed_team_member(p_id text, p_role text) returns public.memberships
@@ -68,7 +68,7 @@ begin
 end
 $$;
 comment on function private.managed_team_member is
-  'A member of the caller''s organization whom that role may manage: never oneself, only lower roles, only by owner and admins. Judges: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 403 CANNOT_MANAGE_SELF, FORBIDDEN.';
+  'A member of the caller''s organization whom that role may manage: never oneself, only lower roles, only by owner and admins. Authorization: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 403 CANNOT_MANAGE_SELF, FORBIDDEN.';
 
 -- ------------------------------------------------------------------------------------------------------------------------- seats
 
@@ -82,7 +82,7 @@ begin
   return case when v_limit = -1 then 9999 else coalesce(v_limit, 0) end;
 end
 $$;
-comment on function private.max_seats is 'Seats of an organization''s effective plan; unlimited is 9999. Judges: callable by definer functions of ours only.';
+comment on function private.max_seats is 'Seats of an organization''s effective plan; unlimited is 9999. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.seats_used(p_org_id uuid) returns integer
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -92,7 +92,7 @@ begin
     + (select count(*) from public.team_invitations i where i.organization_id = p_org_id and i.status = 'pending' and i.expires_at > now());
 end
 $$;
-comment on function private.seats_used is 'Members of every status and invitations that can still be accepted. Judges: callable by definer functions of ours only.';
+comment on function private.seats_used is 'Members of every status and invitations that can still be accepted. Authorization: callable by definer functions of ours only.';
 
 -- p_tells: does the caller belong to the organization? Other callers learn that there is no seat, and no numbers.
 create or replace function private.require_seats(p_org_id uuid, p_requested integer, p_tells boolean default true, p_field text default null) returns void
@@ -113,4 +113,4 @@ begin
 end
 $$;
 comment on function private.require_seats is
-  '429 QUOTA_EXCEEDED unless that many more seats are free. Call it under private.lock_organization. Judges: callable by definer functions of ours only.';
+  '429 QUOTA_EXCEEDED unless that many more seats are free. Call it under private.lock_organization. Authorization: callable by definer functions of ours only.';

@@ -28,7 +28,7 @@ begin
     'expiresAt', private.iso(i.expires_at), 'createdAt', private.iso(i.created_at)));
 end
 $$;
-comment on function private.team_invitation_json is 'TeamInvitation. Judges: callable by definer functions of ours only.';
+comment on function private.team_invitation_json is 'TeamInvitation. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.team_invitations_json() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -41,7 +41,7 @@ begin
   );
 end
 $$;
-comment on function private.team_invitations_json is 'Open and expired invitations of the caller''s organization. Judges: callable by definer functions of ours only, which have judged the role.';
+comment on function private.team_invitations_json is 'Open and expired invitations of the caller''s organization. Authorization: callable by definer functions of ours only, which have judged the role.';
 
 create or replace function private.list_team_invitations() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -52,7 +52,7 @@ begin
   return private.team_invitations_json();
 end
 $$;
-comment on function private.list_team_invitations is 'TeamInvitation[]. Judges: canInviteMembers. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED.';
+comment on function private.list_team_invitations is 'TeamInvitation[]. Authorization: canInviteMembers. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED.';
 grant execute on function private.list_team_invitations to authenticated;
 
 -- The addresses of a body in their compared form, each once, in their given order.
@@ -81,7 +81,7 @@ $$;
 comment on function private.invited_addresses is '1 to 50 addresses, cleaned and without doubles, or 400 VALIDATION_ERROR about emails (details.invalid).';
 
 -- The reason against inviting these addresses, checked under the lock.
-create or replace function private.judge_addresses(p_org_id uuid, p_emails text[], p_except uuid default null) returns void
+create or replace function private.assert_invitees(p_org_id uuid, p_emails text[], p_except uuid default null) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -106,8 +106,8 @@ begin
   end if;
 end
 $$;
-comment on function private.judge_addresses is
-  'Refuses addresses of members and of pending invitations. Judges: callable by definer functions of ours only. Errors: 409 ALREADY_MEMBER, INVITATION_PENDING.';
+comment on function private.assert_invitees is
+  'Refuses addresses of members and of pending invitations. Authorization: callable by definer functions of ours only. Errors: 409 ALREADY_MEMBER, INVITATION_PENDING.';
 
 -- Withdrawn invitations are kept for a while, so seats alone do not limit their number.
 create or replace function private.take_invitation_allowance(p_org_id uuid, p_requested integer) returns void
@@ -127,7 +127,7 @@ begin
 end
 $$;
 comment on function private.take_invitation_allowance is
-  'Refuses 429 RATE_LIMITED when the organization would have made more than 1,000 invitations in the last hour. Call it under private.lock_organization. Judges: callable by definer functions of ours only.';
+  'Refuses 429 RATE_LIMITED when the organization would have made more than 1,000 invitations in the last hour. Call it under private.lock_organization. Authorization: callable by definer functions of ours only.';
 
 -- Queues the mail, and the job that notifies an existing account. It is a job so that inviting costs the same whether there is an account
 -- or not.
@@ -169,7 +169,7 @@ begin
 end
 $$;
 comment on function private.send_invitation is
-  'Queues the mail of an invitation with its token. Judges: callable by definer functions of ours only. Errors: 429 RATE_LIMITED.';
+  'Queues the mail of an invitation with its token. Authorization: callable by definer functions of ours only. Errors: 429 RATE_LIMITED.';
 
 create or replace function private.invite_members(p_body jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -199,7 +199,7 @@ begin
   if private.team_rank(v_role) > private.team_rank(v_actor) then
     perform private.refuse(403, 'FORBIDDEN', 'You cannot give a role above your own.', 'role');
   end if;
-  perform private.judge_addresses(v_org, v_emails);
+  perform private.assert_invitees(v_org, v_emails);
   perform private.require_seats(v_org, cardinality(v_emails));
   perform private.take_invitation_allowance(v_org, cardinality(v_emails));
   foreach v_email in array v_emails loop
@@ -217,7 +217,7 @@ begin
 end
 $$;
 comment on function private.invite_members is
-  'Invites addresses, all or none, within the seats. Judges: canInviteMembers, a role not above the caller''s. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 409 ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
+  'Invites addresses, all or none, within the seats. Authorization: canInviteMembers, a role not above the caller''s. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 409 ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
 grant execute on function private.invite_members to authenticated;
 
 -- Under the lock of the organization.
@@ -237,7 +237,7 @@ begin
 end
 $$;
 comment on function private.open_invitation is
-  'An invitation of the caller''s organization that is pending or expired. Judges: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 409 INVITATION_NOT_PENDING.';
+  'An invitation of the caller''s organization that is pending or expired. Authorization: callable by definer functions of ours, after private.begin_managing. Errors: 404 NOT_FOUND, 409 INVITATION_NOT_PENDING.';
 
 create or replace function private.resend_team_invitation(p_id text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -252,7 +252,7 @@ begin
   if private.team_rank(i.role) > private.team_rank(v_actor) then
     perform private.refuse(403, 'FORBIDDEN', 'You cannot give a role above your own.');
   end if;
-  perform private.judge_addresses(i.organization_id, array[i.email], i.id);
+  perform private.assert_invitees(i.organization_id, array[i.email], i.id);
   if i.status = 'expired' or i.expires_at <= now() then
     perform private.require_seats(i.organization_id, 1);
   end if;
@@ -269,7 +269,7 @@ begin
 end
 $$;
 comment on function private.resend_team_invitation is
-  'A new token and seven new days; the old token is dead. Judges: canInviteMembers. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING, ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
+  'A new token and seven new days; the old token is dead. Authorization: canInviteMembers. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING, ALREADY_MEMBER, INVITATION_PENDING, 429 QUOTA_EXCEEDED, RATE_LIMITED.';
 
 create or replace function private.cancel_team_invitation(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -284,12 +284,12 @@ begin
 end
 $$;
 comment on function private.cancel_team_invitation is
-  'Ends an invitation and frees its seat, on each plan. Judges: canInviteMembers. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING.';
+  'Ends an invitation and frees its seat, on each plan. Authorization: canInviteMembers. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 409 INVITATION_NOT_PENDING.';
 grant execute on function private.resend_team_invitation, private.cancel_team_invitation to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------------------- for the worker
 
-create or replace function private.tell_invited(p_id uuid) returns void
+create or replace function private.notify_invited(p_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -304,9 +304,9 @@ begin
   where u.email = i.email and o.id = i.organization_id;
 end
 $$;
-comment on function private.tell_invited is
-  'Notifies the account of an invited address, if there is one and the invitation is still open. Judges: callable by the worker only.';
-grant execute on function private.tell_invited to kijko_worker;
+comment on function private.notify_invited is
+  'Notifies the account of an invited address, if there is one and the invitation is still open. Authorization: callable by the worker only.';
+grant execute on function private.notify_invited to kijko_worker;
 
 create or replace function private.expire_invitations(p_at timestamptz default now()) returns integer
 language plpgsql volatile security definer set search_path = ''
@@ -323,4 +323,4 @@ begin
 end
 $$;
 comment on function private.expire_invitations is
-  'Writes down which invitations are over, and forgets closed ones after 90 days; gives how many expired. Judges: callable by schedules only.';
+  'Writes down which invitations are over, and forgets closed ones after 90 days; gives how many expired. Authorization: callable by schedules only.';

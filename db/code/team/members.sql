@@ -24,7 +24,7 @@ begin
   );
 end
 $$;
-comment on function private.team_members_json is 'The members of the caller''s organization: active ones first, then by role and time. Judges: private.org_id() only.';
+comment on function private.team_members_json is 'The members of the caller''s organization: active ones first, then by role and time. Authorization: private.org_id() only.';
 grant execute on function private.team_members_json to authenticated;
 
 create or replace function private.team_member_of(p_org_id uuid, p_user_id uuid) returns jsonb
@@ -37,7 +37,7 @@ begin
   );
 end
 $$;
-comment on function private.team_member_of is 'One TeamMember. Judges: callable by definer functions of ours only.';
+comment on function private.team_member_of is 'One TeamMember. Authorization: callable by definer functions of ours only.';
 
 create or replace function private.team_json() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -51,7 +51,7 @@ begin
   );
 end
 $$;
-comment on function private.team_json is 'Team. Judges: private.org_id() only.';
+comment on function private.team_json is 'Team. Authorization: private.org_id() only.';
 
 create or replace function private.team_overview_json() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -72,7 +72,7 @@ begin
 end
 $$;
 comment on function private.team_overview_json is
-  'TeamOverview; invitations only for who may invite. Judges: private.org_id() and the role in it. Errors: 403 PLAN_UPGRADE_REQUIRED.';
+  'TeamOverview; invitations only for who may invite. Authorization: private.org_id() and the role in it. Errors: 403 PLAN_UPGRADE_REQUIRED.';
 grant execute on function private.team_overview_json to authenticated;
 
 create or replace function private.rename_team(p_name jsonb) returns jsonb
@@ -91,7 +91,7 @@ begin
 end
 $$;
 comment on function private.rename_team is
-  'Gives the caller''s organization another name. Judges: canManageTeam. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 400 VALIDATION_ERROR.';
+  'Gives the caller''s organization another name. Authorization: canManageTeam. Errors: 403 FORBIDDEN, PLAN_UPGRADE_REQUIRED, 400 VALIDATION_ERROR.';
 grant execute on function private.rename_team to authenticated;
 
 create or replace function private.change_role(p_id text, p_role text) returns jsonb
@@ -115,7 +115,7 @@ begin
 end
 $$;
 comment on function private.change_role is
-  'Gives a member another role; owner hands the organization over. Judges: canChangeRoles and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 MEMBER_INACTIVE.';
+  'Gives a member another role; owner hands the organization over. Authorization: canChangeRoles and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 MEMBER_INACTIVE.';
 
 -- Two statements under the lock: between them there is no owner, which no other transaction sees.
 create or replace function private.transfer_team(m public.memberships, p_role text) returns void
@@ -133,7 +133,7 @@ begin
 end
 $$;
 comment on function private.transfer_team is
-  'Makes an active member the owner and the former owner an admin. Judges: canTransferOwnership of the caller''s role; callable by definer functions of ours, under the lock. Errors: 403 FORBIDDEN, 409 MEMBER_INACTIVE.';
+  'Makes an active member the owner and the former owner an admin. Authorization: canTransferOwnership of the caller''s role; callable by definer functions of ours, under the lock. Errors: 403 FORBIDDEN, 409 MEMBER_INACTIVE.';
 
 create or replace function private.change_status(p_id text, p_status text, p_gated boolean) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -155,7 +155,7 @@ begin
 end
 $$;
 comment on function private.change_status is
-  'Deactivates or reactivates a member, who keeps the seat. Judges: canManageTeam and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE.';
+  'Deactivates or reactivates a member, who keeps the seat. Authorization: canManageTeam and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, PLAN_UPGRADE_REQUIRED, 404 NOT_FOUND, 409 ALREADY_ACTIVE, ALREADY_INACTIVE.';
 
 create or replace function private.update_team_member(p_id text, p_body jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -180,7 +180,7 @@ begin
 end
 $$;
 comment on function private.update_team_member is
-  'Changes the role or the status of a member. Judges: as private.change_role and private.change_status. Errors: theirs, and 400 VALIDATION_ERROR.';
+  'Changes the role or the status of a member. Authorization: as private.change_role and private.change_status. Errors: theirs, and 400 VALIDATION_ERROR.';
 grant execute on function private.update_team_member to authenticated;
 
 create or replace function private.deactivate_team_member(p_id text) returns jsonb
@@ -190,7 +190,7 @@ begin
   return private.change_status(p_id, 'inactive', false);
 end
 $$;
-comment on function private.deactivate_team_member is 'On each plan, so that a team can shrink. Judges: as private.change_status. Errors: its.';
+comment on function private.deactivate_team_member is 'On each plan, so that a team can shrink. Authorization: as private.change_status. Errors: its.';
 
 create or replace function private.reactivate_team_member(p_id text) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -199,7 +199,7 @@ begin
   return private.change_status(p_id, 'active', true);
 end
 $$;
-comment on function private.reactivate_team_member is 'On plans with team management. Judges: as private.change_status. Errors: its.';
+comment on function private.reactivate_team_member is 'On plans with team management. Authorization: as private.change_status. Errors: its.';
 
 create or replace function private.remove_team_member(p_id text) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -212,7 +212,7 @@ begin
 end
 $$;
 comment on function private.remove_team_member is
-  'Ends a membership, on each plan. Judges: canRemoveMembers and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
+  'Ends a membership, on each plan. Authorization: canRemoveMembers and private.managed_team_member. Errors: 403 FORBIDDEN, CANNOT_MANAGE_SELF, 404 NOT_FOUND.';
 
 create or replace function private.leave_team() returns void
 language plpgsql volatile security definer set search_path = ''
@@ -230,5 +230,5 @@ begin
   delete from public.memberships x where x.id = m.id;
 end
 $$;
-comment on function private.leave_team is 'Ends the caller''s own membership. Judges: private.user_id() in private.org_id(). Errors: 409 OWNER_REQUIRED, 403 ORG_REQUIRED.';
+comment on function private.leave_team is 'Ends the caller''s own membership. Authorization: private.user_id() in private.org_id(). Errors: 409 OWNER_REQUIRED, 403 ORG_REQUIRED.';
 grant execute on function private.deactivate_team_member, private.reactivate_team_member, private.remove_team_member, private.leave_team to authenticated;

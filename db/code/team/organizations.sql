@@ -13,4 +13,4 @@ begin
 end
 $$;
 comment on function private.create_organization is
-  'A new organization on plan free with its owner; returns its id. Judges: callable by definer functions of ours only.';
+  'A new organization on plan free with its owner; returns its id. Authorization: callable by definer functions of ours only.';

@@ -19,4 +19,4 @@ comment on function private.require_permission is '403 FORBIDDEN unless the call
 grant execute on function private.has_permission, private.require_permission to authenticated;
 
 grant select on public.role_permissions to anon, authenticated;
-create policy select_everybody on public.role_permissions for select to anon, authenticated using (true);
+create policy select_all on public.role_permissions for select to anon, authenticated using (true);

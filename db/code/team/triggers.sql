@@ -22,7 +22,7 @@ create or replace trigger _500_end_sessions_on_delete after delete on public.mem
 create or replace trigger _500_end_sessions_on_deactivation after update of status on public.memberships
   for each row when (old.status = 'active' and new.status <> 'active') execute function private.tg_memberships__end_sessions();
 
-create or replace function private.tg_organizations__judge_name() returns trigger
+create or replace function private.tg_organizations__check_name() returns trigger
 language plpgsql volatile
 as $$
 begin
@@ -35,11 +35,11 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_organizations__judge_name is 'Trigger: the name of an organization is trimmed, visible and has 1 to 150 characters.';
-create or replace trigger _200_judge_name before insert on public.organizations
-  for each row execute function private.tg_organizations__judge_name();
-create or replace trigger _250_judge_new_name before update of name on public.organizations
-  for each row when (old.name <> new.name) execute function private.tg_organizations__judge_name();
+comment on function private.tg_organizations__check_name is 'Trigger: the name of an organization is trimmed, visible and has 1 to 150 characters.';
+create or replace trigger _200_check_name before insert on public.organizations
+  for each row execute function private.tg_organizations__check_name();
+create or replace trigger _250_check_new_name before update of name on public.organizations
+  for each row when (old.name <> new.name) execute function private.tg_organizations__check_name();
 
 -- ------------------------------------------------------------------------------------------------------------------------- rules
 
@@ -121,13 +121,13 @@ begin
 end
 $$;
 comment on function private.tg_team_invitations__tell is 'Trigger: events of invitations, and their lines of the audit trail.';
-create or replace trigger _900_tell after insert on public.team_invitations
+create or replace trigger _900_notify after insert on public.team_invitations
   for each row execute function private.tg_team_invitations__tell();
-create or replace trigger _900_tell_change after update on public.team_invitations for each row
+create or replace trigger _900_notify_change after update on public.team_invitations for each row
   when ((old.status, old.expires_at, old.token_hash) is distinct from (new.status, new.expires_at, new.token_hash))
   execute function private.tg_team_invitations__tell();
 -- Retention deletes invitations that no list shows any more, except expired ones.
-create or replace trigger _900_tell_removed after delete on public.team_invitations
+create or replace trigger _900_notify_removed after delete on public.team_invitations
   for each row when (old.status in ('pending', 'expired')) execute function private.tg_team_invitations__tell();
 
 create or replace function private.tg_memberships__audit() returns trigger

@@ -28,7 +28,7 @@ begin
   end if;
 end
 $$;
-comment on function private.close_usage_day is 'Keeps the units of a slot''s day. Judges: callable by functions of ours only.';
+comment on function private.close_usage_day is 'Keeps the units of a slot''s day. Authorization: callable by functions of ours only.';
 
 create or replace function private.units_used(p_org_id uuid, p_metric text, p_period date) returns bigint
 language plpgsql stable security definer set search_path = ''
@@ -38,7 +38,7 @@ begin
     where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period);
 end
 $$;
-comment on function private.units_used is 'Units of a counter over all its slots. Judges: callable by functions of ours only.';
+comment on function private.units_used is 'Units of a counter over all its slots. Authorization: callable by functions of ours only.';
 
 create or replace function private.consume_slowly(
   p_org_id uuid, p_metric text, p_amount bigint, p_period date, p_day date, out quota bigint, out used bigint
@@ -106,7 +106,7 @@ begin
 end
 $$;
 comment on function private.consume_slowly is
-  'Counts units of a counter whose slots cannot take them as they are; gives the limit and what is used then, or more than the limit when it forbids that. Judges: callable by functions of ours only.';
+  'Counts units of a counter whose slots cannot take them as they are; gives the limit and what is used then, or more than the limit when it forbids that. Authorization: callable by functions of ours only.';
 
 -- Storage: a gauge in bytes, which also goes down; one slot, one writer at a time. Growth past the limit is refused.
 create or replace function private.consume_storage(p_org_id uuid, p_bytes bigint, p_limit bigint, p_at timestamptz) returns void
@@ -134,12 +134,12 @@ begin
   set used = greatest(c.used + p_bytes, 0), day = v_day, day_value = greatest(c.used + p_bytes, 0), updated_at = now()
   where c.organization_id = p_org_id and c.metric = 'storage' and c.period = date '1970-01-01' and c.slot = 0;
   if p_bytes > 0 and p_limit > 0 and (v.used + p_bytes) * 5 >= v_cap * 4 and (v.used * 5 < v_cap * 4 or v.used + p_bytes >= v_cap) then
-    perform private.tell_quota(p_org_id, 'storage', v.used + p_bytes, v_cap, date_trunc('month', p_at at time zone 'UTC')::date);
+    perform private.notify_quota(p_org_id, 'storage', v.used + p_bytes, v_cap, date_trunc('month', p_at at time zone 'UTC')::date);
   end if;
 end
 $$;
 comment on function private.consume_storage is
-  'Adds bytes to an organization''s storage or gives them back. Judges: callable by functions of ours only. Errors: 429 QUOTA_EXCEEDED.';
+  'Adds bytes to an organization''s storage or gives them back. Authorization: callable by functions of ours only. Errors: 429 QUOTA_EXCEEDED.';
 
 -- Counters: amount > 0, never past the limit, not even with the first row of a window. Storage: bytes, may be negative.
 create or replace function private.consume_quota(p_org_id uuid, p_metric text, p_amount bigint, p_at timestamptz default now())
@@ -179,7 +179,7 @@ begin
   if v_limit < 0 then
     return;
   elsif not v_is_alone then
-    -- The worker looks at the sum of a spread counter (private.tell_spread_quotas); here only a request does, for its headers.
+    -- The worker looks at the sum of a spread counter (private.notify_spread_quotas); here only a request does, for its headers.
     if not v_asked then
       return;
     end if;
@@ -187,7 +187,7 @@ begin
   end if;
   -- The first units beyond 80 % (transactions at work do not see each other's units) and the last one: reported once a window.
   if v_used * 5 >= v_limit * 4 and (v_used >= v_limit or (v_used - p_amount - 64) * 5 < v_limit * 4) then
-    v_void := private.tell_quota(p_org_id, p_metric, v_used, v_limit, v_period);
+    v_void := private.notify_quota(p_org_id, p_metric, v_used, v_limit, v_period);
   end if;
   if v_asked then
     v_void := private.set_headers(jsonb_build_object('X-RateLimit-Limit', v_limit::text, 'X-RateLimit-Remaining',
@@ -197,4 +197,4 @@ begin
 end
 $$;
 comment on function private.consume_quota is
-  'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Judges: callable by definer functions and triggers of ours only.';
+  'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Authorization: callable by definer functions and triggers of ours only.';

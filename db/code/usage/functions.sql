@@ -14,7 +14,7 @@ begin
   return (select private.plan_in_effect(s) from public.subscriptions s where s.organization_id = p_org_id);
 end
 $$;
-comment on function private.effective_plan is 'free, pro, teams or enterprise. Judges: not callable by request roles for other organizations than through functions of ours.';
+comment on function private.effective_plan is 'free, pro, teams or enterprise. Authorization: not callable by request roles for other organizations than through functions of ours.';
 
 create or replace function private.limit_of(s public.subscriptions, p public.plans, p_metric text) returns bigint
 language sql immutable parallel safe
@@ -44,7 +44,7 @@ begin
     select p.audit_retention_days from public.plans p where p.id = private.effective_plan(private.org_id())));
 end
 $$;
-comment on function private.audit_horizon is 'Oldest audit entry that the caller''s plan shows. Judges: only the caller''s own organization.';
+comment on function private.audit_horizon is 'Oldest audit entry that the caller''s plan shows. Authorization: only the caller''s own organization.';
 grant execute on function private.audit_horizon to authenticated;
 
 -- The key of the counter row: a new window is a new key, nothing is ever reset.

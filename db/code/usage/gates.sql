@@ -9,7 +9,7 @@ begin
 end
 $$;
 comment on function private.has_gate is
-  'Does the effective plan of an organization open this? Judges: callable by functions of ours only; the answer tells no more than a plan.';
+  'Does the effective plan of an organization open this? Authorization: callable by functions of ours only; the answer tells no more than a plan.';
 
 create or replace function private.is_open(p_gate text) returns boolean
 language plpgsql stable security definer parallel safe set search_path = ''
@@ -18,7 +18,7 @@ begin
   return private.has_gate(private.org_id(), p_gate);
 end
 $$;
-comment on function private.is_open is 'Does the caller''s plan open this? Judges: only the caller''s own organization.';
+comment on function private.is_open is 'Does the caller''s plan open this? Authorization: only the caller''s own organization.';
 
 create or replace function private.require_gate(p_gate text, p_message text, p_field text default null) returns void
 language plpgsql stable security definer set search_path = ''
@@ -31,6 +31,6 @@ begin
 end
 $$;
 comment on function private.require_gate is
-  '403 PLAN_UPGRADE_REQUIRED with the smallest plan that opens the gate. Judges: only the caller''s own organization.';
+  '403 PLAN_UPGRADE_REQUIRED with the smallest plan that opens the gate. Authorization: only the caller''s own organization.';
 
 grant execute on function private.is_open, private.require_gate to authenticated;

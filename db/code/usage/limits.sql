@@ -21,7 +21,7 @@ begin
 end
 $$;
 comment on function private.take_back_grants is
-  'Makes the next unit of each counter of an organization read the limit again. Judges: callable by functions of ours only.';
+  'Makes the next unit of each counter of an organization read the limit again. Authorization: callable by functions of ours only.';
 
 create or replace function private.tg_subscriptions__limits() returns trigger
 language plpgsql volatile security definer set search_path = ''

@@ -75,12 +75,12 @@ begin
   end if;
   insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_default, is_current, is_manual, last_commit_at)
   values (w.organization_id, w.project_id, w.id, 'main', true, true, true, now());
-  perform private.tell_worktrees(w.organization_id, w.project_id);
+  perform private.notify_worktrees(w.organization_id, w.project_id);
   return private.worktree_json(w);
 end
 $$;
 comment on function api.create_worktree is
-  'POST /projects/{projectId}/worktrees: WorktreeWithBranches; adds one, or copies sourceWorktreeId. Judges: developer in the project. Errors: 400, 403, 404 WORKTREE_NOT_FOUND, 409 WORKTREE_EXISTS, TOO_MANY_WORKTREES.';
+  'POST /projects/{projectId}/worktrees: WorktreeWithBranches; adds one, or copies sourceWorktreeId. Authorization: developer in the project. Errors: 400, 403, 404 WORKTREE_NOT_FOUND, 409 WORKTREE_EXISTS, TOO_MANY_WORKTREES.';
 
 create or replace function api.update_worktree(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -103,12 +103,12 @@ begin
   if v_active then
     perform private.activate_worktree(w);
   end if;
-  perform private.tell_worktrees(w.organization_id, w.project_id);
+  perform private.notify_worktrees(w.organization_id, w.project_id);
   return (select private.worktree_json(t) from public.worktrees t where t.id = w.id);
 end
 $$;
 comment on function api.update_worktree is
-  'PUT /projects/{projectId}/worktrees/{worktreeId}: WorktreeWithBranches; renames, activates, selects a branch. Judges: developer in the project. Errors: 400, 403, 404 WORKTREE_NOT_FOUND, 409 WORKTREE_EXISTS.';
+  'PUT /projects/{projectId}/worktrees/{worktreeId}: WorktreeWithBranches; renames, activates, selects a branch. Authorization: developer in the project. Errors: 400, 403, 404 WORKTREE_NOT_FOUND, 409 WORKTREE_EXISTS.';
 
 create or replace function api.delete_worktree(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -128,12 +128,12 @@ begin
   if w.is_active then
     update public.worktrees t set is_active = true where t.project_id = w.project_id and t.is_default;
   end if;
-  perform private.tell_worktrees(w.organization_id, w.project_id);
+  perform private.notify_worktrees(w.organization_id, w.project_id);
   return null;
 end
 $$;
 comment on function api.delete_worktree is
-  'DELETE /projects/{projectId}/worktrees/{worktreeId}: 204. Judges: developer in the project. Errors: 403, 404 WORKTREE_NOT_FOUND, 409 LAST_WORKTREE.';
+  'DELETE /projects/{projectId}/worktrees/{worktreeId}: 204. Authorization: developer in the project. Errors: 403, 404 WORKTREE_NOT_FOUND, 409 LAST_WORKTREE.';
 
 create or replace function api.create_branch(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -167,12 +167,12 @@ begin
   end if;
   insert into public.worktree_branches (organization_id, project_id, worktree_id, name, is_manual, last_commit_at)
   values (w.organization_id, w.project_id, w.id, v_name, true, now());
-  perform private.tell_worktrees(w.organization_id, w.project_id);
+  perform private.notify_worktrees(w.organization_id, w.project_id);
   return private.worktree_json(w);
 end
 $$;
 comment on function api.create_branch is
-  'POST /projects/{projectId}/worktrees/{worktreeId}/branches: the worktree; adds a branch, or forks fromBranch. Judges: developer in the project. Errors: 400, 403, 404 BRANCH_NOT_FOUND, 409 BRANCH_EXISTS, TOO_MANY_BRANCHES.';
+  'POST /projects/{projectId}/worktrees/{worktreeId}/branches: the worktree; adds a branch, or forks fromBranch. Authorization: developer in the project. Errors: 400, 403, 404 BRANCH_NOT_FOUND, 409 BRANCH_EXISTS, TOO_MANY_BRANCHES.';
 
 create or replace function api.rename_branch(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -193,10 +193,10 @@ begin
   end if;
   -- A name given by hand stays; the next fetch brings the provider's own name again.
   update public.worktree_branches set name = v_name, is_manual = true where worktree_id = w.id and name = v_old;
-  perform private.tell_worktrees(w.organization_id, w.project_id);
+  perform private.notify_worktrees(w.organization_id, w.project_id);
   return private.worktree_json(w);
 end
 $$;
 comment on function api.rename_branch is
-  'PUT /projects/{projectId}/worktrees/{worktreeId}/branches/{branch}: the worktree; currentBranch follows. Judges: developer in the project. Errors: 400, 403, 404 BRANCH_NOT_FOUND, 409 BRANCH_EXISTS.';
+  'PUT /projects/{projectId}/worktrees/{worktreeId}/branches/{branch}: the worktree; currentBranch follows. Authorization: developer in the project. Errors: 400, 403, 404 BRANCH_NOT_FOUND, 409 BRANCH_EXISTS.';
 grant execute on function api.create_worktree, api.update_worktree, api.delete_worktree, api.create_branch, api.rename_branch to authenticated;

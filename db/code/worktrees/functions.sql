@@ -40,14 +40,14 @@ language sql volatile
 return pg_advisory_xact_lock(hashtextextended('worktrees ' || p_project_id, 0));
 comment on function private.lock_worktrees is 'One change of a project''s worktrees at a time.';
 
-create or replace function private.tell_worktrees(p_org_id uuid, p_project_id uuid) returns void
+create or replace function private.notify_worktrees(p_org_id uuid, p_project_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform private.emit_change('project', p_project_id, 'updated', p_org_id, p_project_id, array['worktrees']);
 end
 $$;
-comment on function private.tell_worktrees is 'Event of changed worktrees or branches. Judges: callable by functions of ours only.';
+comment on function private.notify_worktrees is 'Event of changed worktrees or branches. Authorization: callable by functions of ours only.';
 
 create or replace function private.as_worktree_name(p_name text, p_field text default 'name') returns text
 language plpgsql stable
@@ -85,7 +85,7 @@ begin
 end
 $$;
 comment on function private.path_worktree is
-  'The worktree of the path, to be changed; other changes of the project''s worktrees wait. Judges: developer in the project. Errors: 403, 404 PROJECT_NOT_FOUND, WORKTREE_NOT_FOUND.';
+  'The worktree of the path, to be changed; other changes of the project''s worktrees wait. Authorization: developer in the project. Errors: 403, 404 PROJECT_NOT_FOUND, WORKTREE_NOT_FOUND.';
 
 create or replace function private.activate_worktree(w public.worktrees) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -95,7 +95,7 @@ begin
   update public.worktrees set is_active = true where id = w.id and not is_active;
 end
 $$;
-comment on function private.activate_worktree is 'Makes a worktree the active one of its project. Judges: callable by functions of ours only.';
+comment on function private.activate_worktree is 'Makes a worktree the active one of its project. Authorization: callable by functions of ours only.';
 
 create or replace function private.select_branch(p_worktree_id uuid, p_name text) returns boolean
 language plpgsql volatile security definer set search_path = ''
@@ -109,7 +109,7 @@ begin
   return true;
 end
 $$;
-comment on function private.select_branch is 'Makes a branch the current one of its worktree; false where there is none of this name. Judges: callable by functions of ours only.';
+comment on function private.select_branch is 'Makes a branch the current one of its worktree; false where there is none of this name. Authorization: callable by functions of ours only.';
 
 -- ------------------------------------------------------------------------------------------------- branches of the first repository
 
@@ -128,7 +128,7 @@ begin
 end
 $$;
 comment on function private.branches_wanted is
-  'For the first repository of a leased run: {branch: commit} as far as they are known; null for other repositories. Judges: callable by the worker only.';
+  'For the first repository of a leased run: {branch: commit} as far as they are known; null for other repositories. Authorization: callable by the worker only.';
 
 -- p_branches: [{"name", "commit", "at"?}] of the provider. Without at the time of the commit is unknown, or the commit is the known one.
 create or replace function private.sync_branches(p_run_id uuid, p_owner uuid, p_repository_id uuid, p_default text, p_branches jsonb)
@@ -184,11 +184,11 @@ begin
       order by b.is_default desc, b.created_at, b.id limit 1));
   end if;
   if v_changed > 0 then
-    perform private.tell_worktrees(w.organization_id, w.project_id);
+    perform private.notify_worktrees(w.organization_id, w.project_id);
   end if;
   return true;
 end
 $$;
 comment on function private.sync_branches is
-  'The default worktree shows the branches of the first repository; branches made by hand remain. False where the run or its lease is gone, or the repository is not the first. Judges: callable by the worker only.';
+  'The default worktree shows the branches of the first repository; branches made by hand remain. False where the run or its lease is gone, or the repository is not the first. Authorization: callable by the worker only.';
 grant execute on function private.branches_wanted, private.sync_branches to kijko_worker;

@@ -156,7 +156,7 @@ func (s *Server) Serve(c *fiber.Ctx) error {
 		return refuse(c, codeForbidden)
 	case string(query.Peek("EIO")) != "4":
 		return refuse(c, codeUnsupported)
-	case (transport == "websocket") != upgrades, upgrades && api.JudgeUpgrade(c) != nil:
+	case (transport == "websocket") != upgrades, upgrades && api.CheckUpgrade(c) != nil:
 		return refuse(c, codeBadRequest)
 	}
 	if query.Has("sid") {

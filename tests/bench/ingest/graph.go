@@ -23,7 +23,7 @@ func graphOf(ctx context.Context) error {
 		g.Making.Seconds())
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "language\tfiles\tcalls\tto other packages\tunreached\tother languages\tnumbered nodes\timports of own files\tthat count as outside")
-	counts := g.Judge()
+	counts := g.Score()
 	for _, c := range counts {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", c.Language, c.Files, c.Calls, c.Across, c.Unreached, c.Foreign, c.Numbered, c.Own, c.Outside)
 	}

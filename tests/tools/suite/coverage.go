@@ -46,7 +46,7 @@ func coverage(ctx context.Context, out io.Writer) (tally, error) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return t, err
 	}
-	t.add(judgeStatements(out, packages))
+	t.add(authorizationStatements(out, packages))
 	uncalled, all, err := uncalledFunctions(ctx)
 	if err != nil {
 		return t, err
@@ -113,8 +113,8 @@ func readProfile(r io.Reader) (map[string]share, error) {
 	return packages, nil
 }
 
-// judgeStatements prints the table and counts one check a duty.
-func judgeStatements(out io.Writer, packages map[string]share) tally {
+// authorizationStatements prints the table and counts one check a duty.
+func authorizationStatements(out io.Writer, packages map[string]share) tally {
 	var t tally
 	sums := map[string]share{}
 	fmt.Fprintf(out, "%-40s %-14s %10s\n", "package", "duty", "statements")

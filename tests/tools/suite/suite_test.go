@@ -118,7 +118,7 @@ func TestStatements(t *testing.T) {
 	}, packages)
 
 	var out bytes.Buffer
-	require.Equal(t, tally{passed: 2, failed: 2}, judgeStatements(&out, packages))
+	require.Equal(t, tally{passed: 2, failed: 2}, authorizationStatements(&out, packages))
 	require.Contains(t, out.String(), "ok: identity: 80.0 % of 10 statements")
 	require.Contains(t, out.String(), "not ok: request path: 25.0 %")
 	require.Contains(t, out.String(), "not ok: ingestion: no package was tested")

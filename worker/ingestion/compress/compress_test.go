@@ -199,10 +199,10 @@ func TestHostileTextsAreLinear(t *testing.T) {
 	for _, part := range []string{"/**/", "// a\n", "# a\n", "a /*b*/ ", "\"\\\\\" ", "`${`", "func a(){}\n", "def a():\n \"\"\"b\"\"\"\n", "export {a};\n", "{", "(", "class A{private a;};\n", "\"\"\"\n", "<!--", "[1 line]\n", "# [1 line]\n",
 		"exports.a = exports.b = ", "x = [\n", "private\n", "@a\n", "#if a\n", "    "} {
 		for _, path := range []string{"a.ts", "a.py"} {
-			linear(path, part, 32<<10)
+			linear(path, part, 8<<10)
 		}
 		for _, path := range []string{"a.kt", "a.html"} {
-			linear(path, part, 128<<10)
+			linear(path, part, 32<<10)
 		}
 	}
 	// The largest file that an ingestion takes, of ordinary code.

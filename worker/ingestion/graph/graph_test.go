@@ -93,7 +93,7 @@ func TestGraphsOfProjects(t *testing.T) {
 				at, n, _ := strings.Cut(line, " ")
 				require.Equal(t, n, fmt.Sprint(lines[at]), "%s is where its body is", at)
 			}
-			for _, c := range g.Judge() {
+			for _, c := range g.Score() {
 				require.Zero(t, c.Unreached, "calls of %s to places that the file does not know: %q", c.Language, c.Worst)
 				require.Zero(t, c.Foreign, "calls of %s to another language: %q", c.Language, c.Worst)
 				require.Zero(t, c.Numbered, "nodes of %s with a number", c.Language)

@@ -114,8 +114,8 @@ type Counts struct {
 	Worst     []string
 }
 
-// Judge counts, by language.
-func (g *Graph) Judge() []Counts {
+// Score counts, by language.
+func (g *Graph) Score() []Counts {
 	counts := map[string]*Counts{}
 	of := func(i int) *Counts {
 		l := g.Files[i].Language

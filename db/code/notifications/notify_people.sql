@@ -9,7 +9,7 @@ begin
     from public.users u where u.id = p_user_id), p_otherwise);
 end
 $$;
-comment on function private.shown_name is 'How a person is named in texts for others. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.shown_name is 'How a person is named in texts for others. Authorization: callable by definer functions and triggers of ours only.';
 
 -- The owner counts as a member with all flags on. A member who has not accepted gets nothing.
 create or replace function private.project_audience(p_project_id uuid, p_flag text) returns uuid[]
@@ -25,7 +25,7 @@ begin
 end
 $$;
 comment on function private.project_audience is
-  'Owner and accepted members whose flag (ingestion, error or team) is on. Judges: callable by definer functions and triggers of ours only.';
+  'Owner and accepted members whose flag (ingestion, error or team) is on. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.tg_project_members__notify() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -69,7 +69,7 @@ begin
 end
 $$;
 comment on function private.tg_project_members__notify is 'Trigger: the people of a project, and the person concerned, hear of its members.';
-create or replace function private.tell_project_invitee(p_member_id uuid) returns void
+create or replace function private.notify_project_invitee(p_member_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -84,9 +84,9 @@ begin
   from public.users u where u.email = m.email;
 end
 $$;
-comment on function private.tell_project_invitee is
-  'Notifies the account of an invited address, if there is one. A job calls it, because the time of a request would tell otherwise whether there is. Judges: callable by the worker only.';
-grant execute on function private.tell_project_invitee to kijko_worker;
+comment on function private.notify_project_invitee is
+  'Notifies the account of an invited address, if there is one. A job calls it, because the time of a request would tell otherwise whether there is. Authorization: callable by the worker only.';
+grant execute on function private.notify_project_invitee to kijko_worker;
 
 -- The owner's own row is inserted with the project, without an inviter.
 create or replace trigger _900_notify_invited after insert on public.project_members
@@ -127,7 +127,7 @@ begin
     where m.organization_id = p_org_id and m.status = 'active' and m.role in ('owner', 'admin'));
 end
 $$;
-comment on function private.organization_leaders is 'Owner and admins of an organization. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.organization_leaders is 'Owner and admins of an organization. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.tg_memberships__notify() returns trigger
 language plpgsql volatile security definer set search_path = ''

@@ -1,6 +1,6 @@
 -- The security of accounts, quotas and subscriptions (contract 30, 11.6). Alerts about an account are mailed always.
 
-create or replace function private.tell_security(
+create or replace function private.notify_security(
   p_user_id uuid, p_title text, p_message text, p_urgent boolean, p_dedupe text, p_data jsonb default null
 ) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -9,7 +9,7 @@ begin
   perform private.notify(p_user_id, 'security_alert', p_title, p_message, p_data, '/', p_urgent, p_dedupe, null, null, 'securityAlerts');
 end
 $$;
-comment on function private.tell_security is 'A security alert to a user about their own account. Judges: callable by definer functions and triggers of ours only.';
+comment on function private.notify_security is 'A security alert to a user about their own account. Authorization: callable by definer functions and triggers of ours only.';
 
 create or replace function private.known(p_text text, p_else text) returns text
 language sql immutable parallel safe
@@ -39,7 +39,7 @@ begin
       order by l.created_at desc limit 1000
     ) h;
     if v_any and not v_known then
-      perform private.tell_security(new.user_id, 'Sign-in from a new device',
+      perform private.notify_security(new.user_id, 'Sign-in from a new device',
         format('Your account was signed in to with %s on %s%s. If that was not you, change your password.',
           private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'), v_where),
         true, 'login:' || new.id, v_device - 'userAgent');
@@ -55,7 +55,7 @@ begin
     where k.user_id = new.user_id and k.dedupe_key >= 'login_failures:' and k.dedupe_key < 'login_failures;'
       and k.created_at > now() - interval '15 minutes')
   then
-    perform private.tell_security(new.user_id, 'Failed attempts to sign in',
+    perform private.notify_security(new.user_id, 'Failed attempts to sign in',
       format('There were %s failed attempts to sign in to your account within 15 minutes, the last one%s.', v_failed, coalesce(nullif(v_where, ''), ' from an unknown address')),
       true, 'login_failures:' || new.id);
   end if;
@@ -72,7 +72,7 @@ create or replace function private.tg_credentials__alert() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.tell_security(new.user_id, 'Your password was changed', 'If that was not you, reset it now.', true,
+  perform private.notify_security(new.user_id, 'Your password was changed', 'If that was not you, reset it now.', true,
     'password:' || pg_current_xact_id());
   return null;
 end
@@ -87,7 +87,7 @@ as $$
 declare
   v_off constant boolean := new.two_factor_enabled_at is null;
 begin
-  perform private.tell_security(new.id, 'Two-factor authentication was switched ' || case when v_off then 'off' else 'on' end,
+  perform private.notify_security(new.id, 'Two-factor authentication was switched ' || case when v_off then 'off' else 'on' end,
     'If that was not you, change your password now.', v_off, 'second_factor:' || pg_current_xact_id());
   return null;
 end
@@ -104,7 +104,7 @@ as $$
 declare
   v_device constant jsonb := private.device_json(new.device);
 begin
-  perform private.tell_security(new.user_id, 'A session was ended',
+  perform private.notify_security(new.user_id, 'A session was ended',
     format('Your session with %s on %s was ended%s.', private.known(v_device ->> 'browser', 'an unknown browser'), private.known(v_device ->> 'os', 'an unknown system'),
       case new.revoked_reason when 'refresh_reuse' then ', because one of its tokens was used twice: another person may have had it' else ' from elsewhere' end),
     false, 'session:' || new.id, v_device - 'userAgent');
@@ -119,7 +119,7 @@ create or replace trigger _900_alert_ended after update of revoked_at on private
 -- ------------------------------------------------------------------------------------------------------- quotas and subscriptions
 
 -- Called where units take an organization over 80 % or to the end of a limit, so rarely.
-create or replace function private.tell_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void
+create or replace function private.notify_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -141,12 +141,12 @@ begin
     '/', v_over, v_key, null, p_org_id);
 end
 $$;
-comment on function private.tell_quota is
-  'Owner and admins hear of a quota at 80 and (urgently) at 100 %, once a metric, period and level. Judges: callable by functions of ours only.';
+comment on function private.notify_quota is
+  'Owner and admins hear of a quota at 80 and (urgently) at 100 %, once a metric, period and level. Authorization: callable by functions of ours only.';
 
 -- Callers that count in different slots of a counter do not see each other before they commit, so each of the last ones may count some
 -- units as left. This function reads the sums of counters with several slots. People who were notified are not notified again.
-create or replace function private.tell_spread_quotas(p_at timestamptz default now()) returns void
+create or replace function private.notify_spread_quotas(p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -162,13 +162,13 @@ begin
   loop
     v_limit := private.plan_limit(v.organization_id, v.metric);
     if v_limit >= 0 and v.used * 5 >= v_limit * 4 then
-      perform private.tell_quota(v.organization_id, v.metric, v.used, v_limit, v.period);
+      perform private.notify_quota(v.organization_id, v.metric, v.used, v_limit, v.period);
     end if;
   end loop;
 end
 $$;
-comment on function private.tell_spread_quotas is
-  'Tells of quotas whose last units were counted by callers that did not see each other. Judges: callable by private.run_due only.';
+comment on function private.notify_spread_quotas is
+  'Tells of quotas whose last units were counted by callers that did not see each other. Authorization: callable by private.run_due only.';
 
 create or replace function private.tg_subscriptions__notify() returns trigger
 language plpgsql volatile security definer set search_path = ''

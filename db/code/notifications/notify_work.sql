@@ -1,7 +1,7 @@
 -- Work that ended (contract 30, 11.6): ingestions, habits and reflexes that fail, long runs of skills. The person who caused it is notified
 -- too.
 
-create or replace function private.tg_ingestion_runs__tell_people() returns trigger
+create or replace function private.tg_ingestion_runs__notify_people() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -17,15 +17,15 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_ingestion_runs__tell_people is 'Trigger: a run that completed, or failed and is not tried again, notifies the project''s people.';
-create or replace trigger _900_tell_people after update on public.ingestion_runs
+comment on function private.tg_ingestion_runs__notify_people is 'Trigger: a run that completed, or failed and is not tried again, notifies the project''s people.';
+create or replace trigger _900_notify_people after update on public.ingestion_runs
   -- A run that only renews the index ingests nothing; of its failure people hear, because searches find what is no more.
   for each row when (old.outcome = 'open' and (new.outcome = 'failed'
     or new.outcome = 'completed' and not coalesce(new.options -> 'scope', '{}') ?| array['rollback', 'refresh']))
-  execute function private.tg_ingestion_runs__tell_people();
+  execute function private.tg_ingestion_runs__notify_people();
 
 -- The executions move the counters. This trigger reports the first failure of a streak and the switching off.
-create or replace function private.tg__tell_failures() returns trigger
+create or replace function private.tg__notify_failures() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -43,17 +43,17 @@ begin
   return null;
 end
 $$;
-comment on function private.tg__tell_failures is 'Trigger (argument: habit or reflex): its owner hears of the first failure of a streak, and urgently of the switching off.';
-create or replace trigger _900_tell_failures after update on public.habits for each row
+comment on function private.tg__notify_failures is 'Trigger (argument: habit or reflex): its owner hears of the first failure of a streak, and urgently of the switching off.';
+create or replace trigger _900_notify_failures after update on public.habits for each row
   when (new.consecutive_failures > old.consecutive_failures and (old.consecutive_failures = 0 or (old.is_active and not new.is_active)))
-  execute function private.tg__tell_failures('habit');
-create or replace trigger _900_tell_failures after update on public.reflexes for each row
+  execute function private.tg__notify_failures('habit');
+create or replace trigger _900_notify_failures after update on public.reflexes for each row
   when (new.consecutive_failures > old.consecutive_failures and (old.consecutive_failures = 0 or (old.is_active and not new.is_active)))
-  execute function private.tg__tell_failures('reflex');
+  execute function private.tg__notify_failures('reflex');
 
 -- A person does not wait for half a minute in front of a screen. After a longer run that was started by hand they have gone on to something
 -- else.
-create or replace function private.tg_skill_executions__tell_long() returns trigger
+create or replace function private.tg_skill_executions__notify_long() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -68,8 +68,8 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_skill_executions__tell_long is 'Trigger: a run by hand that took over 30 seconds notifies the user who started it.';
-create or replace trigger _900_tell_long after update of status on public.skill_executions for each row
+comment on function private.tg_skill_executions__notify_long is 'Trigger: a run by hand that took over 30 seconds notifies the user who started it.';
+create or replace trigger _900_notify_long after update of status on public.skill_executions for each row
   when (new.execution_type = 'manual' and old.completed_at is null
     and coalesce(new.duration_ms, extract(epoch from new.completed_at - coalesce(new.started_at, new.executed_at)) * 1000) > 30000)
-  execute function private.tg_skill_executions__tell_long();
+  execute function private.tg_skill_executions__notify_long();
