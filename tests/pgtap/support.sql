@@ -21,9 +21,9 @@ insert into public.reflexes (user_id, organization_id, skill_id, trigger_type, t
 select tests.user('anna'), tests.org('anna'), id, 'event', '{"eventName": "e"}', false from skill where name = 'Notes';
 update public.habits set is_active = false where user_id = tests.user('anna');
 update public.skills set is_active = name <> 'Resting' where user_id = tests.user('anna');
-insert into public.skill_executions (user_id, organization_id, skill_id, execution_type, status, executed_at, completed_at)
+insert into public.skill_executions (user_id, organization_id, skill_id, execution_type, reference_id, status, executed_at, completed_at)
 select tests.user('anna'), tests.org('anna'), case when n = 2 then null else (select id from skill where name = 'Notes') end, (array['manual', 'habit', 'reflex', 'api'])[1 + n % 4],
-  case when n = 1 then 'failed' else 'completed' end, now() - n * interval '1 hour', now() from generate_series(1, 7) n;
+  case when n % 4 in (1, 2) then gen_random_uuid() end, case when n = 1 then 'failed' else 'completed' end, now() - n * interval '1 hour', now() from generate_series(1, 7) n;
 select tests.act_as('anna');
 select is(api.get_support_context('{}'), jsonb_build_object('projectCount', 2, 'skillsCount', 1, 'habitsCount', 1, 'reflexesCount', 1, 'userName', 'Anna Test',
   'recentActivity', '["\"Notes\" execution (habit) failed 1h ago", "Skill execution (reflex) completed 2h ago", "\"Notes\" execution (api) completed 3h ago",
@@ -49,7 +49,7 @@ create function pg_temp.keep(p_who text, p_id text, p_question text, p_answer te
 create function pg_temp.open(p_body jsonb) returns jsonb language sql as $$ select api.open_support_chat(jsonb_build_object('body', p_body)) $$;
 create function pg_temp.ids() returns jsonb language sql security definer as $$ select jsonb_build_object('conversationId', id) from public.support_conversations where user_id = tests.user('anna') $$;
 grant execute on all functions in schema pg_temp to public;
-select is(pg_temp.keep('anna', null, 'What is a habit?') -> 'reply' - 'id' - 'timestamp', '{"role": "assistant", "content": "An answer"}', 'a turn is stored');
+select is((pg_temp.keep('anna', null, 'What is a habit?') -> 'reply') - 'id' - 'timestamp', '{"role": "assistant", "content": "An answer"}', 'a turn is stored');
 create temp table own as select pg_temp.ids() ->> 'conversationId' as id;
 grant select on own to public;
 select is(pg_temp.keep('anna', id, 'And a reflex?') ->> 'conversationId', id, 'the next one goes into the same conversation') from own;
