@@ -221,7 +221,7 @@ func noneIsLost(t *testing.T, s *stack.Stack) {
 func beacon(t *testing.T, s *stack.Stack) {
 	anna := s.SignUp("Anna")
 	ctx := browser.New(t)
-	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(s.BaseURL+"/docs")))
+	require.NoError(t, chromedp.Do(ctx, chromedp.Navigate(s.BaseURL+"/health/live")))
 	run := func(script string) bool {
 		done, err := chromedp.Run(ctx, chromedp.Evaluate[bool](script))
 		require.NoError(t, err)
