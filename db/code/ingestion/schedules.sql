@@ -47,6 +47,8 @@ begin
         when 'enrichments.prune' then perform private.prune_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
         when 'summary.prune' then perform private.prune_summaries();
+        when 'metering.fold' then perform private.fold_metering();
+        when 'metering.prune' then perform private.prune_metering();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
