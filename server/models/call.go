@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"kijko/server/api"
 	"kijko/server/openapi"
@@ -23,18 +24,19 @@ type admitted struct {
 	WithoutSampling bool `json:"withoutSampling"`
 }
 
-// admit counts the attempt and lets the database authorize and charge it. It completes the request with the provider and the key that pays.
-func (f *Feature) admit(c *api.Call, model string, r *llm.Request) (llm.Provider, error) {
+// admit counts the attempt and lets the database authorize and charge it. It completes the request with the key that pays, and names the
+// provider and the Trace of the call.
+func (f *Feature) admit(c *api.Call, model string, r *llm.Request) (p llm.Provider, t llm.Trace, err error) {
 	ctx := c.Context()
 	headers, err := f.Exec.TakeShared(ctx, "ai|"+c.Caller.UserID, &openapi.Rate{Limit: perMinute, Per: 60})
 	if err != nil {
-		return nil, err
+		return nil, t, err
 	}
 	// An Idempotency-Key is ignored, because its answer would have to be stored.
 	answer, err := f.Exec.Run(ctx, &api.Request{Caller: c.Caller, SQL: api.ProcedureSQL("admit_model_call($1)"), Args: []any{model},
 		RequestID: c.RequestID, ClientIP: c.ClientIP})
 	if err != nil {
-		return nil, refusal(err)
+		return nil, t, refusal(err)
 	}
 	if len(answer.Headers) > 0 {
 		// The headers show the plan's numbers, which users actually reach. With an unlimited plan they show the rate limit.
@@ -45,19 +47,19 @@ func (f *Feature) admit(c *api.Call, model string, r *llm.Request) (llm.Provider
 	}
 	var a admitted
 	if err := json.Unmarshal(answer.Body, &a); err != nil {
-		return nil, fmt.Errorf("read the admission: %w", err)
+		return nil, t, fmt.Errorf("read the admission: %w", err)
 	}
 	r.Model, r.WithoutSampling = a.Called, a.WithoutSampling
 	if a.HasOwnKey {
 		if r.Key, err = f.ownKey(ctx, c, a); err != nil {
-			return nil, err
+			return nil, t, err
 		}
 	}
-	p, err := f.Models.For(a.Answers)
-	if err != nil {
-		return nil, problem(err)
+	if p, err = f.Models.For(a.Answers); err != nil {
+		return nil, t, problem(err)
 	}
-	return p, nil
+	// A stream outlives the request that the strings belong to.
+	return p, llm.Trace{Name: c.Op.ID, UserID: strings.Clone(c.Caller.UserID), OrganizationID: a.OrganizationID, SessionID: strings.Clone(c.Caller.SessionID)}, nil
 }
 
 // ownKey reads and opens the organization's key, in the server's role: callers can never read it.
@@ -84,12 +86,12 @@ func (f *Feature) ownKey(ctx context.Context, c *api.Call, a admitted) (string, 
 }
 
 // ask calls the provider once and waits. The call ends when the client disconnects.
-func (f *Feature) ask(c *api.Call, p llm.Provider, r llm.Request) (llm.Result, error) {
+func (f *Feature) ask(c *api.Call, p llm.Provider, t llm.Trace, r llm.Request) (llm.Result, error) {
 	here, leave := c.Present(c.Context())
 	defer leave()
 	ctx, cancel := context.WithTimeout(here, f.Timeout)
 	defer cancel()
-	result, err := p.Generate(ctx, r)
+	result, err := p.Generate(llm.WithTrace(ctx, t), r)
 	if err == nil {
 		return result, nil
 	}

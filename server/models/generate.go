@@ -68,11 +68,11 @@ func (f *Feature) generateContent(c *api.Call) error {
 		g.Model = generateModel
 	}
 	r := llm.Request{Messages: []llm.Message{{Role: llm.User, Parts: g.parts()}}}
-	p, err := f.admit(c, g.Model, &r)
+	p, t, err := f.admit(c, g.Model, &r)
 	if err != nil {
 		return err
 	}
-	result, err := f.ask(c, p, r)
+	result, err := f.ask(c, p, t, r)
 	if err != nil {
 		return f.finish(c, err)
 	}

@@ -59,14 +59,14 @@ func (f *Feature) createMessage(c *api.Call) error {
 	if r.Messages, err = conversation(&body); err != nil {
 		return err
 	}
-	p, err := f.admit(c, body.Model, &r)
+	p, t, err := f.admit(c, body.Model, &r)
 	if err != nil {
 		return err
 	}
 	if c.WantsEvents() {
-		return f.stream(c, p, r, strings.Clone(body.Model))
+		return f.stream(c, p, t, r, strings.Clone(body.Model))
 	}
-	result, err := f.ask(c, p, r)
+	result, err := f.ask(c, p, t, r)
 	if err != nil {
 		return f.finish(c, err)
 	}
@@ -109,12 +109,12 @@ func conversation(body *messagesBody) ([]llm.Message, error) {
 }
 
 // stream passes the text on as it comes: `text` events, then one `done` or `error`.
-func (f *Feature) stream(c *api.Call, p llm.Provider, r llm.Request, model string) error {
+func (f *Feature) stream(c *api.Call, p llm.Provider, t llm.Trace, r llm.Request, model string) error {
 	log, id := f.Log, c.RequestID
 	return c.Events(func(here context.Context, s *api.EventStream) {
 		ctx, cancel := context.WithTimeout(here, f.Timeout)
 		defer cancel()
-		result, err := p.Stream(ctx, r, func(text string) error {
+		result, err := p.Stream(llm.WithTrace(ctx, t), r, func(text string) error {
 			return s.Send("text", map[string]string{"type": "text", "content": text})
 		})
 		switch {
