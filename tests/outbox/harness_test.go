@@ -157,7 +157,7 @@ func newZulip(t *testing.T) *zulip {
 
 func (z *zulip) serve(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/api/v1/server_settings" {
-		writeJSON(w, 200, map[string]any{"result": "success"})
+		writeJSON(w, 200, map[string]any{"result": "success", "zulip_version": "10.4", "zulip_feature_level": 378})
 		return
 	}
 	if email, key, ok := r.BasicAuth(); !ok || email != "bot@zulip.test" || key != "a-key" || r.URL.Path != "/api/v1/messages" {
