@@ -114,8 +114,9 @@ select is((select count(*) from private.outbox o where to_jsonb(o)::text ~* 'sec
 -- ----------------------------------------------------------------------------------------------------------------- one after another
 delete from private.outbox;
 truncate taken;
-select private.queue_delivery('cxdb', tests.org('anna'), 'execution', e.id, pg_temp.pid())
-from (select id from public.skill_executions where status = 'completed' order by executed_at limit 3) e;
+select private.queue_deliveries('cxdb', tests.org('anna'), 'execution', array_agg(e.id order by e.executed_at), pg_temp.pid())
+from public.skill_executions e where e.status = 'completed';
+select is((select count(*) from jobs.gue_jobs j, private.outbox o where j.queue = 'outbox' and convert_from(j.args, 'UTF8') like '%' || o.id || '%'), 1::bigint, 'a series has one job');
 select is((select count(*) from public.skill_executions where status = 'completed'), 3::bigint, 'three turns of one series');
 insert into taken select t from pg_temp.take() t;
 select is((select count(*) from taken), 1::bigint, 'the first is sent alone');
@@ -150,7 +151,7 @@ delete from private.outbox;
 insert into private.outbox (organization_id, neighbor, kind, subject_id, series) select tests.org('anna'), 'zulip', 'ingestion', gen_random_uuid(), gen_random_uuid() from generate_series(1, 10000);
 select pg_temp.ingest('failed'), pg_temp.ingest('failed');
 select is(to_jsonb(private.outbox_state('zulip')), '{"pending": 10000, "failing": 0, "lost": 2}', 'ten thousand of an organization wait, more are dropped and counted');
-select private.queue_delivery('zulip', tests.org('stan'), 'ingestion', gen_random_uuid(), gen_random_uuid());
+select private.queue_deliveries('zulip', tests.org('stan'), 'ingestion', array[gen_random_uuid()], gen_random_uuid());
 select is((select count(*) from private.outbox where organization_id = tests.org('stan')), 1::bigint, 'another organization has its own room');
 update private.outbox set created_at = now() - interval '8 days' where organization_id = tests.org('anna');
 select private.prune_outbox();
@@ -164,7 +165,7 @@ select is((select count(*) from jobs.gue_jobs where queue = 'outbox'), 1::bigint
 select tests.act_as('anna');
 select throws_ok($$ select * from private.outbox $$, '42501', null, 'no person reads the outbox');
 select throws_ok($$ select private.take_outbox(1, 1) $$, '42501', null, 'nor takes from it');
-select throws_ok($$ select private.queue_delivery('zulip', tests.org('anna'), 'ingestion', gen_random_uuid(), gen_random_uuid()) $$, '42501', null, 'nor writes to it');
+select throws_ok($$ select private.queue_deliveries('zulip', tests.org('anna'), 'ingestion', array[gen_random_uuid()], gen_random_uuid()) $$, '42501', null, 'nor writes to it');
 select tests.act_service();
 select throws_ok($$ select private.outbox_state('zulip') $$, '42501', null, 'nor does the service');
 

@@ -11,32 +11,38 @@ $$;
 comment on function private.neighbor_setting is
   'The settings of a neighbor ({"texts": may it get texts of customers}), or null where it is not configured. Authorization: callable by functions of ours only.';
 
-create or replace function private.queue_delivery(p_neighbor text, p_org_id uuid, p_kind text, p_subject_id uuid, p_series uuid) returns void
+create or replace function private.queue_deliveries(p_neighbor text, p_org_id uuid, p_kind text, p_subject_ids uuid[], p_series uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   -- Of one organization for one neighbor: more wait only when the neighbor has been away for long.
   c_limit constant integer := 10000;
-  v_id uuid;
+  v_free integer;
+  v_first uuid;
 begin
   if private.neighbor_setting(p_neighbor) is null then
     return;
   end if;
-  if exists (select from private.outbox o where o.organization_id = p_org_id and o.neighbor = p_neighbor offset c_limit - 1) then
-    insert into private.outbox_losses as l (organization_id, neighbor, lost) values (p_org_id, p_neighbor, 1)
-    on conflict (organization_id, neighbor) do update set lost = l.lost + 1, last_at = now();
-    return;
+  select c_limit - count(*) into v_free
+  from (select from private.outbox o where o.organization_id = p_org_id and o.neighbor = p_neighbor limit c_limit) w;
+  if v_free < cardinality(p_subject_ids) then
+    insert into private.outbox_losses as l (organization_id, neighbor, lost) values (p_org_id, p_neighbor, cardinality(p_subject_ids) - v_free)
+    on conflict (organization_id, neighbor) do update set lost = l.lost + excluded.lost, last_at = now();
   end if;
-  insert into private.outbox (organization_id, neighbor, kind, subject_id, series) values (p_org_id, p_neighbor, p_kind, p_subject_id, p_series)
-  on conflict on constraint outbox_subject_key do nothing
-  returning id into v_id;
+  with queued as (
+    insert into private.outbox (organization_id, neighbor, kind, subject_id, series)
+    select p_org_id, p_neighbor, p_kind, s.id, p_series from unnest(p_subject_ids) with ordinality s (id, nth) where s.nth <= v_free order by s.nth
+    on conflict on constraint outbox_subject_key do nothing
+    returning id, position
+  )
+  select q.id into v_first from queued q order by q.position limit 1;
   if found then
-    perform private.enqueue('outbox.send', jsonb_build_object('deliveryId', v_id), p_queue => 'outbox');
+    perform private.enqueue('outbox.send', jsonb_build_object('deliveryId', v_first), p_queue => 'outbox');
   end if;
 end
 $$;
-comment on function private.queue_delivery is
-  'Queues a delivery and its job, where the neighbor is configured; at most 10,000 of an organization wait. Authorization: callable by triggers of ours only.';
+comment on function private.queue_deliveries is
+  'Queues deliveries of a series and the job of the first, where the neighbor is configured; at most 10,000 of an organization wait. Authorization: callable by triggers of ours only.';
 
 -- ---------------------------------------------------------------------------------------------------------------------- texts
 

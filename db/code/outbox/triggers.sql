@@ -4,7 +4,7 @@ create or replace function private.tg_ingestion_runs__queue_deliveries() returns
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  perform private.queue_delivery('zulip', new.organization_id, 'ingestion', new.id, new.id);
+  perform private.queue_deliveries('zulip', new.organization_id, 'ingestion', array[new.id], new.id);
   return null;
 end
 $$;
@@ -18,10 +18,10 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   if new.execution_type in ('habit', 'reflex') then
-    perform private.queue_delivery('zulip', new.organization_id, 'execution', new.id, new.id);
+    perform private.queue_deliveries('zulip', new.organization_id, 'execution', array[new.id], new.id);
   end if;
-  perform private.queue_delivery('cxdb', new.organization_id, 'execution', new.id, new.id);
-  perform private.queue_delivery('lightning', new.organization_id, 'execution', new.id, new.id);
+  perform private.queue_deliveries('cxdb', new.organization_id, 'execution', array[new.id], new.id);
+  perform private.queue_deliveries('lightning', new.organization_id, 'execution', array[new.id], new.id);
   return null;
 end
 $$;
