@@ -48,8 +48,8 @@ func contractRows(t *testing.T) (rows []row) {
 	return rows
 }
 
-// later lists parts of the contract that are not built yet: whole documents, or sections.
-var later = []string{"50 ", "60 7", "60 8.2", "60 15", "60 16", "60 17.1", "60 17.2", "60 17.3", "60 18", "60 19"}
+// later lists parts of the contract that are not built yet: sections, or routes.
+var later = []string{"50 2.4", "50 3", "50 4", "50 8", "50 9.1", "50 9.2", "50 9.3", "50 11", "50 POST /billing/portal", "60 7", "60 8.2", "60 15", "60 16", "60 17.1", "60 17.2", "60 17.3", "60 18", "60 19"}
 
 func TestTheContractsOperationsAreServed(t *testing.T) {
 	t.Parallel()
@@ -60,7 +60,9 @@ func TestTheContractsOperationsAreServed(t *testing.T) {
 		have[op.Method+" "+placeholder.ReplaceAllString(op.Path, "{}")] = true
 	}
 	for _, want := range contractRows(t) {
-		if slices.ContainsFunc(later, func(part string) bool { return part == want.document+" "+want.section || part == want.document+" " }) {
+		if slices.ContainsFunc(later, func(part string) bool {
+			return part == want.document+" "+want.section || part == want.document+" "+want.route
+		}) {
 			continue
 		}
 		method, path, _ := strings.Cut(want.route, " ")
