@@ -88,7 +88,16 @@ select is(pg_temp.goes('["free", "active"]', '["pro", "past_due"]', 'anna'), 'A 
 -- --------------------------------------------------------------------------------------------------------------------- billing details
 select tests.act_as('anna');
 select is(api.get_billing_details('{}') - 'updatedAt', jsonb_build_object('userId', tests.user('anna'), 'country', 'NL'), 'a new organization is in the Netherlands, and no more');
-select tests.act_as(who) is null, is(tests.refusal(call) ->> 'code', 'FORBIDDEN', who || ': ' || call) from unnest(array['ada', 'ben', 'vera']) who, unnest(array[
+create function pg_temp.answer(p_who text, p_call text) returns text
+language plpgsql
+as $$
+begin
+  perform tests.act_as(p_who);
+  return tests.refusal(p_call) ->> 'code';
+end
+$$;
+grant execute on all functions in schema pg_temp to public;
+select is(pg_temp.answer(who, call), 'FORBIDDEN', who || ': ' || call) from unnest(array['ada', 'ben', 'vera']) who, unnest(array[
   $$ select api.get_billing_details('{}') $$, $$ select api.update_billing_details('{"body": {"city": "Utrecht"}}') $$, $$ select api.validate_btw_number('{"body": {"btwNumber": "NL004495445B01"}}') $$,
   $$ select api.preview_subscription('{"body": {"planId": "pro"}}') $$]) call;
 select tests.act_as('ada');
@@ -143,11 +152,11 @@ select is(tests.refusal($$ update public.billing_details set postal_code = repea
 
 -- An unchanged value writes nothing: the form saves the whole time.
 select tests.reset();
-create temp table before as select ctid, updated_at from public.billing_details where organization_id = tests.org('anna');
+create temp table before as select ctid as place from public.billing_details where organization_id = tests.org('anna');
 select tests.act_as('anna');
 select pg_temp.patch('{"city": "", "companyName": "Anna BV"}');
 select tests.reset();
-select is((select d.ctid from public.billing_details d where organization_id = tests.org('anna')), (select ctid from before), 'an unchanged row is not written again');
+select is((select d.ctid from public.billing_details d where organization_id = tests.org('anna')), (select place from before), 'an unchanged row is not written again');
 select is((select count(*) from public.audit_log where organization_id = tests.org('anna') and description ilike '%billing%'), 0::bigint, 'and keystrokes do not fill the audit log');
 
 -- ------------------------------------------------------------------------------------------------------------ past the server
