@@ -134,7 +134,14 @@ var shapes = map[string]string{
 	"IPWhitelistSettings":  `teamId mode adminBypassEnabled entries groups`,
 	"IPWhitelistEntry":     `id teamId name ipAddress? ipRange? isActive createdAt createdBy`,
 	"ComplianceDocument":   `id framework name description fileUrl fileSize version validFrom validUntil? uploadedAt`,
-	"SecurityScore":        `totalScore maxScore categories recommendations lastCalculated`,
+	"Plan":                 `id name price annualPrice? description features limits isPopular?`,
+	"Subscription": `id userId planId status billingInterval stripeSubscriptionId? currentPeriodStart currentPeriodEnd cancelAtPeriodEnd trialEnd? createdAt updatedAt
+		pendingPlanId? pendingBillingInterval?`,
+	"UsageMetric":         `type current limit percentage trend`,
+	"TaxQuote":            `currency netAmount vatRate vatAmount totalAmount treatment note?`,
+	"BillingDetails":      `userId companyName? btwNumber? kvkNumber? addressLine1? addressLine2? city? postalCode? country updatedAt`,
+	"BtwValidationResult": `isValid companyName? address? errorMessage?`,
+	"SecurityScore":       `totalScore maxScore categories recommendations lastCalculated`,
 	"Habit": `id skillId userId scheduleCron scheduleDescription? timezone lastRunAt? nextRunAt? runCount isActive config consecutiveFailures lastErrorMessage?
 		createdAt updatedAt`,
 	"HabitWithSkill": `id skillId userId scheduleCron scheduleDescription? timezone lastRunAt? nextRunAt? runCount isActive config consecutiveFailures lastErrorMessage?
