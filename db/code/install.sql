@@ -231,6 +231,7 @@
 {{ template "billing/api.sql" . }}
 {{ template "billing/triggers.sql" . }}
 {{ template "billing/access.sql" . }}
+{{ template "admin/api.sql" . }}
 {{ template "profile/functions.sql" . }}
 {{ template "profile/triggers.sql" . }}
 {{ template "profile/api.sql" . }}

@@ -163,8 +163,11 @@ alter table public.subscriptions
 create unique index subscriptions_stripe_subscription_id_key on public.subscriptions (stripe_subscription_id) where stripe_subscription_id is not null;
 create index subscriptions_pending_plan_id_idx on public.subscriptions (pending_plan_id) where pending_plan_id is not null;
 
+insert into private.schedules (name, every) values ('usage.prune', interval '1 day');
+
 ---- create above / drop below ----
 
+delete from private.schedules where name = 'usage.prune';
 alter table public.subscriptions
   drop constraint subscriptions_free_is_bare,
   drop column billing_interval, drop column stripe_subscription_id, drop column current_period_start, drop column current_period_end,

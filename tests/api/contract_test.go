@@ -49,7 +49,8 @@ func contractRows(t *testing.T) (rows []row) {
 }
 
 // later lists parts of the contract that are not built yet: sections, or routes.
-var later = []string{"50 2.4", "50 3", "50 4", "50 8", "50 9.1", "50 9.2", "50 9.3", "50 11", "50 POST /billing/portal", "60 7", "60 8.2", "60 15", "60 16", "60 17.1", "60 17.2", "60 17.3", "60 18", "60 19"}
+var later = []string{"50 2.4", "50 3", "50 4", "50 8", "50 9.1", "50 9.2", "50 9.3", "50 POST /admin/cleanup-logs",
+	"50 GET /admin/webhook-events", "50 POST /admin/webhook-events/{}/replay", "50 POST /billing/portal", "60 7", "60 8.2", "60 15", "60 16", "60 17.1", "60 17.2", "60 17.3", "60 18", "60 19"}
 
 func TestTheContractsOperationsAreServed(t *testing.T) {
 	t.Parallel()
@@ -60,6 +61,10 @@ func TestTheContractsOperationsAreServed(t *testing.T) {
 		have[op.Method+" "+placeholder.ReplaceAllString(op.Path, "{}")] = true
 	}
 	for _, want := range contractRows(t) {
+		// The greeting at / stands beside the document.
+		if want.route == "GET //" {
+			continue
+		}
 		if slices.ContainsFunc(later, func(part string) bool {
 			return part == want.document+" "+want.section || part == want.document+" "+want.route
 		}) {

@@ -60,7 +60,7 @@ begin
     v_outcome := case when a.is_valid then 'valid' when not a.is_valid then 'invalid'
       when private.installation_value('vies_mode') = '"offline"' then 'valid' else 'unasked' end;
   end if;
-  v_check := jsonb_strip_nulls(jsonb_build_object('number', v_number, 'outcome', v_outcome, 'name', a.name, 'address', a.address,
+  v_check := jsonb_strip_nulls(jsonb_build_object('number', case when v_outcome <> 'form' then v_number end, 'outcome', v_outcome, 'name', a.name, 'address', a.address,
     'consultation', a.consultation_number, 'at', a.answered_at));
   if p_keeps then
     perform private.note_btw_status(v_check);

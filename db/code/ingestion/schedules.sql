@@ -46,6 +46,7 @@ begin
         when 'enrichments.sweep' then perform private.sweep_enrichments();
         when 'enrichments.prune' then perform private.prune_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
+        when 'usage.prune' then perform private.prune_usage();
         when 'summary.prune' then perform private.prune_summaries();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
