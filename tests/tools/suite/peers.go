@@ -29,6 +29,7 @@ var peerSteps = []step{
 	{"mcp", mcp},
 	{"falkordb", falkordb},
 	{"neighbors", neighbors},
+	{"sdks", sdks},
 	{"postgres-18", onPostgres("18")},
 	{"postgres-17", onPostgres("17")},
 	{"postgres-16", onPostgres("16")},
@@ -104,6 +105,14 @@ func neighbors(ctx context.Context, out io.Writer) (t tally, err error) {
 		return t, err
 	}
 	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "NeighborsOfPyPI", "./tests/outbox")
+}
+
+// sdks compares what Langfuse and OpenMeter get with what their own SDKs send.
+func sdks(ctx context.Context, out io.Writer) (tally, error) {
+	if err := provide(ctx, out, peers.SDKsProgram); err != nil {
+		return tally{}, err
+	}
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "SDK", "./tests/tracing", "./tests/metering")
 }
 
 // provide builds a peer and says its version.
