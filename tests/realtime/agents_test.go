@@ -77,7 +77,9 @@ func TestAgentsComeAndGo(t *testing.T) {
 	t.Parallel()
 	l := newLive(t)
 	// Where an agent goes, it is gone at once; where it comes back, it has an hour.
-	brisk := l.gateway(func(o *realtime.Options, sio *socketio.Options) { sio.AbsenceTime, o.DoneDelay = time.Millisecond, 50*time.Millisecond })
+	brisk := l.gateway(func(o *realtime.Options, sio *socketio.Options) {
+		sio.AbsenceTime, o.DoneDelay = time.Millisecond, 50*time.Millisecond
+	})
 	patient := l.gateway(func(_ *realtime.Options, sio *socketio.Options) { sio.AbsenceTime = time.Hour })
 	ann := l.actor()
 	project := ann.project("private")

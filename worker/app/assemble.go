@@ -73,11 +73,11 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 	if err != nil {
 		return nil, nil, err
 	}
-	listed, err := neighbors.Open(cfg.Neighbors())
+	meter, err := metering.Open(cfg.Metering())
 	if err != nil {
 		return nil, nil, err
 	}
-	meter, err := metering.Open(cfg.Metering())
+	listed, err := neighbors.Open(cfg.Neighbors())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -225,14 +225,14 @@ func (c Config) Faults() []error {
 	if _, err := graph.Open(c.Graph()); err != nil {
 		faults = append(faults, err)
 	}
-	if _, err := neighbors.Open(c.Neighbors()); err != nil {
-		faults = append(faults, err)
-	}
 	if (c.LangfusePublicKey == "") != (c.LangfuseSecretKey == "") {
 		fault("LANGFUSE_SECRET_KEY", "a project at Langfuse has both a public and a secret key")
 	}
 	if e := c.LangfuseEnvironment; e != "" && (!environments.MatchString(e) || strings.HasPrefix(e, "langfuse")) {
 		fault("LANGFUSE_TRACING_ENVIRONMENT", "must be at most 40 of a-z, 0-9, - and _, and not begin with langfuse")
+	}
+	if _, err := neighbors.Open(c.Neighbors()); err != nil {
+		faults = append(faults, err)
 	}
 	switch {
 	case !slices.Contains([]string{"", "auto", "on", "off"}, c.LocalModel):
