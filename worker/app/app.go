@@ -28,6 +28,7 @@ import (
 	"kijko/worker/llm"
 	"kijko/worker/public"
 	"kijko/worker/pushes"
+	"kijko/worker/registry"
 	"kijko/worker/runner"
 	"kijko/worker/seal"
 	"kijko/worker/summary"
@@ -70,6 +71,8 @@ type Config struct {
 	// default 10 s.
 	Integrations       integrations.Config
 	IntegrationTimeout time.Duration
+	// Registry is the registry of MCP servers to synchronize.
+	Registry registry.Source
 	// UnsealKey opens an organization's own key for a model provider; nil: runs that need one fail.
 	UnsealKey func(organizationID uuid.UUID, provider, sealed string) (string, error)
 	// Policy is the retry policy for model providers. Nil: the contract's policy.
@@ -195,8 +198,10 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		leases = append(leases, jobs.SummaryGenerate(w.summaries, summarySlots))
 		hear[executions.Channel] = w.skills.Cancelled
 	}
-	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), integrations.NewGuard(c.Hosts.AllowPrivate), c.Log)
-	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected))
+	guard := integrations.NewGuard(c.Hosts.AllowPrivate)
+	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), guard, c.Log)
+	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected),
+		jobs.RegistryRun(registry.New(w.pool, c.Box, guard, c.Registry, c.Log)))
 	ticks := []runner.Tick{
 		{Name: "schedules", Every: time.Second, Do: w.runDue},
 		{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},

@@ -47,6 +47,8 @@ begin
         when 'enrichments.prune' then perform private.prune_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
         when 'summary.prune' then perform private.prune_summaries();
+        when 'registry.sweep' then perform private.sweep_mcp_servers();
+        when 'registry.sync' then perform private.queue_registry_sync();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
