@@ -223,6 +223,14 @@
 {{ template "integrations/api.sql" . }}
 {{ template "integrations/triggers.sql" . }}
 {{ template "integrations/access.sql" . }}
+{{ template "hypervisa/functions.sql" . }}
+{{ template "hypervisa/access.sql" . }}
+{{ template "registry/functions.sql" . }}
+{{ template "registry/worker.sql" . }}
+{{ template "registry/api.sql" . }}
+{{ template "registry/access.sql" . }}
+{{ template "monitoring/functions.sql" . }}
+{{ template "monitoring/api.sql" . }}
 {{ template "profile/functions.sql" . }}
 {{ template "profile/triggers.sql" . }}
 {{ template "profile/api.sql" . }}

@@ -13,6 +13,7 @@ import (
 	"kijko/server/executions"
 	"kijko/server/exports"
 	"kijko/server/graph"
+	"kijko/server/hypervisa"
 	"kijko/server/ingestion"
 	"kijko/server/integrations"
 	"kijko/server/models"
@@ -21,6 +22,7 @@ import (
 	"kijko/server/projects"
 	"kijko/server/pushes"
 	"kijko/server/reflexes"
+	"kijko/server/registry"
 	"kijko/server/search"
 	"kijko/server/security"
 	"kijko/server/skills"
@@ -86,11 +88,17 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.graph = copies
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
+	guard := connected.NewGuard(a.cfg.GitAllowPrivate)
+	proxy, err := hypervisa.New(hypervisa.Settings{Exec: exec, URL: a.cfg.HypervisaURL, Root: a.cfg.HypervisaRoot, Timeout: a.cfg.HypervisaTimeout, Guard: guard, Log: a.log})
+	if err != nil {
+		return err
+	}
+	a.features = append(a.features, proxy, &registry.Feature{Exec: exec, Box: box, Guard: guard})
 	a.features = append(a.features, a.reflexes, a.keys, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
-		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},
+		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, guard, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},
 		&exports.Feature{Exec: exec}, handlersOnly(search.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
 		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,
@@ -99,9 +107,9 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 }
 
 // integrations is the feature that connects providers, MCP servers and webhooks.
-func (a *App) integrations(exec *api.Executor, box *seal.Box, clients connected.Config) *integrations.Feature {
+func (a *App) integrations(exec *api.Executor, box *seal.Box, guard *connected.Guard, clients connected.Config) *integrations.Feature {
 	return integrations.New(integrations.Settings{Exec: exec, Box: box, Providers: connected.NewProviders(clients, a.cfg.IntegrationTimeout),
-		Guard: connected.NewGuard(a.cfg.GitAllowPrivate), Callback: a.cfg.Origin() + openapi.Prefix + "/integrations/oauth/callback",
+		Guard: guard, Callback: a.cfg.Origin() + openapi.Prefix + "/integrations/oauth/callback",
 		Client: a.cfg.PublicURL, Origins: a.cfg.Origins})
 }
 
@@ -129,6 +137,7 @@ func (handlersOnly) Close() error { return nil }
 func (a *App) declare(ctx context.Context) {
 	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.mails, "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
 		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "context_days": a.cfg.ContextDays, "token_price": a.cfg.TokenPrice, "encryption": a.cfg.EncryptionKey != "",
+		"worker_slots":   map[string]int{"ingestion": a.cfg.Slots, "enrichments": a.cfg.Slots, "executions": a.cfg.Executions},
 		"data_residency": map[string]any{"region": a.cfg.DataRegion, "country": a.cfg.DataCountry, "provider": a.cfg.DataProvider, "certifications": []string{}}})
 	if err != nil {
 		return
