@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -67,12 +66,16 @@ func (f *Feature) list(c *api.Call) error {
 	if err := exactjson.Unmarshal(raw, &all); err != nil {
 		return badAnswer("The answer of HyperVisa is not one that this installation understands.", err)
 	}
+	own := map[string]bool{}
+	for _, id := range a.Sessions {
+		own[id] = true
+	}
 	sessions := []session{}
 	for _, one := range all {
 		var named struct {
 			ID string `json:"id"`
 		}
-		if exactjson.Unmarshal(one, &named) != nil || !slices.Contains(a.Sessions, named.ID) {
+		if exactjson.Unmarshal(one, &named) != nil || !own[named.ID] {
 			continue
 		}
 		s, err := readSession(one)

@@ -77,8 +77,8 @@ func badAnswer(message string, cause error) error {
 	return api.NewProblem(http.StatusBadGateway, "API_ERROR", message, "").Because(cause)
 }
 
-// refusal is the answer to a refusal by upstream. A refusal of us (401, 403, 407) and a redirect are upstream's faults: they say nothing about
-// the caller's credential.
+// refusal is the answer to a refusal by upstream. Its text is for the caller and never logged, because it may repeat a question. A refusal of us
+// (401, 403, 407) and a redirect are upstream's faults: they say nothing about the caller's credential.
 func refusal(answer *http.Response, body []byte) error {
 	status := answer.StatusCode
 	text := said(body)
@@ -87,7 +87,7 @@ func refusal(answer *http.Response, body []byte) error {
 	}
 	switch status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
-		return badAnswer("HyperVisa does not let this installation in. Ask its operator.", errors.New(text))
+		return badAnswer("HyperVisa does not let this installation in. Ask its operator.", fmt.Errorf("status %d", status))
 	case http.StatusNotFound:
 		return api.NewProblem(http.StatusNotFound, "SESSION_NOT_FOUND", text, "")
 	}
