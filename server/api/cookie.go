@@ -2,10 +2,7 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
-
-	"kijko/server/openapi"
 )
 
 // SessionCookie is for calls that a browser makes without an Authorization header (contract 40, 1.10).
@@ -28,18 +25,10 @@ func (a *App) byCookie(ctx context.Context, call *Call) (*Caller, error) {
 	if value == "" || !ok || call.Op.Cookie == "" {
 		return nil, nil
 	}
-	ignoring := call.Op.Cookie == openapi.CookieAttribution
 	// The cookie is read first: a value that this server did not make is no credential, whatever page sent it.
 	caller, err := auth.AuthenticateCookie(ctx, value)
-	var p *Problem
-	if ignoring && errors.As(err, &p) && p.Status < http.StatusInternalServerError {
-		return nil, nil
-	}
 	method := call.Ctx.Method()
 	if caller != nil && method != http.MethodGet && method != http.MethodHead && !a.deps.Origins.Allow(string(call.Ctx.Request().Header.Peek("Origin"))) {
-		if ignoring {
-			return nil, nil
-		}
 		return nil, NewProblem(http.StatusForbidden, "ORIGIN_NOT_ALLOWED", "Pages of this origin may not call with the session cookie.", "")
 	}
 	return caller, err

@@ -7,8 +7,8 @@
 //	x-function     name of the function in schema api
 //	x-access       user (default), public, optional (a credential is used when present), service, or handler (which checks the
 //	               credential itself, because other operations do not accept it)
-//	x-cookie       without a Bearer, the session cookie is a credential here (session), or only identifies the caller (attribution). With
-//	               session a body must be application/json, else 415
+//	x-cookie       without a Bearer, the session cookie is a credential here (session), and a body must be application/json, else 415.
+//	               attribution: a credential of any kind only says who calls, and one that cannot be used is ignored
 //	x-problem-text name of a member that repeats the text of every problem, for a client that reads no other
 //	x-aliases      further methods that are the same operation (PUT and PATCH of one handler)
 //	x-wait         function that answers when the background work has ended that x-function started: the request waits for it, at most
