@@ -232,6 +232,9 @@
 {{ template "registry/access.sql" . }}
 {{ template "monitoring/functions.sql" . }}
 {{ template "monitoring/api.sql" . }}
+{{ template "agents/functions.sql" . }}
+{{ template "outbox/functions.sql" . }}
+{{ template "outbox/triggers.sql" . }}
 {{ template "profile/functions.sql" . }}
 {{ template "profile/triggers.sql" . }}
 {{ template "profile/api.sql" . }}

@@ -34,6 +34,7 @@ import (
 	copied "kijko/worker/graph"
 	connected "kijko/worker/integrations"
 	"kijko/worker/llm"
+	"kijko/worker/neighbors"
 	"kijko/worker/seal"
 )
 
@@ -88,6 +89,9 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		return err
 	}
 	a.graph = copies
+	if a.others, err = neighbors.Open(a.cfg.Neighbors()); err != nil {
+		return err
+	}
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
 	guard := connected.NewGuard(a.cfg.GitAllowPrivate)
@@ -140,7 +144,7 @@ func (handlersOnly) Close() error { return nil }
 // available.
 func (a *App) declare(ctx context.Context) {
 	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.mails, "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
-		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "context_days": a.cfg.ContextDays, "token_price": a.cfg.TokenPrice, "encryption": a.cfg.EncryptionKey != "",
+		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "context_days": a.cfg.ContextDays, "token_price": a.cfg.TokenPrice, "encryption": a.cfg.EncryptionKey != "", "neighbors": neighbors.Declaration(a.cfg.Neighbors(), a.others),
 		"worker_slots":   map[string]int{"ingestion": a.cfg.Slots, "enrichments": a.cfg.Slots, "executions": a.cfg.Executions},
 		"data_residency": map[string]any{"region": a.cfg.DataRegion, "country": a.cfg.DataCountry, "provider": a.cfg.DataProvider, "certifications": []string{}}})
 	if err != nil {
