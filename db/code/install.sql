@@ -225,6 +225,14 @@
 {{ template "integrations/api.sql" . }}
 {{ template "integrations/triggers.sql" . }}
 {{ template "integrations/access.sql" . }}
+{{ template "hypervisa/functions.sql" . }}
+{{ template "hypervisa/access.sql" . }}
+{{ template "registry/functions.sql" . }}
+{{ template "registry/worker.sql" . }}
+{{ template "registry/api.sql" . }}
+{{ template "registry/access.sql" . }}
+{{ template "monitoring/functions.sql" . }}
+{{ template "monitoring/api.sql" . }}
 {{ template "agents/functions.sql" . }}
 {{ template "outbox/functions.sql" . }}
 {{ template "outbox/triggers.sql" . }}

@@ -361,6 +361,9 @@ func (a *App) observe(op *openapi.Operation, status int, body []byte) {
 // refuse writes the problem and logs errors of the server.
 func (a *App) refuse(call *Call, e *endpoint, err error) error {
 	p := problemOf(err)
+	if e != nil {
+		p.repeat(e.op.ProblemMember)
+	}
 	call.code = p.Code
 	if p.Status >= 500 {
 		level := slog.LevelWarn

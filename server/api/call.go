@@ -91,6 +91,9 @@ func (c *Call) Keyed() bool { return c.key != "" }
 // Key returns the request's Idempotency-Key, or "".
 func (c *Call) Key() string { return c.key }
 
+// Fingerprint returns the digest of the request under its Idempotency-Key; nil without one.
+func (c *Call) Fingerprint() []byte { return c.keyHash }
+
 // SetFingerprint sets the fingerprint of an Idempotency-Key when the body is streamed: the digest of the received bytes.
 func (c *Call) SetFingerprint(sum []byte) { c.keyHash = sum }
 
@@ -190,6 +193,10 @@ func fingerprint(p []byte) []byte {
 
 // readBody reads at most the operation's limit. Bodies that are not JSON stay in the stream for the handler.
 func readBody(c *fiber.Ctx, op *openapi.Operation) ([]byte, error) {
+	// A form of another site can send the cookie along, but JSON only after a preflight.
+	if op.Cookie == openapi.CookieSession && op.HasBody() && !isJSONExactly(c) {
+		return nil, NewProblem(http.StatusUnsupportedMediaType, "UNSUPPORTED_MEDIA_TYPE", "The content type must be application/json.", "")
+	}
 	if c.Request().Header.ContentLength() > int(op.MaxBody) {
 		return nil, refuseBody(c, op)
 	}

@@ -25,9 +25,11 @@ func (a *App) byCookie(ctx context.Context, call *Call) (*Caller, error) {
 	if value == "" || !ok || call.Op.Cookie == "" {
 		return nil, nil
 	}
+	// The cookie is read first: a value that this server did not make is no credential, whatever page sent it.
+	caller, err := auth.AuthenticateCookie(ctx, value)
 	method := call.Ctx.Method()
-	if method != http.MethodGet && method != http.MethodHead && !a.deps.Origins.Allow(string(call.Ctx.Request().Header.Peek("Origin"))) {
+	if caller != nil && method != http.MethodGet && method != http.MethodHead && !a.deps.Origins.Allow(string(call.Ctx.Request().Header.Peek("Origin"))) {
 		return nil, NewProblem(http.StatusForbidden, "ORIGIN_NOT_ALLOWED", "Pages of this origin may not call with the session cookie.", "")
 	}
-	return auth.AuthenticateCookie(ctx, value)
+	return caller, err
 }

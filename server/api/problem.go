@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -51,6 +52,16 @@ func Unavailable(code, message string, cause error) *Problem {
 func internal(cause error) *Problem {
 	return &Problem{Status: http.StatusInternalServerError, Code: "INTERNAL", cause: cause,
 		Message: "Something went wrong on our side. Please try again, and tell us the request id if it stays."}
+}
+
+// repeat adds a member with the text, for clients that read no other.
+func (p *Problem) repeat(member string) {
+	if member == "" {
+		return
+	}
+	members := map[string]any{member: p.Message}
+	maps.Copy(members, p.Members)
+	p.Members = members
 }
 
 // Because returns the problem with a cause, which the log shows and the client does not see.

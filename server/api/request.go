@@ -17,6 +17,12 @@ func isJSON(c *fiber.Ctx) bool {
 	return strings.HasPrefix(strings.ToLower(string(c.Request().Header.ContentType())), "application/json")
 }
 
+// isJSONExactly reports whether the content type is application/json, with or without parameters.
+func isJSONExactly(c *fiber.Ctx) bool {
+	kind, _, _ := strings.Cut(string(c.Request().Header.ContentType()), ";")
+	return strings.EqualFold(strings.TrimSpace(kind), "application/json")
+}
+
 // parseQuery parses with Go's rules, so that a broken escape is clearly refused and not silently guessed.
 func parseQuery(c *fiber.Ctx) (url.Values, error) {
 	raw := c.Request().URI().QueryString()

@@ -87,12 +87,13 @@ func (r *routes) find(method, path string, values []string) (*endpoint, []string
 	if e := node.ops[method]; e != nil {
 		return e, values, nil
 	}
+	p := NewProblem(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "This address does not know the method.", "")
 	allowed := []string{}
-	for m := range node.ops {
+	for m, e := range node.ops {
 		allowed = append(allowed, m)
+		p.repeat(e.op.ProblemMember)
 	}
 	slices.Sort(allowed)
-	p := NewProblem(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "This address does not know the method.", "")
 	p.Header = map[string]string{"Allow": strings.Join(allowed, ", ")}
 	return nil, nil, p
 }

@@ -15,6 +15,7 @@ import (
 	"kijko/server/executions"
 	"kijko/server/exports"
 	"kijko/server/graph"
+	"kijko/server/hypervisa"
 	"kijko/server/ingestion"
 	"kijko/server/integrations"
 	"kijko/server/models"
@@ -23,6 +24,7 @@ import (
 	"kijko/server/projects"
 	"kijko/server/pushes"
 	"kijko/server/reflexes"
+	"kijko/server/registry"
 	"kijko/server/search"
 	"kijko/server/security"
 	"kijko/server/skills"
@@ -98,13 +100,19 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	}
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
+	guard := connected.NewGuard(a.cfg.GitAllowPrivate)
+	proxy, err := hypervisa.New(hypervisa.Settings{Exec: exec, URL: a.cfg.HypervisaURL, Root: a.cfg.HypervisaRoot, Timeout: a.cfg.HypervisaTimeout, Guard: guard, Log: a.log})
+	if err != nil {
+		return err
+	}
+	a.features = append(a.features, proxy, &registry.Feature{Exec: exec, Box: box, Guard: guard})
 	a.features = append(a.features, a.reflexes, a.keys, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
 	gateway := models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
 	a.features = append(a.features, &support.Feature{Exec: exec, Gateway: gateway}, handlersOnly(analytics.Handlers()))
 	a.features = append(a.features, gateway, executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
-		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},
+		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, guard, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},
 		&exports.Feature{Exec: exec}, &billing.Feature{Exec: exec, VIES: register}, handlersOnly(search.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
 		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,
@@ -113,9 +121,9 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 }
 
 // integrations is the feature that connects providers, MCP servers and webhooks.
-func (a *App) integrations(exec *api.Executor, box *seal.Box, clients connected.Config) *integrations.Feature {
+func (a *App) integrations(exec *api.Executor, box *seal.Box, guard *connected.Guard, clients connected.Config) *integrations.Feature {
 	return integrations.New(integrations.Settings{Exec: exec, Box: box, Providers: connected.NewProviders(clients, a.cfg.IntegrationTimeout),
-		Guard: connected.NewGuard(a.cfg.GitAllowPrivate), Callback: a.cfg.Origin() + openapi.Prefix + "/integrations/oauth/callback",
+		Guard: guard, Callback: a.cfg.Origin() + openapi.Prefix + "/integrations/oauth/callback",
 		Client: a.cfg.PublicURL, Origins: a.cfg.Origins})
 }
 
@@ -144,6 +152,7 @@ func (a *App) declare(ctx context.Context) {
 	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.mails, "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
 		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "context_days": a.cfg.ContextDays, "token_price": a.cfg.TokenPrice, "encryption": a.cfg.EncryptionKey != "", "neighbors": neighbors.Declaration(a.cfg.Neighbors(), a.others),
 		"vies_mode": a.cfg.VIESMode, "vat_oss": a.cfg.VATOSS,
+		"worker_slots":   map[string]int{"ingestion": a.cfg.Slots, "enrichments": a.cfg.Slots, "executions": a.cfg.Executions},
 		"data_residency": map[string]any{"region": a.cfg.DataRegion, "country": a.cfg.DataCountry, "provider": a.cfg.DataProvider, "certifications": []string{}}})
 	if err != nil {
 		return

@@ -58,10 +58,13 @@ type Config struct {
 	ContextDays   int           `env:"CONTEXT_TTL_DAYS" envDefault:"30" doc:"Days after which the newest ingestion of a context counts as expired."`
 	TokenPrice    float64       `env:"TOKEN_PRICE_PER_MILLION_USD" envDefault:"10" doc:"Price of a million tokens, for the savings that compression shows."`
 
-	VIESMode      string `env:"VIES_MODE" envDefault:"live" doc:"Whether VAT numbers are checked with VIES: live, or offline, where form and check digits decide."`
-	VIESURL       string `env:"VIES_URL" envDefault:"https://ec.europa.eu/taxation_customs/vies/rest-api" doc:"Where VIES is reached."`
-	VIESRequester string `env:"VIES_REQUESTER_NUMBER" doc:"The seller's own VAT number, such as NL123456789B01; with it each answer of VIES has a consultation number."`
-	VATOSS        bool   `env:"VAT_OSS_ENABLED" envDefault:"false" doc:"The seller declares VAT of other EU states by the One Stop Shop, so consumers there pay the rate of their state."`
+	VIESMode         string        `env:"VIES_MODE" envDefault:"live" doc:"Whether VAT numbers are checked with VIES: live, or offline, where form and check digits decide."`
+	VIESURL          string        `env:"VIES_URL" envDefault:"https://ec.europa.eu/taxation_customs/vies/rest-api" doc:"Where VIES is reached."`
+	VIESRequester    string        `env:"VIES_REQUESTER_NUMBER" doc:"The seller's own VAT number, such as NL123456789B01; with it each answer of VIES has a consultation number."`
+	VATOSS           bool          `env:"VAT_OSS_ENABLED" envDefault:"false" doc:"The seller declares VAT of other EU states by the One Stop Shop, so consumers there pay the rate of their state."`
+	HypervisaURL     string        `env:"HYPERVISA_URL" doc:"Where HyperVisa is reached, such as http://hypervisa:8042; its paths begin with /api/hypervisa/. Empty: its routes answer 503."`
+	HypervisaRoot    string        `env:"HYPERVISA_DIRECTORY_ROOT" doc:"Folder on HyperVisa's machine below which owners and admins may ingest directories. Empty: none."`
+	HypervisaTimeout time.Duration `env:"KIJKO_HYPERVISA_TIMEOUT" envDefault:"120s" doc:"Longest time for one request to HyperVisa."`
 
 	SocketsMax int `env:"KIJKO_SOCKETS_PER_USER" envDefault:"30" doc:"Open WebSockets per person."`
 
@@ -119,7 +122,8 @@ func (c *Config) AdmitLoopback() {
 // Validate reports every fault at once, each by the name of its setting. A production start without its secrets is refused; there is no
 // default secret.
 func (c Config) Validate() error {
-	faults := append(c.Faults(), worker.FaultsOfURLs(map[string]string{"APP_URL": c.PublicURL, "KIJKO_API_URL": c.APIURL, "SUPABASE_URL": c.SupabaseURL})...)
+	faults := append(c.Faults(), worker.FaultsOfURLs(map[string]string{"APP_URL": c.PublicURL, "KIJKO_API_URL": c.APIURL, "SUPABASE_URL": c.SupabaseURL,
+		"HYPERVISA_URL": c.HypervisaURL})...)
 	fault := func(name, format string, args ...any) { faults = append(faults, worker.Fault(name, format, args...)) }
 	if c.Database == "" {
 		fault("DATABASE_URL", "is missing (development: start with -dev)")
@@ -148,6 +152,15 @@ func (c Config) Validate() error {
 	}
 	if c.ExecutionWait < 0 || c.ExecutionWait > 10*time.Minute {
 		fault("KIJKO_EXECUTION_WAIT", "must lie between 0 and 10m")
+	}
+	if u, err := url.Parse(c.HypervisaURL); err == nil && (u.RawQuery != "" || u.Fragment != "") {
+		fault("HYPERVISA_URL", "has neither a query nor a fragment")
+	}
+	if c.HypervisaRoot != "" && !strings.HasPrefix(c.HypervisaRoot, "/") {
+		fault("HYPERVISA_DIRECTORY_ROOT", "must be an absolute path")
+	}
+	if c.HypervisaTimeout < time.Second/10 || c.HypervisaTimeout > 10*time.Minute {
+		fault("KIJKO_HYPERVISA_TIMEOUT", "must lie between 100ms and 10m")
 	}
 	if c.ContextDays < 1 || c.ContextDays > 36500 {
 		fault("CONTEXT_TTL_DAYS", "must lie between 1 and 36500")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -26,10 +25,6 @@ const (
 	defaultTimeout = 30 * time.Second
 	testCap        = 15 * time.Second
 )
-
-// hops are headers that belong to a connection and not to a request (RFC 9110, 7.6.1), and headers that the transport writes itself.
-var hops = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
-	"Content-Length", "Host"}
 
 // writtenConnector holds the members of a body that are checked here.
 type writtenConnector struct {
@@ -75,16 +70,15 @@ func readConnector(c *api.Call, p members) (w writtenConnector, err error) {
 	if w.Config != nil && w.Config.CustomHeaders != nil {
 		masked, seen := map[string]string{}, map[string]bool{}
 		for name, value := range w.Config.CustomHeaders {
-			folded := textproto.CanonicalMIMEHeaderKey(name)
-			switch {
-			case !httpguts.ValidHeaderFieldName(name) || len(name) > 100:
-				return w, badHeaders("%q is no name of a header.", name)
-			case slices.Contains(hops, folded):
-				return w, badHeaders("The header %s belongs to the connection and cannot be set.", folded)
-			case seen[folded]:
+			folded, sent := textproto.CanonicalMIMEHeaderKey(name), value
+			if value == mask {
+				sent = ""
+			}
+			if fault := integrations.HeaderFault(name, sent); fault != "" {
+				return w, badHeaders("%s", fault)
+			}
+			if seen[folded] {
 				return w, badHeaders("The header %s stands there twice.", folded)
-			case value != mask && (!httpguts.ValidHeaderFieldValue(value) || len(value) > 8192):
-				return w, badHeaders("The value of the header %s cannot be sent.", folded)
 			}
 			seen[folded], masked[name] = true, mask
 		}
@@ -140,8 +134,7 @@ func (f *Feature) secrets(w writtenConnector, plan plannedConnector) (s integrat
 		s.Credentials = stored.Credentials
 	}
 	if c := s.Credentials; c != nil {
-		name := textproto.CanonicalMIMEHeaderKey(c.HeaderName)
-		if c.HeaderName != "" && (!httpguts.ValidHeaderFieldName(c.HeaderName) || slices.Contains(hops, name)) {
+		if c.HeaderName != "" && integrations.HeaderFault(c.HeaderName, "") != "" {
 			return s, api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "This is no name of a header that may be set.", "credentials.headerName")
 		}
 		if !httpguts.ValidHeaderFieldValue(c.APIKey) {

@@ -7,8 +7,9 @@
 //	x-function     name of the function in schema api
 //	x-access       user (default), public, optional (a credential is used when present), service, or handler (which checks the
 //	               credential itself, because other operations do not accept it)
-//	x-cookie       without a Bearer, the session cookie is a credential here (session). attribution: a credential of any kind only says who
-//	               calls, and one that cannot be used is ignored
+//	x-cookie       without a Bearer, the session cookie is a credential here (session), and a body must be application/json, else 415.
+//	               attribution: a credential of any kind only says who calls, and one that cannot be used is ignored
+//	x-problem-text name of a member that repeats the text of every problem, for a client that reads no other
 //	x-aliases      further methods that are the same operation (PUT and PATCH of one handler)
 //	x-wait         function that answers when the background work has ended that x-function started: the request waits for it, at most
 //	               25 s (server/contexts). The operation also has an answer 202
@@ -115,6 +116,8 @@ type Operation struct {
 	Wait   string
 	Access Access
 	Cookie Cookie
+	// ProblemMember is the name of a member that repeats the text of every problem; mostly empty.
+	ProblemMember string
 	// Unrestricted operations accept sessions that do not meet their organization's demands: a second factor, a recent password.
 	Unrestricted bool
 	ReadOnly     bool
@@ -460,6 +463,7 @@ func (c opCompiler) operation(method, path string, raw map[string]any) (*Operati
 	if !slices.Contains([]Cookie{"", CookieSession, CookieAttribution}, op.Cookie) || op.Cookie == CookieAttribution && op.Access != Optional {
 		return nil, fmt.Errorf("x-cookie %q is unknown, or needs x-access optional", op.Cookie)
 	}
+	op.ProblemMember, _ = raw["x-problem-text"].(string)
 	read, _ := raw["x-read"].(bool)
 	op.ReadOnly = method == "GET" || read
 	if n, ok := raw["x-max-body"].(json.Number); ok {

@@ -37,7 +37,7 @@ var closed = []struct {
 }
 
 // settings are the routes whose writes change settings of the organization. They need scope admin.
-var settings = []string{"/team", "/ai/provider-keys/", "/integrations"}
+var settings = []string{"/team", "/ai/provider-keys/", "/integrations", "/mcp/servers"}
 
 // free are the routes whose calls cost no unit, by the beginning of their path: a query for the remaining units must not reduce them.
 var free = []string{"/auth/", "/health", "/billing", "/usage"}

@@ -102,6 +102,9 @@ begin
   values (v_org, v_id, gen_random_uuid(), 'user.login', '{}', 2, 'event');
   insert into public.connectors (id, organization_id, created_by, name, remote_mcp_server_url, status)
   values (gen_random_uuid(), v_org, v_user, 'Connector', 'https://mcp.invalid', 'active');
+  insert into public.mcp_servers (id, organization_id, created_by, name, url, status) values (gen_random_uuid(), v_org, v_user, 'Tools', 'https://mcp.invalid', 'connected')
+  returning id into v_id;
+  insert into public.mcp_tools (organization_id, server_id, name) values (v_org, v_id, 'delete_everything');
   insert into public.integrations (organization_id, provider, scopes, connected_by, sync_requested_at) values (v_org, 'gitlab', '{read_repos}', v_user, now()) returning id into v_id;
   insert into private.integration_secrets (integration_id, sealed) values (v_id, 'v1.00000000.xyz');
   insert into private.integration_states (state_hash, organization_id, user_id, provider, scopes, sealed, expires_at)
@@ -140,6 +143,7 @@ const standing = `select concat_ws(' ',
 	'webhooks', (select count(*) from public.webhooks where organization_id = u.o and status = 'active'),
 	'attempts', (select count(*) from public.webhook_deliveries where organization_id = u.o and status = 'pending'),
 	'connectors', (select count(*) from public.connectors where organization_id = u.o and status = 'active'),
+	'servers', (select count(*) from public.mcp_servers where organization_id = u.o and status = 'connected'), (select count(*) from public.mcp_tools where organization_id = u.o),
 	'integrations', (select count(*) from public.integrations where organization_id = u.o and status = 'active' and connected_by is not null),
 	'tokens', (select count(*) from private.integration_secrets s join public.integrations i on i.id = s.integration_id where i.organization_id = u.o),
 	'keys', (select count(*) from private.provider_keys where organization_id = u.o),
@@ -164,11 +168,11 @@ func furnished(t *testing.T, s *stack.Stack, stan *client.Person) {
 	t.Helper()
 	colin, gus := s.SignUp("Colin"), s.SignUp("Gus")
 	s.DB.Exec(strings.NewReplacer("{user}", stan.ID, "{org}", stan.OrgID, "{colin}", colin.ID, "{gus}", gus.ID).Replace(furnish))
-	require.Equal(t, "team 2 guests 1 links 2 invitations 1 webhooks 1 attempts 1 connectors 1 integrations 1 tokens 1 keys 1 git 1 1 directories 1 consents 2 "+
+	require.Equal(t, "team 2 guests 1 links 2 invitations 1 webhooks 1 attempts 1 connectors 1 servers 1 1 integrations 1 tokens 1 keys 1 git 1 1 directories 1 consents 2 "+
 		"chunking custom watched 1 1 habits 1 reflexes 1 secrets 1 files 1 setups 1 0 changes 1 kept 4", testdb.Value[string](s.DB, standing, stan.ID, stan.OrgID))
 }
 
-const claimed = "team 1 guests 0 links 0 invitations 0 webhooks 0 attempts 0 connectors 0 integrations 0 tokens 0 keys 0 git 0 0 directories 0 consents 0 " +
+const claimed = "team 1 guests 0 links 0 invitations 0 webhooks 0 attempts 0 connectors 0 servers 0 0 integrations 0 tokens 0 keys 0 git 0 0 directories 0 consents 0 " +
 	"chunking semantic watched 0 0 habits 0 reflexes 0 secrets 0 files 0 setups 0 0 changes 0 kept 4"
 
 // Each way to prove the address pauses or ends it, tells the owner and writes it down.
@@ -203,7 +207,7 @@ func TestWhatWasSetUpBeforeAClaimIsNotInForceAfterIt(t *testing.T) {
 
 			notice := testdb.Value[string](l.DB, "select message from public.notifications where user_id = $1 and title = 'Your account was secured' and is_urgent", stan.ID)
 			for _, line := range []string{"1 member of your team was deactivated", "1 guest of a project is a pending invitation again", "1 invitation to your team was withdrawn",
-				"1 open invitation to a project lost its link", "1 webhook was paused", "1 custom connector was switched off", "1 integration was disconnected",
+				"1 open invitation to a project lost its link", "1 webhook was paused", "1 custom connector was switched off", "1 MCP server was disconnected", "1 integration was disconnected",
 				"1 directory was disconnected", "1 Git account was disconnected", "1 key of a model provider was deleted", "1 project chunks without its webhook",
 				"1 project follows no pushes any more", "1 habit was switched off", "1 reflex was switched off", "1 secret of an incoming webhook was deleted"} {
 				require.Contains(t, notice, "- "+line)

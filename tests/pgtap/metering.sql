@@ -31,17 +31,17 @@ delete from private.metering_events;
 
 -- Given back: on the same day, after its day, after its month.
 select private.consume_quota(tests.org('anna'), 'api_calls', 10);
-select private.give_back_units(tests.org('anna'), date_trunc('month', now() at time zone 'UTC')::date, (now() at time zone 'UTC')::date, 4);
+select private.give_back_quota(tests.org('anna'), 'api_calls', date_trunc('month', now() at time zone 'UTC')::date, (now() at time zone 'UTC')::date, 4);
 select is(pg_temp.events(), 'api_calls 10, api_calls -4', 'units that are given back are negative');
 delete from private.metering_events;
 select private.consume_quota(tests.org('stan'), 'api_calls', 5, timestamptz '2026-03-31 23:00Z');
 select private.consume_quota(tests.org('stan'), 'api_calls', 5, timestamptz '2026-03-15 12:00Z');
 delete from private.metering_events;
-select private.give_back_units(tests.org('stan'), date '2026-03-01', date '2026-03-14', 3);
+select private.give_back_quota(tests.org('stan'), 'api_calls', date '2026-03-01', date '2026-03-14', 3);
 select is((select e.amount || ' ' || to_char(e.occurred_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') from private.metering_events e), '-3 2026-03-14 23:59:59.999999',
   'those of a day that is over are taken off before the day that runs');
 delete from private.metering_events;
-select private.give_back_units(tests.org('stan'), date '2026-03-01', date '2026-03-15', 1);
+select private.give_back_quota(tests.org('stan'), 'api_calls', date '2026-03-01', date '2026-03-15', 1);
 select is((select to_char(e.occurred_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') from private.metering_events e), '2026-03-31 23:59:59.999999', 'those of a month that is over within it');
 delete from private.metering_events;
 

@@ -30,6 +30,7 @@ import (
 	"kijko/worker/outbox"
 	"kijko/worker/public"
 	"kijko/worker/pushes"
+	"kijko/worker/registry"
 	"kijko/worker/runner"
 	"kijko/worker/seal"
 	"kijko/worker/summary"
@@ -77,6 +78,8 @@ type Config struct {
 	// default 10 s.
 	Integrations       integrations.Config
 	IntegrationTimeout time.Duration
+	// Registry is the registry of MCP servers to synchronize.
+	Registry registry.Source
 	// Neighbors get deliveries of the outbox. The worker closes them.
 	Neighbors []outbox.Neighbor
 	// UnsealKey opens an organization's own key for a model provider; nil: runs that need one fail.
@@ -212,8 +215,10 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 			w.prices = set.Prices()
 		}
 	}
-	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), integrations.NewGuard(c.Hosts.AllowPrivate), c.Log)
-	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected), jobs.OutboxSend(outbox.New(w.pool, c.Neighbors, c.Log)))
+	guard := integrations.NewGuard(c.Hosts.AllowPrivate)
+	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), guard, c.Log)
+	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected),
+		jobs.RegistryRun(registry.New(w.pool, c.Box, guard, c.Registry, c.Log)), jobs.OutboxSend(outbox.New(w.pool, c.Neighbors, c.Log)))
 	ticks := []runner.Tick{
 		{Name: "schedules", Every: time.Second, Do: w.runDue},
 		{Name: "metering", Every: c.MeteringEvery, Do: metering.New(w.pool, c.Metering, c.Log).Run},

@@ -18,6 +18,7 @@ import (
 	"kijko/worker/mail"
 	"kijko/worker/metering"
 	"kijko/worker/neighbors"
+	"kijko/worker/registry"
 	"kijko/worker/seal"
 	"kijko/worker/storage"
 )
@@ -86,7 +87,7 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 		return nil, nil, err
 	}
 	c := Config{Graph: copies, Neighbors: listed, Metering: meter, Traced: cfg.IsTraced(), DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
-		Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Models: models, Embed: embed.New(cfg.Embedding()), UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
+		Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Registry: registry.Source{URL: cfg.MCPRegistryURL, Max: cfg.MCPRegistryMax}, Models: models, Embed: embed.New(cfg.Embedding()), UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
 	for _, change := range changes {
 		change(&c)
 	}

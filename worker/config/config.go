@@ -61,6 +61,9 @@ type Config struct {
 	IntegrationURLs    []string      `env:"KIJKO_INTEGRATION_URLS" doc:"Base URLs in place of providers' own hosts, separated by commas, such as gitlab=https://git.example.nl."`
 	IntegrationTimeout time.Duration `env:"KIJKO_INTEGRATION_TIMEOUT" envDefault:"10s" doc:"Longest time for one request to the provider of an integration."`
 
+	MCPRegistryURL string `env:"MCP_REGISTRY_URL" doc:"Registry of MCP servers that is synchronized each hour, such as https://registry.modelcontextprotocol.io. Empty: only the built-in list is offered."`
+	MCPRegistryMax int    `env:"MCP_REGISTRY_MAX" envDefault:"500" doc:"How many servers of the registry are taken over."`
+
 	GitHubID        string   `env:"KIJKO_GIT_GITHUB_CLIENT_ID" doc:"OAuth application at GitHub for connecting accounts; empty: none can be connected. Its callback is KIJKO_API_URL/api/v1/oauth/callback/github; the other providers' ends in their name."`
 	GitHubSecret    string   `env:"KIJKO_GIT_GITHUB_CLIENT_SECRET" secret:"true" doc:"Its secret."`
 	GitHubAPI       string   `env:"KIJKO_GIT_GITHUB_API_URL" doc:"API of GitHub. Default: https://api.github.com, or /api/v3 below KIJKO_GIT_GITHUB_URL. /api/v1 below it for Gitea and Forgejo."`
@@ -190,7 +193,8 @@ func (c Config) Faults() []error {
 		"KIJKO_GIT_GITHUB_API_URL": c.GitHubAPI, "KIJKO_GIT_GITLAB_API_URL": c.GitLabAPI, "KIJKO_GIT_BITBUCKET_API_URL": c.BitbucketAPI,
 		"KIJKO_GIT_AZURE_PROFILE_URL": c.AzureAPI, "KIJKO_GIT_AZURE_LOGIN_URL": c.AzureLogin, "KIJKO_OKTA_URL": c.OktaURL,
 		"KIJKO_AZURE_AD_LOGIN_URL": c.AzureADLogin, "KIJKO_AZURE_AD_GRAPH_URL": c.GraphURL, "GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "KIJKO_EMBEDDING_URL": c.EmbeddingURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing,
-		"LANGFUSE_BASE_URL": c.LangfuseURL, "OPENMETER_URL": c.OpenMeterURL})
+		"LANGFUSE_BASE_URL": c.LangfuseURL, "OPENMETER_URL": c.OpenMeterURL,
+		"MCP_REGISTRY_URL": c.MCPRegistryURL})
 	fault := func(name, format string, args ...any) { faults = append(faults, Fault(name, format, args...)) }
 	if !c.Debug && c.EncryptionKey == "" {
 		fault("ENCRYPTION_KEY", "is missing; make one with: openssl rand -base64 32")
@@ -216,6 +220,9 @@ func (c Config) Faults() []error {
 	}
 	if c.IntegrationTimeout < time.Second/10 || c.IntegrationTimeout > time.Minute {
 		fault("KIJKO_INTEGRATION_TIMEOUT", "must lie between 100ms and 1m")
+	}
+	if c.MCPRegistryMax < 1 || c.MCPRegistryMax > 10_000 {
+		fault("MCP_REGISTRY_MAX", "must lie between 1 and 10000")
 	}
 	if c.SMTPHost != "" {
 		if _, err := mail.New(c.Mail()); err != nil {

@@ -8,8 +8,12 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 
 	"kijko/worker/public"
 )
@@ -48,6 +52,24 @@ func (g *Guard) Check(ctx context.Context, address string) error {
 		}
 	}
 	return nil
+}
+
+// hops are headers that belong to a connection and not to a request (RFC 9110, 7.6.1), and headers that the transport writes itself.
+var hops = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	"Content-Length", "Host"}
+
+// HeaderFault says why a header cannot be sent to an MCP server; empty if it can.
+func HeaderFault(name, value string) string {
+	folded := textproto.CanonicalMIMEHeaderKey(name)
+	switch {
+	case !httpguts.ValidHeaderFieldName(name) || len(name) > 100:
+		return fmt.Sprintf("%q is no name of a header.", name)
+	case slices.Contains(hops, folded):
+		return fmt.Sprintf("The header %s belongs to the connection and cannot be set.", folded)
+	case !httpguts.ValidHeaderFieldValue(value) || len(value) > 8192:
+		return fmt.Sprintf("The value of the header %s cannot be sent.", folded)
+	}
+	return ""
 }
 
 // follower is the client for MCP servers. It follows up to three redirects, bounds answers, and sends secret headers only to the server

@@ -46,6 +46,10 @@ type Handshake struct {
 	OK      bool
 	Latency time.Duration
 	Tools   int
+	// Names are those of the first tools.
+	Names []string
+	// Version is the server's own, as it says.
+	Version string
 	// Protocol is the protocol version that client and server agreed on.
 	Protocol string
 	// Message describes the failure.
@@ -55,8 +59,11 @@ type Handshake struct {
 	Calls     []Call
 }
 
-// maxTools bounds how many tools of a server are counted.
-const maxTools = 10_000
+// maxTools bounds how many tools of a server are counted, and maxNames how many are named.
+const (
+	maxTools = 10_000
+	maxNames = 1_000
+)
 
 // header returns the headers of each request to the server.
 func (s Server) header() http.Header {
@@ -105,8 +112,11 @@ func (g *Guard) Test(ctx context.Context, s Server) Handshake {
 	note(&h.Calls, "handshake", err == nil, began)
 	if err == nil {
 		h.Protocol = session.InitializeResult().ProtocolVersion
+		if server := session.InitializeResult().ServerInfo; server != nil {
+			h.Version = server.Version
+		}
 		listed := time.Now()
-		h.Tools, err = count(ctx, session)
+		h.Tools, h.Names, err = count(ctx, session)
 		note(&h.Calls, "tools/list", err == nil, listed)
 		// A server that never answers the closing request must not block this call.
 		closed := make(chan struct{})
@@ -171,20 +181,22 @@ func connect(ctx context.Context, transport mcp.Transport) (*mcp.ClientSession, 
 }
 
 // count returns 0 for a server that declares that it has no tools.
-func count(ctx context.Context, session *mcp.ClientSession) (int, error) {
+func count(ctx context.Context, session *mcp.ClientSession) (n int, names []string, err error) {
 	if c := session.InitializeResult().Capabilities; c == nil || c.Tools == nil {
-		return 0, nil
+		return 0, nil, nil
 	}
-	n := 0
-	for _, err := range session.Tools(ctx, nil) {
+	for tool, err := range session.Tools(ctx, nil) {
 		if err != nil {
-			return n, err
+			return n, names, err
+		}
+		if len(names) < maxNames {
+			names = append(names, tool.Name)
 		}
 		if n++; n >= maxTools {
 			break
 		}
 	}
-	return n, nil
+	return n, names, nil
 }
 
 // witness remembers the facts that the SDK's errors leave out.

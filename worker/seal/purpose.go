@@ -41,6 +41,9 @@ const IntegrationState = "integration state"
 // Connector is the headers and credentials of an MCP server.
 func Connector(id string) string { return "connector " + id }
 
+// MCPServer is the headers of an organization's MCP server.
+func MCPServer(id string) string { return "mcp server " + id }
+
 // OutgoingWebhook is the secret that signs the deliveries of a webhook.
 func OutgoingWebhook(id string) string { return "outgoing webhook " + id }
 

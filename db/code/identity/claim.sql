@@ -24,6 +24,14 @@ begin
   get diagnostics v_count = row_count;
   v := v || jsonb_build_object('connectors', v_count);
 
+  -- A server of the registrant's choice stays without its tools until it is connected again. A worker that has it loses its lease.
+  update public.mcp_servers m set status = 'error', error_message = 'Paused, because the account of the owner was claimed. Check the address, then reconnect.',
+    lease_token = null, lease_until = null, updated_at = now()
+  where m.organization_id = any (p_orgs) and m.status <> 'error';
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('mcpServers', v_count);
+  delete from public.mcp_tools t where t.organization_id = any (p_orgs);
+
   -- An expired integration keeps its configuration and is reconnected by a consent. A synchronization in flight loses its lease.
   v_count := 0;
   for i in
@@ -136,6 +144,7 @@ return (
     (13, 'reflexes', 'reflex was switched off: switch it on in Reflexes.', 'reflexes were switched off: switch them on in Reflexes.'),
     (14, 'reflexSecrets', 'secret of an incoming webhook was deleted: make a new one in Reflexes.', 'secrets of incoming webhooks were deleted: make new ones in Reflexes.'),
     (15, 'watched', 'project follows no pushes any more: check its repositories, then switch incremental runs on in its settings.', 'projects follow no pushes any more: check their repositories, then switch incremental runs on in their settings.'),
+    (17, 'mcpServers', 'MCP server was disconnected: check its address, then reconnect it.', 'MCP servers were disconnected: check their addresses, then reconnect them.'),
     (16, 'apiKeys', 'API key was revoked: create another one.', 'API keys were revoked: create others.')
   ) t (ord, key, one, many)
   where (p_counts ->> t.key)::integer > 0

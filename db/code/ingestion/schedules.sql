@@ -57,6 +57,8 @@ begin
           end if;
         when 'metering.fold' then perform private.fold_metering();
         when 'metering.prune' then perform private.prune_metering();
+        when 'registry.sweep' then perform private.sweep_mcp_servers();
+        when 'registry.sync' then perform private.queue_registry_sync();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
