@@ -230,6 +230,11 @@
 {{ template "settings/api.sql" . }}
 {{ template "settings/triggers.sql" . }}
 {{ template "settings/access.sql" . }}
+{{ template "chat/functions.sql" . }}
+{{ template "chat/triggers.sql" . }}
+{{ template "chat/api.sql" . }}
+{{ template "chat/questions.sql" . }}
+{{ template "chat/access.sql" . }}
 {{ template "keys/scopes.sql" . }}
 {{ template "core/renamed.sql" . }}
 {{ template "core/search_path.sql" . }}

@@ -8,6 +8,7 @@ import (
 	"kijko/db"
 	"kijko/server/api"
 	"kijko/server/audit"
+	"kijko/server/chat"
 	"kijko/server/connections"
 	"kijko/server/contexts"
 	"kijko/server/executions"
@@ -21,6 +22,7 @@ import (
 	"kijko/server/projects"
 	"kijko/server/pushes"
 	"kijko/server/reflexes"
+	"kijko/server/retrieval"
 	"kijko/server/search"
 	"kijko/server/security"
 	"kijko/server/skills"
@@ -87,7 +89,8 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
 	a.features = append(a.features, a.reflexes, a.keys, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
-	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
+	a.chat = chat.New(chat.Settings{Exec: exec, Models: a.models, Store: uploads.Store(), Retriever: &retrieval.Retriever{}, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
+	a.features = append(a.features, a.chat, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
 		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},
