@@ -62,16 +62,16 @@ select is(private.chat_preview(t), w, format('the preview of %L', left(t, 30))) 
 select tests.act_as('anna');
 select api.create_chat('{"body": {"id": "chat_a_1"}}') is not null;
 select is(api.add_chat_message(pg_temp.p('chat_a_1', pg_temp.said('model', 'Hi @nobody'))) ->> 'role', 'model', 'a message is answered');
-select is(api.get_chat(pg_temp.p('chat_a_1')) -> 'metadata' - 'timestamp' - 'lastActivity', '{"id": "chat_a_1", "title": "New Chat", "preview": "Hi @nobody", "messageCount": 1}', 'a greeting gives no title');
+select is((api.get_chat(pg_temp.p('chat_a_1')) -> 'metadata') - 'timestamp' - 'lastActivity', '{"id": "chat_a_1", "title": "New Chat", "preview": "Hi @nobody", "messageCount": 1}', 'a greeting gives no title');
 select api.add_chat_message(pg_temp.p('chat_a_1', pg_temp.said('user', E'## Compare @auth.ts with @b.ts\nand /skill:Review @auth.ts'))) is not null;
 select api.add_chat_message(pg_temp.p('chat_a_1', pg_temp.said('user', 'Second @c.ts @Ingestion #3 /skill:Fix /skill:Review'))) is not null;
-select is(api.get_chat(pg_temp.p('chat_a_1')) -> 'metadata' - 'timestamp' - 'lastActivity', '{"id": "chat_a_1", "title": " Compare @auth.ts with @b.ts", "preview": "Second @c.ts @Ingestion #3 /skill:Fix /skill:Review", "messageCount": 3,
+select is((api.get_chat(pg_temp.p('chat_a_1')) -> 'metadata') - 'timestamp' - 'lastActivity', '{"id": "chat_a_1", "title": " Compare @auth.ts with @b.ts", "preview": "Second @c.ts @Ingestion #3 /skill:Fix /skill:Review", "messageCount": 3,
   "usedContexts": ["auth.ts", "b.ts", "c.ts", "Ingestion"], "usedSkills": ["Review", "Fix"]}'::jsonb || '{"preview": "Second @c.ts @Ingestion 3 /skill:Fix /skill:Review"}', 'the first user message gives the title, all of them the mentions');
 select is(api.update_chat(pg_temp.p('chat_a_1', jsonb_build_object('title', '  ' || repeat('t', 120)))) #>> '{metadata,title}', repeat('t', 100), 'a title is trimmed and cut');
 select is(pg_temp.refused('update_chat', pg_temp.p('chat_a_1', '{"title": " "}')), '400 VALIDATION_ERROR title', 'and not blank');
 select is(pg_temp.refused('add_chat_message', pg_temp.p('chat_a_1', b)), '400 VALIDATION_ERROR ' || f, 'a message has ' || f) from (values
   ('{"role": "assistant", "content": "x"}'::jsonb, 'role'), ('{"role": "user"}', 'content'), (pg_temp.said('user', repeat('x', 200001)), 'content'), ('{"role": "user", "content": "x", "attachmentIds": ["00000000-0000-0000-0000-000000000000"]}', 'attachmentIds')) v (b, f);
-select is(pg_temp.refused('set_chat_source_files', pg_temp.p('chat_a_1', jsonb_build_array(f))), '400 VALIDATION_ERROR sourceFiles[0]', 'no source file: ' || f) from unnest(array[
+select is(pg_temp.refused('set_chat_source_files', pg_temp.p('chat_a_1', jsonb_build_array(f))), '400 VALIDATION_ERROR sourceFiles[0]', 'no source file: ' || f::text) from unnest(array[
   '1', '{"id": "a", "name": "n", "type": "video", "size": 1, "selected": true}', '{"id": "a", "name": "n", "type": "code", "size": "1", "selected": true}', '{"id": "a", "type": "code", "size": 1, "selected": true}']::jsonb[]) f;
 select is(api.set_chat_source_files(pg_temp.p('chat_a_1', '[{"id": "a", "name": "n", "type": "code", "size": 1, "selected": true, "mine": 1}]')) -> 'sourceFiles', '[{"id": "a", "name": "n", "type": "code", "size": 1, "selected": true, "mine": 1}]', 'source files are stored as given');
 
@@ -102,7 +102,7 @@ select is((select jsonb_agg(m - 'id' - 'timestamp') from jsonb_array_elements(ap
 select is(current_setting('response.headers', true)::jsonb, '{"X-Has-More": "false", "X-Total-Count": "3"}', 'are the first');
 
 -- Autosave.
-select is(api.save_chat(pg_temp.p('chat_s_1', jsonb_build_object('id', 'chat_s_1', 'metadata', '{"title": "Old", "timestamp": "2025-01-02T03:04:05.678Z", "messageCount": 9}'::jsonb, 'messages', jsonb_build_array(pg_temp.said('user', 'a') || '{"attachments": [{}]}')))) -> 'metadata' - 'lastActivity',
+select is((api.save_chat(pg_temp.p('chat_s_1', jsonb_build_object('id', 'chat_s_1', 'metadata', '{"title": "Old", "timestamp": "2025-01-02T03:04:05.678Z", "messageCount": 9}'::jsonb, 'messages', jsonb_build_array(pg_temp.said('user', 'a') || '{"attachments": [{}]}')))) -> 'metadata') - 'lastActivity',
   '{"id": "chat_s_1", "title": "Old", "preview": "a", "messageCount": 1, "timestamp": "2025-01-02T03:04:05.678Z"}', 'a save makes a chat, with title and creation');
 select is(current_setting('response.status', true), '201', 'which is new');
 select is(pg_temp.refused('save_chat', pg_temp.p('chat_s_1', '{"id": "chat_s_2"}')), '400 VALIDATION_ERROR id', 'under the id of its path');
