@@ -96,9 +96,14 @@ func (l *lab) used(p *client.Person) int {
 	return testdb.Value[int](l.DB, "select coalesce(sum(used), 0)::int from public.usage_counters where organization_id = $1 and metric = 'oracle_queries'", p.OrgID)
 }
 
+func (l *lab) messages(p *client.Person, thread string) []answer {
+	l.t.Helper()
+	return client.JSON[[]answer](p.Get("/context/" + thread + "/chat").Want(200))
+}
+
 func (l *lab) history(p *client.Person, thread string) (all []string) {
 	l.t.Helper()
-	for _, m := range client.JSON[[]struct{ Role, Content string }](p.Get("/context/" + thread + "/chat").Want(200)) {
+	for _, m := range l.messages(p, thread) {
 		all = append(all, m.Role+": "+m.Content)
 	}
 	return all

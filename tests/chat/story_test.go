@@ -36,7 +36,7 @@ func TestAnnaAsksAboutHerContext(t *testing.T) {
 	require.Contains(t, source.Excerpt, "TokenChecker")
 
 	require.Equal(t, []string{"user: Where does checkToken check a token?", "assistant: " + got.Content}, l.history(l.anna, l.context))
-	stored := client.JSON[[]answer](l.anna.Get("/contexts/" + l.context + "/chat").Want(200))
+	stored := l.messages(l.anna, l.context)
 	require.Equal(t, got.Sources, stored[1].Sources)
 	require.Equal(t, []string{got.UserMessageID, got.ID, got.Timestamp}, []string{stored[0].ID, stored[1].ID, stored[1].Timestamp})
 	activity := client.JSON[[]struct{ Type, Description string }](l.anna.Get("/contexts/" + l.context + "/activity?type=chat").Want(200))

@@ -99,7 +99,7 @@ func TestAFailingProviderCostsNothingAndLosesNothing(t *testing.T) {
 			if c.kept != "" {
 				want = append(want, "assistant: "+c.kept)
 				before++
-				require.Equal(t, true, l.anna.Get("/contexts/"+thread+"/chat").Value("1.stopped"), what)
+				require.True(t, l.messages(l.anna, thread)[1].Stopped, what)
 			}
 			require.Equal(t, want, l.history(l.anna, thread), what)
 			require.Equal(t, before, l.used(l.anna), what)
@@ -127,8 +127,8 @@ func TestStoppingEndsTheCallAndKeepsTheText(t *testing.T) {
 	cancel()
 	stack.Eventually(t, "the call to the provider ends", func() bool { return l.models.Aborted() == 1 })
 	stack.Eventually(t, "the text is stored", func() bool { return len(l.history(l.anna, "chat_stop_1")) == 2 })
-	stored := l.anna.Get("/contexts/chat_stop_1/chat").Want(200)
-	require.Equal(t, []any{true, "One, two"}, []any{stored.Value("1.stopped"), stored.Value("1.content")}, "without the beginning of a marker")
+	stored := l.messages(l.anna, "chat_stop_1")[1]
+	require.Equal(t, []any{true, "One, two"}, []any{stored.Stopped, stored.Content}, "without the beginning of a marker")
 	require.Equal(t, 1, l.used(l.anna))
 
 	l.models.Next(llmtest.Silence())

@@ -122,13 +122,13 @@ begin
     perform private.refuse_field('model', 'This model is unknown. Name claude, gemini, gpt4, gpt4o or the full id of a model.');
   end if;
   for v in
-    select r.*, private.answering_provider(r.provider, p_org_id) as by, n.place
+    select r.model as named, r.called as id, private.answering_provider(r.provider, p_org_id) as provider, n.place
     from unnest(array[p_model, private.default_model(), 'gemini']) with ordinality n (name, place), private.resolve_model(n.name) r order by n.place
   loop
-    if v.by in ('anthropic', 'google') then
-      model := v.model;
-      called := v.called;
-      answers := v.by;
+    if v.provider in ('anthropic', 'google') then
+      model := v.named;
+      called := v.id;
+      answers := v.provider;
       is_fallback := v.place > 1;
       return;
     end if;
