@@ -195,6 +195,8 @@
 {{ template "search/functions.sql" . }}
 {{ template "search/api.sql" . }}
 {{ template "search/chunks.sql" . }}
+{{ template "retrieval/functions.sql" . }}
+{{ template "retrieval/api.sql" . }}
 {{ template "exports/functions.sql" . }}
 {{ template "exports/api.sql" . }}
 {{ template "exports/originals.sql" . }}
