@@ -28,6 +28,7 @@ import (
 	"kijko/server/skills"
 	"kijko/server/summary"
 	hosting "kijko/worker/connections"
+	"kijko/worker/embed"
 	"kijko/worker/gitfetch"
 	copied "kijko/worker/graph"
 	connected "kijko/worker/integrations"
@@ -89,7 +90,8 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
 	a.features = append(a.features, a.reflexes, a.keys, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
-	a.chat = chat.New(chat.Settings{Exec: exec, Models: a.models, Store: uploads.Store(), Retriever: &retrieval.Retriever{}, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
+	finder := &retrieval.Retriever{Exec: exec, Embed: embed.New(a.cfg.Embedding()), Log: a.log}
+	a.chat = chat.New(chat.Settings{Exec: exec, Models: a.models, Store: uploads.Store(), Retriever: finder, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
 	a.features = append(a.features, a.chat, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),

@@ -142,13 +142,15 @@ func (f *Feature) prepare(c *api.Call, begun api.Answer, body asked) (_ *prepare
 	for _, t := range history {
 		used += token.Count(t.Content)
 	}
-	found := retrieval.Result{Message: question}
-	if contextID, parsed := uuid.Parse(a.ContextID); parsed == nil {
-		found, err = f.Retriever.Retrieve(c, retrieval.Request{ContextID: contextID, Question: question, SourceIDs: body.SourceIDs,
-			Budget: max(contextWindow-answerTokens-used, 0), Limit: maxPassages})
-		if err != nil {
-			return nil, err
-		}
+	// The nil context has no passages, but the caller's skills can be named there too.
+	contextID, err := uuid.Parse(a.ContextID)
+	if err != nil && a.ContextID != "" {
+		return nil, fmt.Errorf("context of a question: %w", err)
+	}
+	found, err := f.Retriever.Retrieve(c, retrieval.Request{ContextID: contextID, Question: question, SourceIDs: body.SourceIDs,
+		Budget: max(contextWindow-answerTokens-used, 1), Limit: maxPassages})
+	if err != nil {
+		return nil, err
 	}
 	a.passages = found.Passages
 	if r.Answers == "" {

@@ -235,7 +235,9 @@ func TestFilesComeWithAQuestion(t *testing.T) {
 	require.Contains(t, call.Text, "--- notes.md ---\nA note of Anna")
 	l.ask(l.anna, l.context, body).Problem(400, "VALIDATION_ERROR").Field("attachmentIds")
 	info := l.anna.Get("/chats/chat_files_1").Want(200)
-	require.Len(t, info.Value("messages.0.attachmentInfo"), 2)
+	require.Len(t, client.JSON[struct {
+		Messages []struct{ AttachmentInfo []attachment }
+	}](info).Messages[0].AttachmentInfo, 2)
 	require.NotContains(t, string(info.Body), testdb.Value[string](l.DB, "select min(storage_key) from public.chat_attachments"))
 	l.anna.Do("POST", "/chats/chat_files_1/messages", map[string]any{"role": "user", "content": "x", "attachmentIds": ids}).Problem(400, "VALIDATION_ERROR").Field("attachmentIds")
 
