@@ -36,6 +36,7 @@ select is(pg_temp.as_person(who, f, pg_temp.p('abcdef00-0000-4000-8000-000000000
 from unnest(array['ben', 'ulla', 'stan']) who, (values ('get_chat', null::jsonb), ('update_chat', '{"title": "x"}'), ('add_chat_message', '{"role": "user", "content": "x"}'), ('set_chat_source_files', '[]')) v (f, b);
 select tests.act_as('ben');
 select is(api.delete_chat(pg_temp.p('abcdef00-0000-4000-8000-000000000001')), null, 'deleting it says nothing');
+select is(pg_temp.refused('delete_chat', pg_temp.p('x')), '404 CHAT_NOT_FOUND', 'but of what is no id');
 select is(api.clear_chats('{}'), '{"deleted": 1}', 'clearing deletes one''s own');
 select is(api.delete_chats('{"body": {"ids": ["chat_ml3x0k_4h2q8zc", "x", "abcdef00-0000-4000-8000-000000000001"]}}'), '{"deleted": 0}', 'so do ids');
 select is((select count(*) from public.chat_sessions) + (select count(*) from public.chat_messages), 0::bigint, 'past the operations Ben sees none of Anna''s rows');
@@ -168,10 +169,10 @@ select api.add_chat_message(pg_temp.p('chat_s_1', pg_temp.said('user', 'last')))
 select is(pg_temp.refused('add_chat_message', pg_temp.p('chat_s_1', pg_temp.said('user', 'x'))), '409 CHAT_LIMIT', 'a chat has 5,000 messages');
 select is(pg_temp.refused('save_chat', pg_temp.p('chat_s_1', jsonb_build_object('messages', jsonb_build_array(pg_temp.said('user', 'x'))))), '409 CHAT_LIMIT', 'also by autosave');
 select tests.reset();
-update public.chat_sessions set bytes = 19999999 where id = 'chat_a_1';
+update public.chat_sessions set bytes = 7999999 where id = 'chat_a_1';
 insert into public.chat_sessions (organization_id, user_id, id) select tests.org('anna'), tests.user('anna'), 'chat_l_' || n from generate_series(1, 2000 - (select count(*)::integer from public.chat_sessions where user_id = tests.user('anna'))) n;
 select tests.act_as('anna');
-select is(pg_temp.refused('add_chat_message', pg_temp.p('chat_a_1', pg_temp.said('user', 'xx'))), '409 CHAT_LIMIT', 'and 20 MB of text');
+select is(pg_temp.refused('add_chat_message', pg_temp.p('chat_a_1', pg_temp.said('user', 'xx'))), '409 CHAT_LIMIT', 'and 8 MB of text');
 select is(pg_temp.refused('create_chat', '{"body": {"id": "chat_too_many"}}'), '409 CHAT_LIMIT', 'a person has 2,000 chats');
 select is(pg_temp.refused('save_chat', pg_temp.p('chat_too_many', '{}')), '409 CHAT_LIMIT', 'also by autosave');
 select is(pg_temp.refused('create_chat', '{"body": {"id": "chat_a_1"}}'), '', 'one that is there is found');

@@ -230,11 +230,14 @@ create or replace function api.delete_chat(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
 begin
-  perform private.delete_chats(array[coalesce(private.chat_id(p ->> 'chatId'), '')]);
+  if private.chat_id(p ->> 'chatId') is null then
+    perform private.refuse_chat();
+  end if;
+  perform private.delete_chats(array[private.chat_id(p ->> 'chatId')]);
   return null;
 end
 $$;
-comment on function api.delete_chat is 'DELETE /chats/{chatId}: 204, also where there is none. Errors: 401.';
+comment on function api.delete_chat is 'DELETE /chats/{chatId}: 204, also where there is none. Errors: 401, 404 CHAT_NOT_FOUND where the id is none.';
 
 create or replace function api.delete_chats(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''

@@ -21,10 +21,10 @@ create or replace function private.assert_chat_room(s public.chat_sessions, p_me
 language plpgsql stable
 as $$
 begin
-  -- The whole chat is one answer of GET /chats/{chatId}, so its size has a limit too.
-  if s.message_count + p_messages > 5000 or s.bytes + p_bytes > 20000000 then
-    perform private.refuse(409, 'CHAT_LIMIT', 'This chat is full: it has 5,000 messages, or 20 MB of text. Begin a new one.', null,
-      '{"limit": 5000, "limitBytes": 20000000}');
+  -- The whole chat is one answer of GET /chats/{chatId} and one body of PUT, so its size has a limit too.
+  if s.message_count + p_messages > 5000 or s.bytes + p_bytes > 8000000 then
+    perform private.refuse(409, 'CHAT_LIMIT', 'This chat is full: it has 5,000 messages, or 8 MB of text. Begin a new one.', null,
+      '{"limit": 5000, "limitBytes": 8000000}');
   end if;
 end
 $$;
