@@ -98,6 +98,20 @@ func TestAnnaAsksAboutHerContext(t *testing.T) {
 	gpt := client.JSON[answer](l.ask(l.anna, l.context, map[string]any{"message": "And GPT?", "model": "gpt4o"}).Want(200))
 	require.Equal(t, []any{"claude-3-5-sonnet-20241022", true}, []any{gpt.Model, gpt.ModelFallback})
 
+	// What a message refers to comes first.
+	l.ask(l.anna, l.context, "What does @cart.ts do about tokens?").Want(200)
+	calls := l.models.Calls()
+	require.Equal(t, "src/cart.ts", given(calls[len(calls)-1])["1"])
+	l.anna.Do("POST", "/skills", map[string]any{"name": "Reviewer", "promptTemplate": "You review code like a careful colleague."}).Want(201)
+	l.ask(l.anna, "chat_skill_1", "/skill:Reviewer What about this?").Want(200)
+	calls = l.models.Calls()
+	require.Contains(t, calls[len(calls)-1].Text, "You review code like a careful colleague.\n\n")
+	require.Equal(t, []any{"Reviewer"}, l.anna.Get("/chats/chat_skill_1").Want(200).Value("metadata.usedSkills"))
+	l.anna.Do("POST", "/chats", map[string]any{"id": "chat_graph_1", "title": "Knowledge Graph", "contextId": l.context}).Want(201)
+	l.ask(l.anna, "chat_graph_1", "What is connected?").Want(200)
+	calls = l.models.Calls()
+	require.Regexp(t, `<knowledge_graph>\nEntities that others refer to most: .*TokenChecker \(class in src/auth.ts`, calls[len(calls)-1].Text)
+
 	// Thirty a minute.
 	l.DB.Exec("update private.rate_counters set hits = 30 where key like 'chat|%'")
 	require.NotEmpty(t, l.ask(l.anna, l.context, "Once more?").Problem(429, "RATE_LIMITED").Header.Get("Retry-After"))
