@@ -121,6 +121,7 @@
 {{ template "mail/api.sql" . }}
 {{ template "models/functions.sql" . }}
 {{ template "models/keys.sql" . }}
+{{ template "models/prices.sql" . }}
 {{ template "models/api.sql" . }}
 {{ template "models/access.sql" . }}
 {{ template "models/triggers.sql" . }}
@@ -225,6 +226,9 @@
 {{ template "integrations/api.sql" . }}
 {{ template "integrations/triggers.sql" . }}
 {{ template "integrations/access.sql" . }}
+{{ template "agents/functions.sql" . }}
+{{ template "outbox/functions.sql" . }}
+{{ template "outbox/triggers.sql" . }}
 {{ template "profile/functions.sql" . }}
 {{ template "profile/triggers.sql" . }}
 {{ template "profile/api.sql" . }}
@@ -245,6 +249,8 @@
 {{ template "support/access.sql" . }}
 {{ template "analytics/functions.sql" . }}
 {{ template "analytics/api.sql" . }}
+{{ template "metering/functions.sql" . }}
+{{ template "metering/worker.sql" . }}
 {{ template "keys/scopes.sql" . }}
 {{ template "core/renamed.sql" . }}
 {{ template "core/search_path.sql" . }}

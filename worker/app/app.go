@@ -26,6 +26,8 @@ import (
 	"kijko/worker/integrations"
 	"kijko/worker/jobs"
 	"kijko/worker/llm"
+	"kijko/worker/metering"
+	"kijko/worker/outbox"
 	"kijko/worker/public"
 	"kijko/worker/pushes"
 	"kijko/worker/runner"
@@ -56,6 +58,11 @@ type Config struct {
 	Graph graph.Backend
 	// GraphSweep is how often copies of graphs are looked over; default 30 s.
 	GraphSweep time.Duration
+	// Metering receives copies of counted units; nil: none are written. MeteringEvery is how often they are sent; default 5 s.
+	Metering      *metering.Client
+	MeteringEvery time.Duration
+	// Traced: the spans of model calls are sent, and need prices.
+	Traced bool
 	// Mailer sends mail. Nil: mail.send fails and is tried again like after any other failure.
 	Mailer jobs.Mailer
 	// Provider ends sessions at Keycloak and writes organizations there. Nil: the worker changes nothing at Keycloak.
@@ -70,6 +77,8 @@ type Config struct {
 	// default 10 s.
 	Integrations       integrations.Config
 	IntegrationTimeout time.Duration
+	// Neighbors get deliveries of the outbox. The worker closes them.
+	Neighbors []outbox.Neighbor
 	// UnsealKey opens an organization's own key for a model provider; nil: runs that need one fail.
 	UnsealKey func(organizationID uuid.UUID, provider, sealed string) (string, error)
 	// Policy is the retry policy for model providers. Nil: the contract's policy.
@@ -100,11 +109,13 @@ const summarySlots = 10
 type Worker struct {
 	pool        *pgxpool.Pool
 	graph       graph.Backend
+	neighbors   []outbox.Neighbor
 	engine      *ingestion.Engine
 	enrichments *enrichments.Engine
 	skills      *executions.Engine
 	summaries   *summary.Engine
 	compression *compression.Engine
+	prices      *llm.Prices // nil: no spans are sent
 	runner      *runner.Runner
 }
 
@@ -131,13 +142,16 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if c.Grace <= 0 {
 		c.Grace = 20 * time.Second
 	}
+	if c.MeteringEvery <= 0 {
+		c.MeteringEvery = 5 * time.Second
+	}
 	if c.GraphSweep <= 0 {
 		c.GraphSweep = 30 * time.Second
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Worker{graph: c.Graph}
+	w := &Worker{graph: c.Graph, neighbors: c.Neighbors}
 	defer func() {
 		if err != nil {
 			w.Close()
@@ -194,11 +208,15 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		}
 		leases = append(leases, jobs.SummaryGenerate(w.summaries, summarySlots))
 		hear[executions.Channel] = w.skills.Cancelled
+		if set, ok := c.Models.(*llm.Set); ok && c.Traced {
+			w.prices = set.Prices()
+		}
 	}
 	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), integrations.NewGuard(c.Hosts.AllowPrivate), c.Log)
-	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected))
+	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected), jobs.OutboxSend(outbox.New(w.pool, c.Neighbors, c.Log)))
 	ticks := []runner.Tick{
 		{Name: "schedules", Every: time.Second, Do: w.runDue},
+		{Name: "metering", Every: c.MeteringEvery, Do: metering.New(w.pool, c.Metering, c.Log).Run},
 		{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},
 	}
 	var mirror *graph.Mirror
@@ -259,6 +277,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		group.Go(func() { w.skills.Hold(holding) })
 		group.Go(func() { w.summaries.Hold(holding) })
 	}
+	if w.prices != nil {
+		group.Go(func() { w.prices.Keep(holding, w.pool) })
+	}
 	err := w.runner.Run(ctx)
 	stop()
 	group.Wait()
@@ -281,6 +302,9 @@ func (w *Worker) Close() {
 	}
 	if w.graph != nil {
 		_ = w.graph.Close()
+	}
+	for _, n := range w.neighbors {
+		n.Close()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,10 @@ import (
 	"kijko/worker/keycloak"
 	"kijko/worker/llm"
 	"kijko/worker/mail"
+	"kijko/worker/metering"
+	"kijko/worker/neighbors"
+	"kijko/worker/telemetry"
+	"kijko/worker/zulip"
 )
 
 // Config holds the settings of both programs. The tag `doc` is the text in docs/settings.md; `secret` marks values that are never shown.
@@ -91,6 +96,14 @@ type Config struct {
 	FalkorDBURL  string `env:"FALKORDB_URL" secret:"true" doc:"FalkorDB, such as redis://user:password@falkordb:6379; required with GRAPH_BACKEND=falkordb."`
 	GraphitiURL  string `env:"GRAPHITI_URL" doc:"Server of Graphiti; required with GRAPH_BACKEND=graphiti."`
 
+	ZulipSite     string   `env:"ZULIP_SITE" doc:"Zulip, where ended ingestions and unattended runs of skills are announced; empty: none. The three names are those of Zulip's own client."`
+	ZulipEmail    string   `env:"ZULIP_EMAIL" doc:"Address of the bot that writes there."`
+	ZulipKey      string   `env:"ZULIP_API_KEY" secret:"true" doc:"Its key."`
+	ZulipStream   string   `env:"ZULIP_STREAM" envDefault:"kijko" doc:"Stream (channel) that it writes to."`
+	CXDBURL       string   `env:"CXDB_URL" doc:"HTTP port of cxdb, which gets the turns of runs of skills, such as http://cxdb:9010; empty: none."`
+	LightningURL  string   `env:"AGENT_LIGHTNING_URL" doc:"Store of Agent-Lightning, which gets runs of skills as rollouts with spans, such as http://store:4747; empty: none."`
+	NeighborTexts []string `env:"KIJKO_NEIGHBOR_TEXTS" doc:"Which of zulip, cxdb and lightning get texts of customers (names, inputs, answers, error messages), separated by commas. The others get ids and numbers only."`
+
 	AnthropicKey    string        `env:"ANTHROPIC_API_KEY" secret:"true" doc:"Key at Anthropic for organizations without one of their own; empty: only those with one."`
 	AnthropicURL    string        `env:"ANTHROPIC_BASE_URL" envDefault:"https://api.anthropic.com" doc:"Where Anthropic is reached."`
 	GoogleKey       string        `env:"GEMINI_API_KEY" secret:"true" doc:"The same for Google's models. GOOGLE_API_KEY is another name for it."`
@@ -108,7 +121,16 @@ type Config struct {
 	MemoryMB int `env:"KIJKO_WORKER_MEMORY_MB" envDefault:"512" doc:"Soft memory limit of a worker process, which cleans up more often near it; GOMEMLIMIT goes first."`
 
 	LogLevel string `env:"KIJKO_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error."`
-	Tracing  string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"OpenTelemetry collector (OTLP over HTTP); empty: no traces."`
+	Tracing  string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"OpenTelemetry collector (OTLP over HTTP) for the traces of requests and model calls; empty: none."`
+	// The names are those of Langfuse's own SDKs.
+	LangfuseURL         string `env:"LANGFUSE_BASE_URL" envDefault:"https://cloud.langfuse.com" doc:"Langfuse, which gets each call of a model with user, usage and cost."`
+	LangfusePublicKey   string `env:"LANGFUSE_PUBLIC_KEY" doc:"Public key of a project at Langfuse; empty: Langfuse gets nothing."`
+	LangfuseSecretKey   string `env:"LANGFUSE_SECRET_KEY" secret:"true" doc:"Its secret key."`
+	LangfuseEnvironment string `env:"LANGFUSE_TRACING_ENVIRONMENT" doc:"Environment that Langfuse shows, such as staging; empty: its default."`
+	TracingTexts        bool   `env:"KIJKO_TRACING_TEXTS" envDefault:"false" doc:"Send prompts and answers of models with their traces, to the collector and to Langfuse. They hold personal data and secrets of users."`
+
+	OpenMeterURL string `env:"OPENMETER_URL" doc:"OpenMeter, which gets a copy of each counted unit; empty: none."`
+	OpenMeterKey string `env:"OPENMETER_API_KEY" secret:"true" doc:"Key there; empty: none is sent."`
 }
 
 // Load reads the environment. The result still needs Validate.
@@ -167,7 +189,8 @@ func (c Config) Faults() []error {
 		"KIJKO_GIT_BITBUCKET_URL": c.Bitbucket, "KIJKO_GIT_AZURE_URL": c.Azure, "ANTHROPIC_BASE_URL": c.AnthropicURL,
 		"KIJKO_GIT_GITHUB_API_URL": c.GitHubAPI, "KIJKO_GIT_GITLAB_API_URL": c.GitLabAPI, "KIJKO_GIT_BITBUCKET_API_URL": c.BitbucketAPI,
 		"KIJKO_GIT_AZURE_PROFILE_URL": c.AzureAPI, "KIJKO_GIT_AZURE_LOGIN_URL": c.AzureLogin, "KIJKO_OKTA_URL": c.OktaURL,
-		"KIJKO_AZURE_AD_LOGIN_URL": c.AzureADLogin, "KIJKO_AZURE_AD_GRAPH_URL": c.GraphURL, "GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "KIJKO_EMBEDDING_URL": c.EmbeddingURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing})
+		"KIJKO_AZURE_AD_LOGIN_URL": c.AzureADLogin, "KIJKO_AZURE_AD_GRAPH_URL": c.GraphURL, "GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "KIJKO_EMBEDDING_URL": c.EmbeddingURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing,
+		"LANGFUSE_BASE_URL": c.LangfuseURL, "OPENMETER_URL": c.OpenMeterURL})
 	fault := func(name, format string, args ...any) { faults = append(faults, Fault(name, format, args...)) }
 	if !c.Debug && c.EncryptionKey == "" {
 		fault("ENCRYPTION_KEY", "is missing; make one with: openssl rand -base64 32")
@@ -202,6 +225,15 @@ func (c Config) Faults() []error {
 	if _, err := graph.Open(c.Graph()); err != nil {
 		faults = append(faults, err)
 	}
+	if (c.LangfusePublicKey == "") != (c.LangfuseSecretKey == "") {
+		fault("LANGFUSE_SECRET_KEY", "a project at Langfuse has both a public and a secret key")
+	}
+	if e := c.LangfuseEnvironment; e != "" && (!environments.MatchString(e) || strings.HasPrefix(e, "langfuse")) {
+		fault("LANGFUSE_TRACING_ENVIRONMENT", "must be at most 40 of a-z, 0-9, - and _, and not begin with langfuse")
+	}
+	if _, err := neighbors.Open(c.Neighbors()); err != nil {
+		faults = append(faults, err)
+	}
 	switch {
 	case !slices.Contains([]string{"", "auto", "on", "off"}, c.LocalModel):
 		fault("KIJKO_LOCAL_MODEL", "must be auto, on or off")
@@ -227,6 +259,26 @@ func (c Config) Faults() []error {
 		fault("KIJKO_LOG_LEVEL", "must be debug, info, warn or error")
 	}
 	return faults
+}
+
+// environments is the form that Langfuse takes.
+var environments = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
+
+// Telemetry returns the receivers of traces.
+func (c Config) Telemetry() telemetry.Config {
+	t := telemetry.Config{Collector: c.Tracing, Version: c.Version}
+	if c.LangfusePublicKey != "" {
+		t.Langfuse = &telemetry.Langfuse{URL: c.LangfuseURL, PublicKey: c.LangfusePublicKey, SecretKey: c.LangfuseSecretKey, Environment: c.LangfuseEnvironment}
+	}
+	return t
+}
+
+// IsTraced says whether calls of models are traced.
+func (c Config) IsTraced() bool { return c.Tracing != "" || c.LangfusePublicKey != "" }
+
+// Metering returns the receiver of units.
+func (c Config) Metering() metering.Config {
+	return metering.Config{URL: c.OpenMeterURL, Key: c.OpenMeterKey}
 }
 
 // Hosts returns the configuration of Git hosts.
@@ -281,6 +333,12 @@ func (c Config) Graph() graph.Config {
 	return graph.Config{Backend: c.GraphBackend, FalkorDB: c.FalkorDBURL, Graphiti: c.GraphitiURL}
 }
 
+// Neighbors returns the configuration of the neighbors that get deliveries of the outbox.
+func (c Config) Neighbors() neighbors.Config {
+	return neighbors.Config{Zulip: zulip.Config{Site: c.ZulipSite, Email: c.ZulipEmail, Key: c.ZulipKey, Stream: c.ZulipStream}, CXDB: c.CXDBURL,
+		Lightning: c.LightningURL, Texts: c.NeighborTexts}
+}
+
 // Mail returns the configuration of the mail server.
 func (c Config) Mail() mail.Config {
 	return mail.Config{Host: c.SMTPHost, Port: c.SMTPPort, Username: c.SMTPUsername, Password: c.SMTPPassword, From: c.SMTPFrom, TLS: c.SMTPTLS}
@@ -295,7 +353,7 @@ func (c Config) Keycloak() keycloak.Config {
 // Models returns the configuration of model providers.
 func (c Config) Models() llm.Config {
 	local := c.LocalModel == "on" || c.LocalModel == "auto" && c.Debug && c.AnthropicKey == "" && c.GoogleKey == ""
-	return llm.Config{AnthropicKey: c.AnthropicKey, AnthropicURL: c.AnthropicURL, GoogleKey: c.GoogleKey, GoogleURL: c.GoogleURL,
+	return llm.Config{Texts: c.TracingTexts && c.IsTraced(), AnthropicKey: c.AnthropicKey, AnthropicURL: c.AnthropicURL, GoogleKey: c.GoogleKey, GoogleURL: c.GoogleURL,
 		Local: local, LocalDelay: c.LocalModelDelay}
 }
 

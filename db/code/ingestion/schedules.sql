@@ -43,6 +43,8 @@ begin
         when 'pushes.due' then perform private.queue_polls();
         when 'integrations.sweep' then perform private.sweep_integrations();
         when 'integrations.prune' then perform private.prune_integrations();
+        when 'outbox.sweep' then perform private.sweep_outbox();
+        when 'outbox.prune' then perform private.prune_outbox();
         when 'enrichments.sweep' then perform private.sweep_enrichments();
         when 'enrichments.prune' then perform private.prune_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
@@ -53,6 +55,8 @@ begin
           if private.prune_analytics() then
             update private.schedules set run_at = clock_timestamp() where name = v.name;
           end if;
+        when 'metering.fold' then perform private.fold_metering();
+        when 'metering.prune' then perform private.prune_metering();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then

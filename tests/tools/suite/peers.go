@@ -28,6 +28,8 @@ var peerSteps = []step{
 	{"keycloak", keycloak},
 	{"mcp", mcp},
 	{"falkordb", falkordb},
+	{"sdks", sdks},
+	{"neighbors", neighbors},
 	{"postgres-18", onPostgres("18")},
 	{"postgres-17", onPostgres("17")},
 	{"postgres-16", onPostgres("16")},
@@ -95,6 +97,22 @@ func falkordb(ctx context.Context, out io.Writer) (tally, error) {
 		return tally{}, err
 	}
 	return goTest(ctx, out, nil, "-count", "1", "-timeout", "10m", "-run", "FalkorDB|Mirror", "./tests/graph")
+}
+
+// sdks compares what Langfuse and OpenMeter get with what their own SDKs send.
+func sdks(ctx context.Context, out io.Writer) (tally, error) {
+	if err := provide(ctx, out, peers.SDKsProgram); err != nil {
+		return tally{}, err
+	}
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "SDK", "./tests/tracing", "./tests/metering")
+}
+
+// neighbors runs the tests of the outbox with Zulip's client and the store of Agent-Lightning, of PyPI.
+func neighbors(ctx context.Context, out io.Writer) (t tally, err error) {
+	if err := errors.Join(provide(ctx, out, peers.ZulipProgram), provide(ctx, out, peers.LightningProgram)); err != nil {
+		return t, err
+	}
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "NeighborsOfPyPI", "./tests/outbox")
 }
 
 // provide builds a peer and says its version.
