@@ -1,6 +1,7 @@
 package chat
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -288,7 +289,9 @@ func (f *Feature) answer(ctx context.Context, a *prepared, emit func(text string
 }
 
 // callContext is the context of the call to a model.
-func (f *Feature) callContext(ctx context.Context, _ *prepared) context.Context { return ctx }
+func (f *Feature) callContext(ctx context.Context, a *prepared) context.Context {
+	return llm.WithTrace(ctx, llm.Trace{Name: "chat", UserID: a.userID, OrganizationID: a.organizationID, SessionID: cmp.Or(a.ChatID, a.QuestionID)})
+}
 
 // store stores an answer, also when the client has gone.
 func (f *Feature) store(ctx context.Context, a *prepared, text string, cited []int, usage llm.Usage, stopped bool) (message, error) {
