@@ -197,6 +197,8 @@
 {{ template "search/functions.sql" . }}
 {{ template "search/api.sql" . }}
 {{ template "search/chunks.sql" . }}
+{{ template "retrieval/functions.sql" . }}
+{{ template "retrieval/api.sql" . }}
 {{ template "exports/functions.sql" . }}
 {{ template "exports/api.sql" . }}
 {{ template "exports/originals.sql" . }}
@@ -251,6 +253,11 @@
 {{ template "settings/api.sql" . }}
 {{ template "settings/triggers.sql" . }}
 {{ template "settings/access.sql" . }}
+{{ template "chat/functions.sql" . }}
+{{ template "chat/triggers.sql" . }}
+{{ template "chat/api.sql" . }}
+{{ template "chat/questions.sql" . }}
+{{ template "chat/access.sql" . }}
 {{ template "persona/functions.sql" . }}
 {{ template "persona/api.sql" . }}
 {{ template "persona/access.sql" . }}

@@ -25,6 +25,7 @@ import (
 	"kijko/db"
 	"kijko/server/api"
 	"kijko/server/auth"
+	"kijko/server/chat"
 	"kijko/server/config"
 	"kijko/server/contexts"
 	"kijko/server/identity"
@@ -80,6 +81,7 @@ type App struct {
 	presence *presence
 	reflexes *reflexes.Feature
 	contexts *contexts.Feature
+	chat     *chat.Feature
 	keys     *keys.Keys
 	box      *seal.Box // nil: no ENCRYPTION_KEY
 	listener net.Listener

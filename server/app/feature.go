@@ -10,6 +10,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/audit"
 	"kijko/server/billing"
+	"kijko/server/chat"
 	"kijko/server/connections"
 	"kijko/server/contexts"
 	"kijko/server/executions"
@@ -25,12 +26,14 @@ import (
 	"kijko/server/pushes"
 	"kijko/server/reflexes"
 	"kijko/server/registry"
+	"kijko/server/retrieval"
 	"kijko/server/search"
 	"kijko/server/security"
 	"kijko/server/skills"
 	"kijko/server/summary"
 	"kijko/server/support"
 	hosting "kijko/worker/connections"
+	"kijko/worker/embed"
 	"kijko/worker/gitfetch"
 	copied "kijko/worker/graph"
 	connected "kijko/worker/integrations"
@@ -107,6 +110,9 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	}
 	a.features = append(a.features, proxy, &registry.Feature{Exec: exec, Box: box, Guard: guard})
 	a.features = append(a.features, a.reflexes, a.keys, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
+	finder := &retrieval.Retriever{Exec: exec, Embed: embed.New(a.cfg.Embedding()), Log: a.log}
+	a.chat = chat.New(chat.Settings{Exec: exec, Models: a.models, Store: uploads.Store(), Retriever: finder, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
+	a.features = append(a.features, a.chat)
 	gateway := models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
 	a.features = append(a.features, &support.Feature{Exec: exec, Gateway: gateway}, handlersOnly(analytics.Handlers()))
 	a.features = append(a.features, gateway, executions,

@@ -73,7 +73,7 @@ func (f *Feature) prepare(c *api.Call, procedure, model string, r llm.Request) (
 	// A stream outlives the request that the strings belong to.
 	q := &Question{request: r, trace: llm.Trace{Name: c.Op.ID, UserID: strings.Clone(c.Caller.UserID), OrganizationID: a.OrganizationID, SessionID: strings.Clone(c.Caller.SessionID)}}
 	if q.provider, err = f.Models.For(a.Answers); err != nil {
-		return nil, problem(err)
+		return nil, Problem(err)
 	}
 	return q, nil
 }
@@ -156,7 +156,7 @@ func (f *Feature) ask(here context.Context, q *Question, emit func(string) error
 		result, err = q.provider.Stream(ctx, q.request, emit)
 	}
 	if err != nil {
-		return nil, problem(err)
+		return nil, Problem(err)
 	}
 	if answer, err = finish(here, result); err != nil {
 		p := api.ProblemOf(err)

@@ -76,6 +76,9 @@ func TestBadInput(t *testing.T) {
 		}
 		t.Run("Bodies/"+op.ID, func(t *testing.T) {
 			for _, c := range bad {
+				if c.name == "AList" && strings.HasPrefix(op.ID, "setChatSourceFiles") {
+					continue // its body is a list
+				}
 				r := caller(t, op).Do(op.Method, fill(op.Path, anna.ids), c.body)
 				require.Equal(t, c.status, r.Status, "%s: %s", c.name, r.Body)
 				r.Problem(c.status, c.code)

@@ -50,6 +50,7 @@ begin
         when 'summary.sweep' then perform private.sweep_summaries();
         when 'usage.prune' then perform private.prune_usage();
         when 'summary.prune' then perform private.prune_summaries();
+        when 'chats.prune' then perform private.prune_chats();
         when 'support.prune' then perform private.prune_support();
         when 'analytics.prune' then
           if private.prune_analytics() then
