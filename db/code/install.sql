@@ -232,6 +232,14 @@
 {{ template "settings/api.sql" . }}
 {{ template "settings/triggers.sql" . }}
 {{ template "settings/access.sql" . }}
+{{ template "persona/functions.sql" . }}
+{{ template "persona/api.sql" . }}
+{{ template "persona/access.sql" . }}
+{{ template "support/functions.sql" . }}
+{{ template "support/api.sql" . }}
+{{ template "support/access.sql" . }}
+{{ template "analytics/functions.sql" . }}
+{{ template "analytics/api.sql" . }}
 {{ template "keys/scopes.sql" . }}
 {{ template "core/renamed.sql" . }}
 {{ template "core/search_path.sql" . }}

@@ -47,6 +47,11 @@ begin
         when 'enrichments.prune' then perform private.prune_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
         when 'summary.prune' then perform private.prune_summaries();
+        when 'support.prune' then perform private.prune_support();
+        when 'analytics.prune' then
+          if private.prune_analytics() then
+            update private.schedules set run_at = clock_timestamp() where name = v.name;
+          end if;
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
