@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"kijko/server/api"
 	"kijko/server/openapi"
@@ -27,8 +28,7 @@ type admitted struct {
 type Question struct {
 	provider llm.Provider
 	request  llm.Request
-	// name is the operation that asks.
-	name, userID, organizationID string
+	trace    llm.Trace
 }
 
 // admit counts the attempt and lets the database authorize and charge it.
@@ -70,7 +70,8 @@ func (f *Feature) prepare(c *api.Call, procedure, model string, r llm.Request) (
 			return nil, err
 		}
 	}
-	q := &Question{request: r, name: c.Op.ID, userID: c.Caller.UserID, organizationID: a.OrganizationID}
+	// A stream outlives the request that the strings belong to.
+	q := &Question{request: r, trace: llm.Trace{Name: c.Op.ID, UserID: strings.Clone(c.Caller.UserID), OrganizationID: a.OrganizationID, SessionID: strings.Clone(c.Caller.SessionID)}}
 	if q.provider, err = f.Models.For(a.Answers); err != nil {
 		return nil, problem(err)
 	}
@@ -135,7 +136,7 @@ func (f *Feature) stream(c *api.Call, q *Question, finish Finish) error {
 		case here.Err() != nil:
 		case err != nil:
 			refused := api.ProblemOf(err)
-			log.WarnContext(here, "stream failed", "request_id", id, "operation", q.name, "code", refused.Code, "error", refused.Unwrap())
+			log.WarnContext(here, "stream failed", "request_id", id, "operation", q.trace.Name, "code", refused.Code, "error", refused.Unwrap())
 			_ = s.Send("error", event(refused))
 		default:
 			_ = s.Send("done", map[string]any{"type": "done", "response": answer})
@@ -146,7 +147,7 @@ func (f *Feature) stream(c *api.Call, q *Question, finish Finish) error {
 // ask makes the call to the provider. emit gets the text as it comes; nil: as a whole. The error is a problem with the members that the
 // clients of models read.
 func (f *Feature) ask(here context.Context, q *Question, emit func(string) error, finish Finish) (answer any, err error) {
-	ctx, cancel := context.WithTimeout(here, f.Timeout)
+	ctx, cancel := context.WithTimeout(llm.WithTrace(here, q.trace), f.Timeout)
 	defer cancel()
 	var result llm.Result
 	if emit == nil {

@@ -52,6 +52,8 @@ begin
           if private.prune_analytics() then
             update private.schedules set run_at = clock_timestamp() where name = v.name;
           end if;
+        when 'metering.fold' then perform private.fold_metering();
+        when 'metering.prune' then perform private.prune_metering();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
