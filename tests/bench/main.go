@@ -38,6 +38,8 @@ var steps = map[string][][]string{
 	"analytics": {{}},
 	// It needs a folder: go run ./tests/bench compression DIR
 	"compression": {{}},
+	// It needs repositories, or the word speed: go run ./tests/bench retrieval REPO
+	"retrieval": {{}},
 }
 
 func main() {

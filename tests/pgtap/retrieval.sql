@@ -83,10 +83,14 @@ select tests.reset();
 insert into public.enrichment_states (organization_id, project_id, kind, is_active, result) values (tests.org('anna'), pg_temp.pid(), 'chromaCode', true, '{"model": "m", "dimensions": 2, "embedder": "e"}')
 on conflict (project_id, kind) do update set is_active = true, result = excluded.result;
 insert into public.file_embeddings (organization_id, project_id, file_id, embedder, chunk_no, hash, start_byte, end_byte, start_line, end_line, tokens, model, dimensions, embedding)
-select f.organization_id, f.project_id, f.id, 'e', 0, f.hash, 0, 1, 1, 5, 1, 'm', 2, v.e from public.context_files f join (values ('lib/cart.go', '{1,0}'::real[]), ('src/price.go', '{0,1}')) v (p, e) on v.p = f.path;
+select f.organization_id, f.project_id, f.id, 'e', 0, f.hash, 0, 1, 11, 15, 1, 'm', 2, v.e from public.context_files f join (values ('src/cart.go', '{1,0}'::real[]), ('src/price.go', '{0,1}')) v (p, e) on v.p = f.path;
+insert into public.content_blobs (organization_id, project_id, hash, content) select f.organization_id, f.project_id, f.hash, 'x' from public.context_files f where f.path = 'src/cart.go';
 delete from public.context_source_selection;
 select tests.act_as('ben');
-select isnt(pg_temp.got('{"terms": [["cart"]], "vector": {"model": "m", "values": [1, 0]}}'), pg_temp.got('{"terms": [["cart"]]}'), 'the nearer chunk rises');
+select is(pg_temp.got('{"terms": [["cart"]]}'), 'src/cart.go:1 src/cart.go:11', 'two chunks with equal words');
+select is(pg_temp.got('{"terms": [["cart"]], "vector": {"model": "m", "values": [1, 0]}}'), 'src/cart.go:11 src/cart.go:1', 'the nearer one rises');
+select is(pg_temp.got('{"terms": [["absent"]], "vector": {"model": "m", "values": [1, 0]}}'), 'src/cart.go:11', 'what is near is found without a common word');
+
 select is(pg_temp.got('{"terms": [["cart"]], "vector": {"model": "other", "values": [1, 0]}}'), pg_temp.got('{"terms": [["cart"]]}'), 'a vector of another model does nothing');
 
 -- ---------------------------------------------------------------------------------------------------------------------- refusals

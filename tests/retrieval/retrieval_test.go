@@ -53,7 +53,11 @@ func (l *lab) ingest(files map[string]string) {
 	}
 	l.anna.Do("POST", "/files/upload", map[string]any{"projectId": l.context, "files": list}).Want(200)
 	before := l.ready()
-	l.anna.Do("POST", "/projects/"+l.context+"/ingest", map[string]any{"skipValidation": true}).Want(202)
+	if before == 0 {
+		l.anna.Do("POST", "/projects/"+l.context+"/ingest", map[string]any{"skipValidation": true}).Want(202)
+	} else { // as a push does: an incremental run
+		l.DB.Exec("insert into public.ingestion_runs (organization_id, project_id, started_by, options) values ($1, $2, $3, '{}')", l.anna.OrgID, l.context, l.anna.ID)
+	}
 	stack.Eventually(l.t, "the version", func() bool { return l.ready() > before })
 }
 

@@ -23,6 +23,7 @@ declare
   v_idf real[];
   v_query tsquery;
   v_most real;
+  v_tests constant boolean := exists (select from jsonb_array_elements(p_terms) t where t ->> 0 in ('test', 'tests', 'testing', 'tested', 'spec', 'mock', 'mocks', 'fixture', 'benchmark', 'example', 'examples'));
   v_cited uuid[];
   v_cited_files uuid[] := '{}';
   v_only uuid[];
@@ -69,7 +70,7 @@ begin
     select array_agg(x.chunk_id), array_agg(x.score) into v_ids, v_scores from (
       select t.chunk_id, 2 + t.score as score from (
         select k.chunk_id, k.score, row_number() over (partition by k.file_id order by k.score desc, c.position) as place
-        from private.rank_chunks(v_org, v_run, v_query, v_queries, v_words, v_idf, v_cited_files, '{}', c_bound * 2) k
+        from private.rank_chunks(v_org, v_run, v_query, v_queries, v_words, v_idf, true, v_cited_files, '{}', c_bound * 2) k
         join public.chunks c on c.organization_id = v_org and c.run_id = v_run and c.id = k.chunk_id
       ) t order by t.place, t.score desc limit v_limit
     ) x;
@@ -88,7 +89,7 @@ begin
   return (
     with lexical as materialized (
       select k.chunk_id, k.score / greatest(v_most, 0.001) as score
-      from private.rank_chunks(v_org, v_run, v_query, v_queries, v_words, v_idf, v_only, v_without, c_bound) k
+      from private.rank_chunks(v_org, v_run, v_query, v_queries, v_words, v_idf, v_tests, v_only, v_without, c_bound) k
       where v_query is not null and k.score > 0
     ), alike as materialized (
       select c.id as chunk_id, max(n.score) as similarity

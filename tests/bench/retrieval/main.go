@@ -94,7 +94,7 @@ func quality(ctx context.Context, repository string) (err error) {
 	asked = slices.DeleteFunc(asked, func(q question) bool {
 		return !slices.ContainsFunc(chunks, func(c chunk) bool { return holds(q, c.Path, c.Start, c.End) })
 	})
-	fmt.Printf("%s: %d files, %d chunks, %d questions\n", strings.TrimSuffix(filepath.Base(filepath.Dir(repository+"/")), "/"), len(files), len(chunks), len(asked))
+	fmt.Printf("%s: %d files, %d chunks, %d questions\n", repository, len(files), len(chunks), len(asked))
 	if path := os.Getenv("BENCH_DUMP"); path != "" {
 		data, err := json.Marshal(map[string]any{"chunks": chunks, "questions": asked})
 		if err != nil {
@@ -131,7 +131,7 @@ func quality(ctx context.Context, repository string) (err error) {
 		{"BM25 (bleve, en)", func(c chunk) string { return c.Path + "\n" + c.Content }, func(q string) string { return q }},
 		{"BM25, split names", func(c chunk) string { return split(c.Path + "\n" + c.Content) }, split},
 	} {
-		hits, err := bm25(ctx, chunks, asked, yardstick.text, yardstick.ask)
+		hits, err := bm25(ctx, dir, chunks, asked, yardstick.text, yardstick.ask)
 		if err != nil {
 			return err
 		}
@@ -232,7 +232,7 @@ func split(text string) string {
 }
 
 // bm25 asks the program bm25.
-func bm25(ctx context.Context, chunks []chunk, asked []question, text func(chunk) string, ask func(string) string) ([][]bool, error) {
+func bm25(ctx context.Context, dir string, chunks []chunk, asked []question, text func(chunk) string, ask func(string) string) ([][]bool, error) {
 	in := struct {
 		Documents []string `json:"documents"`
 		Questions []string `json:"questions"`
@@ -248,8 +248,16 @@ func bm25(ctx context.Context, chunks []chunk, asked []question, text func(chunk
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "go", "run", ".")
-	cmd.Dir, cmd.Stdin, cmd.Stderr = "tests/bench/retrieval/bm25", bytes.NewReader(data), os.Stderr
+	program := filepath.Join(dir, "bm25")
+	if _, err := os.Stat(program); err != nil {
+		build := exec.CommandContext(ctx, "go", "build", "-o", program, ".")
+		build.Dir = "tests/bench/retrieval/bm25"
+		if out, err := build.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build bm25: %w: %s", err, out)
+		}
+	}
+	cmd := exec.CommandContext(ctx, program)
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(data), os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("bm25: %w", err)
