@@ -8,6 +8,7 @@ import (
 	"kijko/db"
 	"kijko/server/api"
 	"kijko/server/audit"
+	"kijko/server/auth"
 	"kijko/server/connections"
 	"kijko/server/contexts"
 	"kijko/server/executions"
@@ -15,6 +16,7 @@ import (
 	"kijko/server/graph"
 	"kijko/server/ingestion"
 	"kijko/server/integrations"
+	"kijko/server/mcp"
 	"kijko/server/models"
 	"kijko/server/openapi"
 	"kijko/server/profile"
@@ -84,9 +86,10 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		return err
 	}
 	a.graph = copies
+	a.mcp = mcp.New(mcp.Settings{Version: a.cfg.Version, Origin: a.cfg.Origin(), Issuer: a.issuer(), Origins: a.cfg.Origins, Log: a.log})
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
-	a.features = append(a.features, a.reflexes, a.keys, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
+	a.features = append(a.features, a.reflexes, a.keys, a.mcp, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
 	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
@@ -115,6 +118,14 @@ func (a *App) executions(exec *api.Executor, box *seal.Box) (*executions.Feature
 		}
 	}
 	return executions.New(settings)
+}
+
+// issuer is the authorization server that clients of MCP sign people in at; empty: they bring a key or a token of this server.
+func (a *App) issuer() string {
+	if a.cfg.KeycloakURL == "" {
+		return ""
+	}
+	return auth.KeycloakConfig{URL: a.cfg.KeycloakURL, Realm: a.cfg.KeycloakRealm}.Issuer()
 }
 
 // handlersOnly is a feature without resources to close.
