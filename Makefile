@@ -17,11 +17,11 @@ run: ## server, worker and a private PostgreSQL in one process, on http://127.0.
 demo: ## against the running server: sign up, ingest a real repository, watch it live, run a skill, invite a colleague
 	go run ./tests/demo
 
-test: ## everything: linters, Go tests with -race, pgTAP, drift of generated files, coverage
+test: ## everything: linters, Go tests, pgTAP, drift of generated files, coverage
 	@tests/tools/prepare.sh tests
 	go run ./tests/tools/suite
 
-test-go: ## only the Go tests, with -race; of one feature: make test-go match=Skills
+test-go: ## only the Go tests; of one feature: make test-go match=Skills
 	go run ./tests/tools/suite -only go -match '$(match)'
 
 test-peers: ## real peers that are too slow for every run: MinIO, Keycloak, newer versions of PostgreSQL, Supabase's CLI

@@ -93,9 +93,10 @@ func CheckText(raw []byte) error {
 		case inString && c == '\\':
 			i++
 			if i < len(raw) && raw[i] == 'u' {
-				skip, err := checkEscape(raw[i-1:])
-				if err != nil {
-					return err
+				skip, fault := checkEscape(raw[i-1:])
+				if fault != nil {
+					fault.Field = fieldAt(raw, i)
+					return fault
 				}
 				i += skip - 2
 			}
@@ -114,16 +115,78 @@ func CheckText(raw []byte) error {
 		case (c == 'e' || c == 'E') && i > 0 && raw[i-1] >= '0' && raw[i-1] <= '9':
 			n := exponent(raw[i+1:])
 			if digits += n; n > maxExponent || digits > maxDigits {
-				return &Fault{Message: fmt.Sprintf("The request body holds too large numbers: exponents go to %d.", maxExponent)}
+				return &Fault{Field: fieldAt(raw, i), Message: fmt.Sprintf("The request body holds too large numbers: exponents go to %d.", maxExponent)}
 			}
 		case run > maxExponent:
-			return &Fault{Message: fmt.Sprintf("The request body holds too long numbers: they go to %d digits.", maxExponent)}
+			return &Fault{Field: fieldAt(raw, i), Message: fmt.Sprintf("The request body holds too long numbers: they go to %d digits.", maxExponent)}
 		}
 	}
 	if parts > maxParts {
 		return &Fault{Message: "The request body holds too many values."}
 	}
 	return nil
+}
+
+// fieldAt names the member whose value has the byte at this place; "" for one that is no member's. It is for faults: it reads the body
+// again.
+func fieldAt(raw []byte, at int) string {
+	type level struct {
+		name  string // of the member
+		index int    // of the element, -1 in an object
+		key   bool   // the next token is a name
+	}
+	var levels []level
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	for {
+		token, err := d.Token()
+		here := d.InputOffset() > int64(at)
+		if err != nil {
+			here = true // cut off, or no JSON: what is open is what has it
+		}
+		top := len(levels) - 1
+		delim, isDelim := token.(json.Delim)
+		isName := top >= 0 && levels[top].key && !isDelim
+		if here {
+			var field strings.Builder
+			for k, l := range levels {
+				switch {
+				case k == top && isName:
+				case l.index >= 0:
+					fmt.Fprintf(&field, "[%d]", l.index)
+				case field.Len() > 0:
+					field.WriteString("." + l.name)
+				default:
+					field.WriteString(l.name)
+				}
+			}
+			return field.String()
+		}
+		switch {
+		case isDelim && (delim == '{' || delim == '['):
+			if delim == '{' {
+				levels = append(levels, level{index: -1, key: true})
+			} else {
+				levels = append(levels, level{})
+			}
+			continue
+		case isDelim:
+			levels = levels[:top]
+			top--
+		case isName:
+			levels[top].name, levels[top].key = token.(string), false
+			continue
+		}
+		// A value ended.
+		if top < 0 {
+			return ""
+		}
+		if levels[top].index >= 0 {
+			levels[top].index++
+		} else {
+			levels[top].key = true
+		}
+	}
 }
 
 // exponent reads the digits after the e of a number, without its sign. A number beyond all bounds becomes some number beyond them.
@@ -142,7 +205,7 @@ func exponent(raw []byte) int {
 }
 
 // checkEscape checks one \uXXXX (or a surrogate pair of them) and returns its length.
-func checkEscape(raw []byte) (int, error) {
+func checkEscape(raw []byte) (int, *Fault) {
 	unit := func(at int) (uint64, bool) {
 		if len(raw) < at+6 || raw[at] != '\\' || raw[at+1] != 'u' {
 			return 0, false

@@ -299,9 +299,7 @@ func TestWhoIsRemovedIsOutAtTheNextCall(t *testing.T) {
 	anna := newTenant(t, s, "Anna")
 	path := "/projects/" + anna.ids["projectId"]
 	join := func(name string) *client.Client {
-		p := s.SignUp(name)
-		s.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, 'admin')", anna.OrgID, p.ID)
-		return p.As(p.Do("POST", "/auth/switch-org", map[string]any{"org_id": anna.OrgID}).Want(200).Tokens().AccessToken)
+		return s.Join(anna.Person, s.SignUp(name), "admin").Client
 	}
 	for name, change := range map[string]string{
 		"Removed":     "delete from public.memberships where organization_id = $1 and user_id = (select id from public.users where first_name = 'Removed')",

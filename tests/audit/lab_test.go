@@ -18,17 +18,9 @@ func newLab(t *testing.T, options ...stack.Option) *lab {
 	t.Helper()
 	s := stack.New(t, options...)
 	l := &lab{Stack: s, anna: s.SignUp("Anna"), ada: s.SignUp("Ada"), ben: s.SignUp("Ben"), stan: s.SignUp("Stan")}
-	l.join(t, l.ada, "admin")
-	l.join(t, l.ben, "member")
+	l.Join(l.anna, l.ada, "admin")
+	l.Join(l.anna, l.ben, "member")
 	return l
-}
-
-// join makes a person a member of Anna's organization, and switches their session to it.
-func (l *lab) join(t *testing.T, p *client.Person, role string) {
-	t.Helper()
-	l.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, $3)", l.anna.OrgID, p.ID, role)
-	p.Client = p.As(p.Do("POST", "/auth/switch-org", map[string]string{"org_id": l.anna.OrgID}).Want(200).Tokens().AccessToken)
-	p.OrgID = l.anna.OrgID
 }
 
 func (l *lab) plan(p *client.Person, plan string) {

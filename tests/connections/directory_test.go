@@ -73,9 +73,7 @@ func TestADirectoryIsConnectedByAdminsAlone(t *testing.T) {
 	t.Parallel()
 	o := newOkta(t)
 	_, s, anna, ben, stan := start(t, func(c *cfg) { c.OktaURL, c.OktaID, c.OktaSecret = o.URL, clientID, clientSecret })
-	carla := s.SignUp("Carla")
-	s.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, 'member')", anna.OrgID, carla.ID)
-	carla.Client = carla.As(carla.Do("POST", "/auth/switch-org", map[string]any{"org_id": anna.OrgID}).Want(200).Tokens().AccessToken)
+	carla := s.Join(anna, s.SignUp("Carla"), "member")
 	worker.Start(t, s)
 	people := func(emails ...string) { o.people.Store(&emails) }
 	people(carla.Email, stan.Email, "nobody@example.nl", anna.Email)

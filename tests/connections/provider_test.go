@@ -285,8 +285,7 @@ func start(t *testing.T, options ...stack.Option) (h *hub, s *stack.Stack, anna,
 	h = newHub(t)
 	s = stack.New(t, append([]stack.Option{h.settings}, options...)...)
 	anna, ben, stan = s.SignUp("Anna"), s.SignUp("Ben"), s.SignUp("Stan")
-	s.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, 'admin')", anna.OrgID, ben.ID)
-	ben.Client = ben.As(ben.Do("POST", "/auth/switch-org", map[string]any{"org_id": anna.OrgID}).Want(200).Tokens().AccessToken)
+	s.Join(anna, ben, "admin")
 	return h, s, anna, ben, stan
 }
 

@@ -34,11 +34,9 @@ func newLab(t *testing.T) *lab {
 
 // member is a person of Anna's organization with a role in the context.
 func (l *lab) member(name, role string) *client.Person {
-	p := l.SignUp(name)
-	l.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, 'member')", l.anna.OrgID, p.ID)
+	p := l.Join(l.anna, l.SignUp(name), "member")
 	l.DB.Exec(`insert into public.project_members (organization_id, project_id, user_id, email, role, accepted_at)
 		values ($1, $2, $3, $4, $5, now())`, l.anna.OrgID, l.context, p.ID, p.Email, role)
-	p.Client = p.As(p.Do("POST", "/auth/switch-org", client.Object{"org_id": l.anna.OrgID}).Want(200).Tokens().AccessToken)
 	return p
 }
 

@@ -206,6 +206,24 @@ func TestAFileThatIsHiddenDuringARunComesBackNowhere(t *testing.T) {
 	}
 }
 
+// What the database refuses in the last transaction it refuses each worker: the run says so, and the index is as it was.
+func TestARefusedEndFailsTheRun(t *testing.T) {
+	t.Parallel()
+	l := newIngestLab(t)
+	l.git.Create(t, "acme/greet", gittest.On("main", smallRepository))
+	l.work()
+	project := l.project("acme/greet")
+	l.exec(`create function public.refuse_index() returns trigger language plpgsql as $$ begin raise check_violation using message = 'No index today.'; end $$`)
+	l.exec("create trigger _990_refuse before insert on public.project_indexes for each row execute function public.refuse_index()")
+	run := value[uuid.UUID](l, "select (private.insert_run($1, '{}', $2)).id", project, l.user)
+	require.Equal(t, "failed", l.outcome(run))
+	require.Equal(t, "INDEXING_FAILED 0 0", value[string](l, `select concat_ws(' ', r.error_code, r.restarts, (select count(*) from public.kg_nodes n where n.project_id = r.project_id))
+		from public.ingestion_runs r where r.id = $1`, run))
+	l.exec("drop trigger _990_refuse on public.project_indexes")
+	_, outcome := l.ingest(project, "{}")
+	require.Equal(t, "completed", outcome)
+}
+
 // The four techniques leave entries alone that were ingested with processingMode none or are marked as never to be compressed. A file
 // belongs to the entry that changed it last.
 func TestTechniquesLeaveVerbatimEntriesAlone(t *testing.T) {

@@ -91,11 +91,7 @@ func newOffice(t *testing.T, options ...stack.Option) *office {
 }
 
 func (o *office) join(name, role string) *client.Person {
-	p := o.SignUp(name)
-	o.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, $3)", o.anna.OrgID, p.ID, role)
-	p.Client = p.As(p.Do("POST", "/auth/switch-org", map[string]any{"org_id": o.anna.OrgID}).Want(200).Tokens().AccessToken)
-	p.OrgID = o.anna.OrgID
-	return p
+	return o.Join(o.anna, o.SignUp(name), role)
 }
 
 // eventually waits for a result of a worker.

@@ -18,8 +18,7 @@ func TestAKeyIsHeldToTheAllowList(t *testing.T) {
 	s := stack.New(t)
 	anna, ben := s.SignUp("Anna"), s.SignUp("Ben")
 	s.DB.Exec("update public.subscriptions set plan_id = 'enterprise' where organization_id = $1", anna.OrgID)
-	s.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, 'member')", anna.OrgID, ben.ID)
-	ben.Client = ben.As(ben.Do("POST", "/auth/switch-org", map[string]any{"org_id": anna.OrgID}).Want(200).Tokens().AccessToken)
+	s.Join(anna, ben, "member")
 	annas, bens := create(t, anna, "admin"), create(t, ben, "admin")
 	from := func(key *client.Client, address string) client.Response {
 		return key.With("X-Forwarded-For", address).With("User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0").Get("/projects")

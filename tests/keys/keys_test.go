@@ -79,8 +79,7 @@ func TestABadKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t)
 	anna, ben := s.SignUp("Anna"), s.SignUp("Ben")
-	s.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, 'member')", anna.OrgID, ben.ID)
-	ben.Client = ben.As(ben.Do("POST", "/auth/switch-org", map[string]any{"org_id": anna.OrgID}).Want(200).Tokens().AccessToken)
+	s.Join(anna, ben, "member")
 	of := func(p *client.Person) (*client.Client, string) {
 		made := p.Do("POST", "/security/api-keys", map[string]any{"name": "A key", "expiration": "60", "scopes": []string{"admin"}}).Want(201)
 		c := s.As(made.String("key"))

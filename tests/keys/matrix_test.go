@@ -192,9 +192,7 @@ func newCast(t *testing.T) *cast {
 	for role, name := range map[string]string{"owner": "", "admin": "Ada", "member": "Ben", "viewer": "Vera"} {
 		p := anna
 		if name != "" {
-			p = s.SignUp(name)
-			s.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, $3)", anna.OrgID, p.ID, role)
-			p.Client = p.As(p.Do("POST", "/auth/switch-org", map[string]any{"org_id": anna.OrgID}).Want(200).Tokens().AccessToken)
+			p = s.Join(anna, s.SignUp(name), role)
 		}
 		c.people[role], c.clients[role] = p.ID, map[string]*client.Client{"": p.Client}
 		for _, scope := range scopes {

@@ -26,8 +26,7 @@ func newLab(t *testing.T) *lab {
 	t.Helper()
 	s := stack.New(t)
 	l := &lab{Stack: s, anna: s.SignUp("Anna"), ben: s.SignUp("Ben"), stan: s.SignUp("Stan")}
-	l.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, 'member')", l.anna.OrgID, l.ben.ID)
-	l.ben.Client = l.ben.As(l.ben.Do("POST", "/auth/switch-org", map[string]string{"org_id": l.anna.OrgID}).Want(200).Tokens().AccessToken)
+	l.Join(l.anna, l.ben, "member")
 	l.context = l.anna.Do("POST", "/projects", map[string]any{"name": "Shop", "privacy": "shared"}).Want(201).String("project.id")
 	return l
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"kijko/db"
 	"kijko/worker/gitfetch"
 	"kijko/worker/graph"
 	"kijko/worker/ingestion/spill"
@@ -108,15 +109,25 @@ func (r *run) execute(ctx context.Context) error {
 				return err
 			}
 			quiet()
-			r.log.Warn("ingestion run failed", "phase", phaseInfos[phase].name, "error", f)
-			if err := r.store.fail(ctx, f, r.t.Checkpoint); err != nil {
-				return err
-			}
-			return errFailed
+			return r.fail(ctx, phase, f)
 		}
 	}
 	quiet()
-	return r.finish(ctx, result)
+	err = r.finish(ctx, result)
+	if err == nil || ctx.Err() != nil || db.IsTransient(err) {
+		return err
+	}
+	// What the database refuses once it refuses each successor too.
+	return r.fail(ctx, phases-1, asFailure(phases-1, r.t.rule(phases-1).Code, err))
+}
+
+// fail ends the run. Its error is errFailed, unless the row could not be written.
+func (r *run) fail(ctx context.Context, phase int, f *Failure) error {
+	r.log.Warn("ingestion run failed", "phase", phaseInfos[phase].name, "error", f)
+	if err := r.store.fail(ctx, f, r.t.Checkpoint); err != nil {
+		return err
+	}
+	return errFailed
 }
 
 // errFailed means that the run ended as failed, and that its row says so.

@@ -38,12 +38,8 @@ var duties = []struct {
 // coverage shows the share of statements by package and the SQL functions that no test calls.
 func coverage(ctx context.Context, out io.Writer) (tally, error) {
 	var t tally
-	f, err := os.Open(profileFile)
+	packages, err := readProfiles(profileFile, racedProfileFile)
 	if err != nil {
-		return t, fmt.Errorf("%w; write it with: make test-go", err)
-	}
-	packages, err := readProfile(f)
-	if err := errors.Join(err, f.Close()); err != nil {
 		return t, err
 	}
 	t.add(authorizationStatements(out, packages))
@@ -69,6 +65,20 @@ func (s share) percent() float64 {
 		return 100
 	}
 	return 100 * float64(s.covered) / float64(s.total)
+}
+
+// readProfiles reads the profiles of a run as one.
+func readProfiles(names ...string) (map[string]share, error) {
+	var all []io.Reader
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, fmt.Errorf("%w; write it with: make test-go", err)
+		}
+		defer func() { _ = f.Close() }()
+		all = append(all, f)
+	}
+	return readProfile(io.MultiReader(all...))
 }
 
 // readProfile sums a profile up by package. The same block appears once for each test program that

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,14 +20,29 @@ import (
 	"kijko/tests/peers"
 )
 
-// Files of a run, kept for "suite -only coverage". Both are ignored by git.
+// Files of a run, kept for "suite -only coverage". They are ignored by git.
 const (
-	profileFile = "coverage.out"
-	callsFolder = "bin/function-calls"
+	profileFile      = "coverage.out"
+	racedProfileFile = "coverage-race.out"
+	callsFolder      = "bin/function-calls"
 )
 
 // measured are the packages whose statements count, also when tests of another package run them.
 const measured = "./server/...,./worker/...,./db/..."
+
+// raced are the tests that run with the race detector: of each part of both programs by itself, and of the features that live from
+// concurrency, through their programs. The detector takes the time of a test twice, and that of a parser's twenty times.
+var raced = []string{"kijko/server", "kijko/worker", "kijko/db", "kijko/tests/executions", "kijko/tests/realtime", "kijko/tests/reflexes"}
+
+// unraced are the packages below them that only calculate.
+var unraced = []string{"kijko/worker/ingestion/", "kijko/worker/token"}
+
+func isRaced(name string) bool {
+	within := func(list []string) bool {
+		return slices.ContainsFunc(list, func(p string) bool { return strings.HasPrefix(name+"/", strings.TrimSuffix(p, "/")+"/") })
+	}
+	return within(raced) && (!within(unraced) || name == "kijko/worker/ingestion")
+}
 
 // goTests runs every Go test and shows one line a package, and the whole output of a failing test.
 func goTests(ctx context.Context, out io.Writer) (tally, error) {
@@ -38,17 +54,36 @@ func goTests(ctx context.Context, out io.Writer) (tally, error) {
 	if _, err := peers.MailpitProgram.Path(ctx, out); err != nil {
 		return tally{}, err
 	}
-	args := []string{"-race", "-p", "2", "-timeout", "20m"}
-	if *match == "" {
-		args = append(args, "-covermode", "atomic", "-coverpkg", measured, "-coverprofile", profileFile, "./...")
-	} else {
+	environment := []string{devpg.CallsVariable + "=" + calls}
+	// The linters have vetted them.
+	common := []string{"-vet", "off", "-p", "2", "-timeout", "20m"}
+	if *match != "" {
 		packages, err := packagesWithTest(*match)
 		if err != nil {
 			return tally{}, err
 		}
-		args = append(append(args, "-run", *match), packages...)
+		return goTest(ctx, out, environment, slices.Concat(common, []string{"-run", *match}, packages)...)
 	}
-	return goTest(ctx, out, []string{devpg.CallsVariable + "=" + calls}, args...)
+	list, err := exec.CommandContext(ctx, "go", "list", "./...").Output()
+	if err != nil {
+		return tally{}, fmt.Errorf("go list: %w", err)
+	}
+	var plain, withDetector []string
+	for _, name := range strings.Fields(string(list)) {
+		if isRaced(name) {
+			withDetector = append(withDetector, name)
+		} else {
+			plain = append(plain, name)
+		}
+	}
+	total, err := goTest(ctx, out, environment, slices.Concat(common, []string{"-covermode", "set", "-coverpkg", measured, "-coverprofile", profileFile}, plain)...)
+	if err != nil {
+		return total, err
+	}
+	t, err := goTest(ctx, out, environment,
+		slices.Concat(common, []string{"-race", "-covermode", "atomic", "-coverpkg", measured, "-coverprofile", racedProfileFile}, withDetector)...)
+	total.add(t)
+	return total, err
 }
 
 // goTest runs "go test" with these arguments and counts.
@@ -134,6 +169,7 @@ func report(out io.Writer, events io.Reader) (tally, error) {
 		output = map[string][]string{} // by package, test
 		inner  = map[string]bool{}     // tests that have subtests
 		broken = map[string]int{}      // failed tests by package
+		times  []event
 	)
 	lines := bufio.NewScanner(events)
 	lines.Buffer(make([]byte, 0, 64<<10), 16<<20)
@@ -163,6 +199,8 @@ func report(out io.Writer, events io.Reader) (tally, error) {
 			}
 			if at := strings.LastIndexByte(e.Test, '/'); at >= 0 {
 				inner[e.Package+" "+e.Test[:at]] = true
+			} else {
+				times = append(times, e)
 			}
 			switch {
 			case e.Action == "fail":
@@ -184,7 +222,19 @@ func report(out io.Writer, events io.Reader) (tally, error) {
 	if err := lines.Err(); err != nil {
 		return total, fmt.Errorf("read the results of go test: %w", err)
 	}
+	slowest(out, times)
 	return total, nil
+}
+
+// slowest shows the tests that took the most time, those that wait for others in the same process included.
+func slowest(out io.Writer, tests []event) {
+	const shown = 20
+	slices.SortFunc(tests, func(a, b event) int { return cmp.Compare(b.Elapsed, a.Elapsed) })
+	for _, e := range tests[:min(shown, len(tests))] {
+		if e.Elapsed >= 5 {
+			fmt.Fprintf(out, "slow %s %s %.1fs\n", e.Package, e.Test, e.Elapsed)
+		}
+	}
 }
 
 func show(out io.Writer, lines []string) {

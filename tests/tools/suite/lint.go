@@ -25,9 +25,6 @@ var staticcheckChecks = strings.Join([]string{
 	"-QF1001", "-QF1008", // taste: De Morgan's law, embedded fields in selectors
 }, ",")
 
-// sameBuild makes go vet and staticcheck use the build of "go test -race".
-var sameBuild = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -race"))
-
 func lint(ctx context.Context, out io.Writer) (tally, error) {
 	var t tally
 	for _, check := range []struct {
@@ -36,7 +33,7 @@ func lint(ctx context.Context, out io.Writer) (tally, error) {
 	}{
 		{"gofmt", gofmt},
 		{"go vet", func(ctx context.Context, out io.Writer) error {
-			return command(ctx, out, sameBuild, "go", "vet", "-tags", "peers", "./...")
+			return command(ctx, out, os.Environ(), "go", "vet", "-tags", "peers", "./...")
 		}},
 		{"staticcheck", staticcheck},
 	} {
@@ -104,7 +101,7 @@ func staticcheck(ctx context.Context, out io.Writer) error {
 			return err
 		}
 	}
-	return command(ctx, out, sameBuild, program, "-tags", "peers", "-checks", staticcheckChecks, "./...")
+	return command(ctx, out, os.Environ(), program, "-tags", "peers", "-checks", staticcheckChecks, "./...")
 }
 
 // command runs a program and shows its output.

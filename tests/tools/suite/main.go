@@ -1,4 +1,4 @@
-// Command suite runs the project's checks: linters, Go tests with the race detector, the tests in
+// Command suite runs the project's checks: linters, Go tests, some of them with the race detector (see raced), the tests in
 // SQL (pgTAP), and coverage of Go statements and of SQL functions. It ends with one plain line,
 // "N passed, N failed", and exits with 1 when anything failed.
 //
@@ -9,7 +9,7 @@
 //	suite -only coverage   the tables, from the profile of the last run
 //	suite -peers           real peers that take minutes to build or to fetch, with -only of one; see peers.go
 //
-// The whole suite compiles every package once, with -race. The linters use the same build, because the C parsers take the most time.
+// The linters use the build of the tests without the race detector.
 package main
 
 import (

@@ -1,11 +1,13 @@
 package parse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -52,6 +54,8 @@ type Parser struct {
 	mu     sync.Mutex
 	idle   []*engine
 	closed bool
+
+	left atomic.Int32 // parses that go on without a caller
 }
 
 // New returns a Parser. It costs nothing until its first use.
@@ -141,10 +145,66 @@ func (p *Parser) Parse(ctx context.Context, path, text string, o Options) (*File
 	return f, ctx.Err()
 }
 
-// tree returns the syntax tree of a text. If the grammar fails on it, that of the repaired text is taken, where more of it was parsed.
+const (
+	// A text of watched bytes costs half a second at worst. For larger ones the step of a grammar's runtime that ends a text full of errors
+	// may take minutes, and it does not look at the time limit.
+	watched = 32 << 10
+	// grace is how long after its limit a parse may return by itself.
+	grace = time.Second
+	// maxLeft bounds the parses that go on after their callers left. Beyond it a caller waits.
+	maxLeft = 4
+)
+
+// tree returns the syntax tree of a text within the limit, or ErrTimeout.
 func (p *Parser) tree(ctx context.Context, g *grammar, language, text string, limit time.Duration) (tree, error) {
-	e := p.borrow()
-	defer p.giveBack(e)
+	work := func() (tree, error) {
+		e := p.borrow()
+		defer p.giveBack(e)
+		return e.tree(ctx, g, language, text, limit)
+	}
+	if len(text) <= watched {
+		return work()
+	}
+	return p.within(ctx, limit, work)
+}
+
+// within leaves work that does not return within the limit.
+func (p *Parser) within(ctx context.Context, limit time.Duration, work func() (tree, error)) (tree, error) {
+	type result struct {
+		tree tree
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		t, err := work()
+		done <- result{t, err}
+	}()
+	late, stopped := time.NewTimer(limit+grace), ctx.Done()
+	defer late.Stop()
+	for {
+		select {
+		case r := <-done:
+			return r.tree, r.err
+		case <-stopped:
+			stopped = nil
+			late.Reset(grace)
+		case <-late.C:
+			if p.left.Add(1) > maxLeft {
+				p.left.Add(-1)
+				r := <-done
+				return r.tree, r.err
+			}
+			go func() {
+				<-done
+				p.left.Add(-1)
+			}()
+			return tree{}, cmp.Or(ctx.Err(), ErrTimeout)
+		}
+	}
+}
+
+// tree returns the syntax tree of a text. If the grammar fails on it, that of the repaired text is taken, where more of it was parsed.
+func (e *engine) tree(ctx context.Context, g *grammar, language, text string, limit time.Duration) (tree, error) {
 	began := time.Now()
 	t, err := e.parse(ctx, g, text, limit)
 	if errors.Is(err, errStopped) {
