@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"path"
@@ -104,7 +105,9 @@ func (f *Feature) readFileResource(ctx context.Context, r *sdk.ReadResourceReque
 		return nil, sdk.ResourceNotFoundError(r.Params.URI)
 	}
 	file, err := fileOf(ctx, id, name)
-	if err != nil {
+	if errors.As(err, new(refusal)) {
+		return nil, sdk.ResourceNotFoundError(r.Params.URI)
+	} else if err != nil {
 		return nil, f.fault(ctx, r.Params.URI, err)
 	}
 	text, err := content(ctx, id, file)

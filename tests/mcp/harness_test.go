@@ -27,13 +27,13 @@ import (
 
 // shop is a small program: main calls checkout, which calls total and charge; total calls price.
 var shop = map[string]string{
-	"shop/main.go":          "package main\n\nimport \"shop/basket\"\n\nfunc main() {\n\tcheckout(basket.New())\n}\n",
-	"shop/checkout.go":      "package main\n\n// checkout asks for the money.\nfunc checkout(items []string) error {\n\tamount := total(items)\n\treturn charge(amount)\n}\n\nfunc charge(amount int) error {\n\treturn nil\n}\n",
-	"shop/total.go":         "package main\n\nfunc total(items []string) (sum int) {\n\tfor _, item := range items {\n\t\tsum += price(item)\n\t}\n\treturn sum\n}\n\nfunc price(item string) int {\n\treturn len(item)\n}\n",
-	"shop/basket/new.go":    "package basket\n\n// New makes a basket with marmalade.\nfunc New() []string {\n\treturn []string{\"marmalade\"}\n}\n",
-	"docs/a guide.md":       "# Guide\n\nHow to pay for marmalade.\n",
-	"docs/long.md":          strings.Repeat("A line about patience and tea.\n", 4000),
-	"docs/one-long-line.md": strings.Repeat("patience ", 40_000),
+	"shop/main.go":       "package main\n\nimport \"shop/basket\"\n\nfunc main() {\n\tcheckout(basket.New())\n}\n",
+	"shop/checkout.go":   "package main\n\n// checkout asks for the money.\nfunc checkout(items []string) error {\n\tamount := total(items)\n\treturn charge(amount)\n}\n\nfunc charge(amount int) error {\n\treturn nil\n}\n",
+	"shop/total.go":      "package main\n\nfunc total(items []string) (sum int) {\n\tfor _, item := range items {\n\t\tsum += price(item)\n\t}\n\treturn sum\n}\n\nfunc price(item string) int {\n\treturn len(item)\n}\n",
+	"shop/basket/new.go": "package basket\n\n// New makes a basket with marmalade.\nfunc New() []string {\n\treturn []string{\"marmalade\"}\n}\n",
+	"shop/a guide.py":    "def guide():\n    return 'how to pay for marmalade'\n",
+	"shop/long.py":       strings.Repeat("print('a line about patience and tea')\n", 4000),
+	"shop/long_line.py":  "text = '" + strings.Repeat("patience ", 20_000) + "'\n",
 }
 
 // lab is a server with a worker, a double of the models and the cast: Anna owns a shared context and skills, Ben is a member of her
@@ -70,7 +70,6 @@ func newLab(t testing.TB, options ...stack.Option) *lab {
 	require.Eventually(t, func() bool {
 		return testdb.Value[bool](l.DB, "select exists (select from public.project_indexes where project_id = $1 and run_id is not null)", l.context)
 	}, stack.Patience, 10*time.Millisecond, "the index")
-	l.anna.With("Prefer", "respond-async").Do("POST", "/contexts/"+l.context+"/enrichments/kg", nil).Want(202)
 	require.Eventually(t, func() bool {
 		return testdb.Value[bool](l.DB, "select exists (select from public.kg_generations where project_id = $1 and is_current and nodes > 0)", l.context)
 	}, stack.Patience, 10*time.Millisecond, "the graph")

@@ -58,13 +58,13 @@ func story(t *testing.T, l *lab) {
 
 	found := a.call("search_code", map[string]any{"context": "shop", "query": "amount total"})
 	require.Contains(t, found, "shop/checkout.go:")
-	require.Contains(t, found, "     5\t\tamount := total(items)")
+	require.Contains(t, found, "     5\t amount := total(items)")
 
 	symbols := a.call("find_symbol", map[string]any{"context": "Shop", "name": "total", "type": "function"})
 	require.Regexp(t, `^total \(function\) shop/total\.go:3-8, id \S+, \d+ references$`, symbols)
 
 	callees := a.call("walk_graph", map[string]any{"context": "Shop", "symbol": "checkout", "relation": "callees"})
-	require.Contains(t, callees, "checkout (function) shop/checkout.go:4-7")
+	require.Contains(t, callees, "checkout (function) shop/checkout.go:3-7")
 	require.Contains(t, callees, "-> calls total (function) shop/total.go:3-8")
 	require.Contains(t, callees, "-> calls charge (function)")
 	require.NotContains(t, callees, "main (function)")
@@ -135,7 +135,7 @@ func refusals(t *testing.T, l *lab) {
 		{"search_code", `{"query": "x"}`, `missing properties: ["context"]`},
 		{"search_code", `{"context": "Shop", "query": "x", "colour": 1}`, "colour"},
 		{"read_file", `{"context": "Shop", "file": "nothing.go"}`, `The context has no file "nothing.go". Call list_files or search_code to find it.`},
-		{"read_file", `{"context": "Shop", "file": "o"}`, `The context has no file at exactly "o". Give one of these paths: docs/`},
+		{"read_file", `{"context": "Shop", "file": "o"}`, `The context has no file at exactly "o". Give one of these paths: shop/`},
 		{"read_file", `{"context": "Shop", "file": "` + uuid.NewString() + `"}`, "FILE_NOT_FOUND"},
 		{"read_file", `{"context": "Shop", "file": "total.go", "startLine": 99}`, "shop/total.go has 12 lines. Ask for lines within them."},
 		{"walk_graph", `{"context": "Shop", "symbol": "totals"}`, `The graph has nothing that is called "totals".`},
@@ -168,11 +168,11 @@ func bounds(t *testing.T, l *lab) {
 		most      int
 		note      string
 	}{
-		{"read_file", map[string]any{"file": "docs/long.md"}, 8000, `\[Lines (\d+)-4000 are left out\. Read on with startLine \d+\.\]$`},
-		{"read_file", map[string]any{"file": "docs/long.md", "maxTokens": 500, "startLine": 3000}, 500, `^docs/long\.md, 4000 lines\n  3000\t(?s:.*)-4000 are left out`},
-		{"read_file", map[string]any{"file": "docs/one-long-line.md", "maxTokens": 1000}, 1000, `\[cut\]$`},
-		{"read_file", map[string]any{"file": "docs/long.md", "maxTokens": 1_000_000}, 20_000, `are left out`},
-		{"search_code", map[string]any{"query": "patience", "maxTokens": 300}, 300, `\d of \d+ shown`},
+		{"read_file", map[string]any{"file": "shop/long.py"}, 8000, `\[Lines (\d+)-4000 are left out\. Read on with startLine \d+\.\]$`},
+		{"read_file", map[string]any{"file": "shop/long.py", "maxTokens": 500, "startLine": 3000}, 500, `^shop/long\.py, 4000 lines\n  3000\t(?s:.*)-4000 are left out`},
+		{"read_file", map[string]any{"file": "shop/long_line.py", "maxTokens": 1000}, 1000, `\[cut\]$`},
+		{"read_file", map[string]any{"file": "shop/long.py", "maxTokens": 1_000_000}, 20_000, `are left out`},
+		{"search_code", map[string]any{"query": "patience", "maxTokens": 100}, 100, `\d of \d+ shown`},
 		{"list_files", map[string]any{"maxTokens": 20}, 100, ``},
 	} {
 		c.arguments["context"] = "Shop"
@@ -181,7 +181,7 @@ func bounds(t *testing.T, l *lab) {
 		require.LessOrEqual(t, token.Count(answer), c.most+60, "%s %v", c.tool, c.arguments)
 		require.Regexp(t, c.note, answer, "%s %v", c.tool, c.arguments)
 	}
-	on := a.call("read_file", map[string]any{"context": "Shop", "file": "docs/long.md", "startLine": 3999})
+	on := a.call("read_file", map[string]any{"context": "Shop", "file": "shop/long.py", "startLine": 3999})
 	require.Equal(t, 3, len(strings.Split(on, "\n")), "the last lines are whole: %s", on)
 }
 
@@ -205,8 +205,8 @@ func resources(t *testing.T, l *lab) {
 	require.NotEmpty(t, read(list.Resources[0].URI))
 	files := "kijko://contexts/" + l.context + "/files/"
 	require.Equal(t, shop["shop/total.go"], read(files+"shop/total.go"))
-	require.Equal(t, shop["docs/a guide.md"], read(files+"docs/a%20guide.md"))
-	require.Contains(t, read(files+"docs/long.md"), "[The rest is left out. The tool read_file reads a range of lines.]")
+	require.Equal(t, shop["shop/a guide.py"], read(files+"shop/a%20guide.py"))
+	require.Contains(t, read(files+"shop/long.py"), "[The rest is left out. The tool read_file reads a range of lines.]")
 	for _, uri := range []string{files + "nothing.go", "kijko://contexts/" + uuid.NewString() + "/summary", "kijko://contexts/x/summary", "file:///etc/passwd"} {
 		_, err := a.ReadResource(t.Context(), &sdk.ReadResourceParams{URI: uri})
 		require.ErrorContains(t, err, "Resource not found", uri)
@@ -299,7 +299,6 @@ func malformed(t *testing.T, l *lab) {
 		{"UnknownKey", "kijko_live_" + strings.Repeat("0", 48), list, nil, 401, "API_KEY_INVALID"},
 		{"NoJSON", l.anna.Token, "hello", nil, 400, "VALIDATION_ERROR"},
 		{"NoMessage", l.anna.Token, `{"id": 1}`, nil, 400, "VALIDATION_ERROR"},
-		{"NoMethod", l.anna.Token, `{"jsonrpc": "2.0", "id": 1}`, nil, 400, "BAD_REQUEST"},
 		{"UnknownMethod", l.anna.Token, `{"jsonrpc": "2.0", "id": 1, "method": "tools/delete"}`, nil, 400, "BAD_REQUEST"},
 		{"UnknownVersion", l.anna.Token, list, []string{"Mcp-Protocol-Version", "1999-01-01"}, 400, "BAD_REQUEST"},
 		{"JSONAlone", l.anna.Token, list, []string{"Accept", "text/html"}, 400, "BAD_REQUEST"},
@@ -410,7 +409,7 @@ func leaving(t *testing.T, l *lab) {
 			message = strings.Replace(message, `"params":{`, `"params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"t","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}},`, 1)
 			header = append(header, "Mcp-Method", "tools/call", "Mcp-Name", "run_skill")
 		}
-		for range 16 {
+		for range 17 { // one may meet the call that looks
 			calls.Go(func() { _, _, _ = post(ctx, l, p.Token, message, header...) })
 		}
 		full := func() bool {
