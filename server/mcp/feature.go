@@ -76,6 +76,7 @@ func New(s Settings) *Feature {
 	f.server.AddReceivingMiddleware(f.gate, f.lists)
 	f.addTools()
 	f.addResources()
+	f.server.AddPrompt(&sdk.Prompt{Name: anyPrompt}, f.getPrompt)
 	options := sdk.StreamableHTTPOptions{Stateless: true, PropagateRequestCancellation: true}
 	options.JSONResponse = true
 	f.whole = sdk.NewStreamableHTTPHandler(f.serverOf, &options)

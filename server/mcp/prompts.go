@@ -90,24 +90,30 @@ func (f *Feature) listPrompts(ctx context.Context) (*sdk.ListPromptsResult, erro
 	return list, nil
 }
 
+// anyPrompt is the one prompt that the SDK knows. Its handler finds the name that was asked for under promptKey.
+const anyPrompt = "skill"
+
+type promptKey struct{}
+
 // getPrompt fills a skill's prompt with the arguments. It runs nothing: the client's model answers.
 func (f *Feature) getPrompt(ctx context.Context, r *sdk.GetPromptRequest) (*sdk.GetPromptResult, error) {
 	found, err := prompts(ctx)
 	if err != nil {
 		return nil, f.fault(ctx, "", err)
 	}
-	at := slices.IndexFunc(found, func(p prompt) bool { return p.name == r.Params.Name })
+	name, _ := ctx.Value(promptKey{}).(string)
+	at := slices.IndexFunc(found, func(p prompt) bool { return p.name == name })
 	if at < 0 {
 		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "There is no prompt of this name. prompts/list has the present ones: the user's active skills."}
 	}
 	s := found[at].skill
 	input := map[string]any{}
-	for name, text := range r.Params.Arguments {
+	for argument, text := range r.Params.Arguments {
 		value := any(text)
-		if i := slices.IndexFunc(s.InputSchema, func(f inputField) bool { return f.Name == name }); i >= 0 {
+		if i := slices.IndexFunc(s.InputSchema, func(f inputField) bool { return f.Name == argument }); i >= 0 {
 			value = raw(s.InputSchema[i], text)
 		}
-		input[name] = value
+		input[argument] = value
 	}
 	var rendered struct {
 		Prompt string `json:"prompt"`

@@ -42,7 +42,13 @@ func (f *Feature) lists(inner sdk.MethodHandler) sdk.MethodHandler {
 		case *sdk.ListPromptsRequest:
 			return f.listPrompts(ctx)
 		case *sdk.GetPromptRequest:
-			return f.getPrompt(ctx, r)
+			// The SDK's own method must answer, because only it gives the result the type that 2026-07-28 demands. It knows one prompt.
+			ctx = context.WithValue(ctx, promptKey{}, r.Params.Name)
+			params := *r.Params
+			params.Name = anyPrompt
+			asked := *r
+			asked.Params = &params
+			return inner(ctx, method, &asked)
 		}
 		return inner(ctx, method, r)
 	}
