@@ -195,6 +195,8 @@
 {{ template "search/functions.sql" . }}
 {{ template "search/api.sql" . }}
 {{ template "search/chunks.sql" . }}
+{{ template "retrieval/functions.sql" . }}
+{{ template "retrieval/api.sql" . }}
 {{ template "exports/functions.sql" . }}
 {{ template "exports/api.sql" . }}
 {{ template "exports/originals.sql" . }}
@@ -230,6 +232,11 @@
 {{ template "settings/api.sql" . }}
 {{ template "settings/triggers.sql" . }}
 {{ template "settings/access.sql" . }}
+{{ template "chat/functions.sql" . }}
+{{ template "chat/triggers.sql" . }}
+{{ template "chat/api.sql" . }}
+{{ template "chat/questions.sql" . }}
+{{ template "chat/access.sql" . }}
 {{ template "keys/scopes.sql" . }}
 {{ template "core/renamed.sql" . }}
 {{ template "core/search_path.sql" . }}

@@ -25,6 +25,7 @@ import (
 	"kijko/db"
 	"kijko/server/api"
 	"kijko/server/auth"
+	"kijko/server/chat"
 	"kijko/server/config"
 	"kijko/server/contexts"
 	"kijko/server/identity"
@@ -77,6 +78,7 @@ type App struct {
 	reflexes *reflexes.Feature
 	contexts *contexts.Feature
 	mcp      *mcp.Feature
+	chat     *chat.Feature
 	keys     *keys.Keys
 	box      *seal.Box // nil: no ENCRYPTION_KEY
 	listener net.Listener

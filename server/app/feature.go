@@ -9,6 +9,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/audit"
 	"kijko/server/auth"
+	"kijko/server/chat"
 	"kijko/server/connections"
 	"kijko/server/contexts"
 	"kijko/server/executions"
@@ -23,11 +24,13 @@ import (
 	"kijko/server/projects"
 	"kijko/server/pushes"
 	"kijko/server/reflexes"
+	"kijko/server/retrieval"
 	"kijko/server/search"
 	"kijko/server/security"
 	"kijko/server/skills"
 	"kijko/server/summary"
 	hosting "kijko/worker/connections"
+	"kijko/worker/embed"
 	"kijko/worker/gitfetch"
 	copied "kijko/worker/graph"
 	connected "kijko/worker/integrations"
@@ -90,7 +93,9 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
 	a.features = append(a.features, a.reflexes, a.keys, a.mcp, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
-	a.features = append(a.features, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
+	finder := &retrieval.Retriever{Exec: exec, Embed: embed.New(a.cfg.Embedding()), Log: a.log}
+	a.chat = chat.New(chat.Settings{Exec: exec, Models: a.models, Store: uploads.Store(), Retriever: finder, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
+	a.features = append(a.features, a.chat, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
 		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/hashicorp/golang-lru/v2/expirable"
 
 	"kijko/server/api"
@@ -43,6 +44,10 @@ func newPresence(exec *api.Executor, log *slog.Logger) *presence {
 
 // note is called with the answer of a successful operation on a project; file is the id that its path names, if any.
 func (p *presence) note(op *openapi.Operation, caller *api.Caller, project, file string) {
+	if uuid.Validate(project) != nil {
+		// The path of a chat may name a thread instead of its context.
+		return
+	}
 	id := strings.TrimSuffix(op.ID, openapi.AtAlias)
 	viewed := id == "getProjectFull" || id == "getContext"
 	if id != "readContextFile" {

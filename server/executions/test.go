@@ -143,6 +143,9 @@ func (o Outcome) failed(err error) Outcome {
 	return o
 }
 
+// Once makes the work of a request with an Idempotency-Key happen once.
+func (t *Tester) Once(c *api.Call) api.Once { return c.Once(t.limit) }
+
 // testResponse is ExecuteSkillResponse of a test.
 type testResponse struct {
 	ExecutionID string  `json:"executionId"`

@@ -40,6 +40,7 @@ const (
 const instructions = `Kijko knows code and documents that were ingested into contexts. Start with list_contexts. A context is named by its id or its exact name.
 Find text with search_code, declarations with find_symbol, and files with list_files. Read with read_file, only the lines that you need.
 walk_graph follows calls, imports and inheritance from a declaration; find_path links two of them. run_skill runs a prompt of the user's library.
+ask lets Kijko's own model answer with citations.
 Cite what you use as path:line.`
 
 // Feature is the MCP part of the edge.

@@ -12,10 +12,11 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"kijko/server/api"
+	"kijko/worker/token"
 )
 
 // slow are the tools that may take many seconds and report progress.
-var slow = map[string]bool{"run_skill": true, "summarize_context": true}
+var slow = map[string]bool{"run_skill": true, "summarize_context": true, "ask": true}
 
 // addTool adds a tool. A refusal is its result; run answers with text.
 func addTool[In any](f *Feature, name, title, description string, isWrite bool, run func(context.Context, In) (*answer, error)) {
@@ -74,6 +75,8 @@ func (f *Feature) addTools() {
 	addTool(f, "find_symbol", "Find a declaration", "Finds files, classes, functions and variables of a context by a part of their name, most referenced first, with the place of each declaration.", false, findSymbol)
 	addTool(f, "walk_graph", "Walk the graph", "Follows the relations of a declaration or file in the knowledge graph: its callers, its callees, what it uses, what uses it, or all neighbors.", false, walkGraph)
 	addTool(f, "find_path", "Find a path", "Finds a shortest way between two declarations or files in the knowledge graph, at most six steps.", false, findPath)
+	addTool(f, "ask", "Ask about a context", "Asks Kijko's own model a question about a context. It answers from passages of the files and cites them. Question and answer stand in the "+
+		"user's chat of the context and cost one question of the plan. search_code and read_file cost less.", true, ask)
 	addTool(f, "list_skills", "List skills", "Lists the user's skills (prompts with inputs that run on a model), the latest changed first.", false, listSkills)
 	addTool(f, "run_skill", "Run a skill", "Runs a skill with inputs and waits for its output. A run that takes longer goes on; read it with get_run. It costs the user's plan one call.", true, runSkill)
 	addTool(f, "get_run", "Get a run", "Reads the state and the output of a run of a skill.", false, getRun)
@@ -285,6 +288,40 @@ func summarize(ctx context.Context, in summarizeIn) (*answer, error) {
 	}
 	a := newAnswer(usualTokens)
 	a.add(s.text())
+	return a, nil
+}
+
+type askIn struct {
+	Context  string `json:"context" jsonschema:"id or exact name of the context"`
+	Question string `json:"question" jsonschema:"the question, at most 32000 characters; @<file name> points at a file"`
+	bound
+}
+
+func ask(ctx context.Context, in askIn) (*answer, error) {
+	id, err := contextID(ctx, in.Context)
+	if err != nil {
+		return nil, err
+	}
+	var said struct {
+		Content string `json:"content"`
+		Sources []struct {
+			Index     int    `json:"index"`
+			Path      string `json:"path"`
+			StartLine int    `json:"startLine"`
+			EndLine   int    `json:"endLine"`
+		} `json:"sources"`
+	}
+	if _, err := do(ctx, api.Operation{ID: "askContext", Path: map[string]string{"contextId": id}, Body: map[string]any{"message": in.Question}}, &said); err != nil {
+		return nil, err
+	}
+	a := newAnswer(in.tokens())
+	var cited strings.Builder
+	for _, s := range said.Sources {
+		fmt.Fprintf(&cited, "\n[%d] %s:%d-%d", s.Index, s.Path, s.StartLine, s.EndLine)
+	}
+	// The sources come behind the answer, so they are paid for first.
+	a.text.WriteString(bounded(said.Content, max(a.left-token.Count(cited.String()), 100), "Ask a narrower question."))
+	a.text.WriteString(cited.String())
 	return a, nil
 }
 

@@ -55,7 +55,7 @@ func (f *Feature) admit(c *api.Call, model string, r *llm.Request) (llm.Provider
 	}
 	p, err := f.Models.For(a.Answers)
 	if err != nil {
-		return nil, problem(err)
+		return nil, Problem(err)
 	}
 	return p, nil
 }
@@ -96,7 +96,7 @@ func (f *Feature) ask(c *api.Call, p llm.Provider, r llm.Request) (llm.Result, e
 	if here.Err() != nil {
 		return llm.Result{}, errGone
 	}
-	return llm.Result{}, problem(err)
+	return llm.Result{}, Problem(err)
 }
 
 // errGone means that the client has disconnected and gets no answer.

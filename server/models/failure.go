@@ -31,8 +31,8 @@ func refusal(err error) error {
 	return err
 }
 
-// problem is the table of contract 60, section 14. A provider's 401 is never passed on as 401: the client would end its session.
-func problem(err error) *api.Problem {
+// Problem is the table of contract 60, section 14. A provider's 401 is never passed on as 401: the client would end its session.
+func Problem(err error) *api.Problem {
 	var e *llm.Error
 	if !errors.As(err, &e) {
 		return judged(api.NewProblem(http.StatusInternalServerError, "UNKNOWN_ERROR", "The model could not be asked.", "").Because(err), false)

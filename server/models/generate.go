@@ -163,22 +163,34 @@ func (g *generation) add(part *multipart.Part) error {
 	if len(raw) > maxFile {
 		return tooLarge("A file is larger than 10 MB.", name, maxFile)
 	}
-	kind := http.DetectContentType(raw)
+	kind, isImage, err := KindOf(raw, name)
 	switch {
-	case len(raw) == 0:
-		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The file is empty.", name)
-	case images[kind]:
+	case err != nil:
+		return err
+	case isImage:
 		g.images = append(g.images, llm.Part{Image: &llm.Image{MediaType: kind, Data: raw}})
-	case utf8.Valid(raw) && bytes.IndexByte(raw, 0) < 0:
-		fmt.Fprintf(&g.texts, "\n\n--- %s ---\n%s", title(part.FileName()), raw)
 	default:
-		return api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "A model reads text, PNG, JPEG, GIF and WebP.", name)
+		fmt.Fprintf(&g.texts, "\n\n--- %s ---\n%s", Title(part.FileName()), raw)
 	}
 	return nil
 }
 
-// title returns a file's name on one line.
-func title(name string) string {
+// KindOf returns the media type of a file for a model: an image, or text. The file's content determines it; field names the file in a refusal.
+func KindOf(raw []byte, field string) (kind string, isImage bool, err error) {
+	kind = http.DetectContentType(raw)
+	switch {
+	case len(raw) == 0:
+		return "", false, api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "The file is empty.", field)
+	case images[kind]:
+		return kind, true, nil
+	case utf8.Valid(raw) && bytes.IndexByte(raw, 0) < 0:
+		return "text/plain", false, nil
+	}
+	return "", false, api.NewProblem(http.StatusBadRequest, "VALIDATION_ERROR", "A model reads text, PNG, JPEG, GIF and WebP.", field)
+}
+
+// Title returns a file's name on one line.
+func Title(name string) string {
 	name = path.Base(strings.ReplaceAll(strings.ToValidUTF8(name, ""), `\`, "/"))
 	name = strings.Join(strings.Fields(strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {

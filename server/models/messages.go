@@ -120,7 +120,7 @@ func (f *Feature) stream(c *api.Call, p llm.Provider, r llm.Request, model strin
 		switch {
 		case here.Err() != nil:
 		case err != nil:
-			refused := problem(err)
+			refused := Problem(err)
 			log.WarnContext(here, "stream failed", "request_id", id, "code", refused.Code, "error", refused.Unwrap())
 			_ = s.Send("error", event(refused))
 		default:

@@ -14,7 +14,7 @@ import (
 // Tester calls a model without leaving a row; *executions.Tester is one.
 type Tester interface {
 	Run(ctx context.Context, test executions.Test, emit func(text string) error) (executions.Outcome, error)
-	Once(c *api.Call) executions.Once
+	Once(c *api.Call) api.Once
 }
 
 // outcome is the answer of a reflex's test.

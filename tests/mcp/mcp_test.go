@@ -27,7 +27,7 @@ func TestMCP(t *testing.T) {
 	l := newLab(t)
 	t.Run("Tests", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *lab){
-			"AnAssistantFollowsACallToItsDefinition": story, "AnAssistantRunsASkill": runsASkill, "ScopesAreThoseOfTheAPI": scopes, "StrangersFindNothing": strangers,
+			"AnAssistantFollowsACallToItsDefinition": story, "AnAssistantRunsASkill": runsASkill, "AnAssistantAsksAndGetsSources": asks, "ScopesAreThoseOfTheAPI": scopes, "StrangersFindNothing": strangers,
 			"RefusalsSayWhatToDo": refusals, "AnswersAreBounded": bounds, "ResourcesAreFilesAndSummaries": resources, "SkillsArePrompts": promptsOfSkills,
 			"OlderVersionsAreSpoken": olderVersions, "MalformedRequestsAreProblems": malformed, "ResultsSayWhoMayKeepThem": cacheable,
 			"ACallCostsOneUnit": units, "SlowToolsReportProgress": progress, "ACallerThatLeavesFreesItsPlaces": leaving,
@@ -48,9 +48,9 @@ func story(t *testing.T, l *lab) {
 	for _, tool := range tools.Tools {
 		names = append(names, tool.Name)
 		require.NotEmpty(t, tool.Description, tool.Name)
-		require.Equal(t, tool.Name != "run_skill", tool.Annotations.ReadOnlyHint, tool.Name)
+		require.Equal(t, tool.Name != "run_skill" && tool.Name != "ask", tool.Annotations.ReadOnlyHint, tool.Name)
 	}
-	require.ElementsMatch(t, strings.Fields(`list_contexts search_code list_files read_file summarize_context find_symbol walk_graph find_path list_skills run_skill get_run`), names)
+	require.ElementsMatch(t, strings.Fields(`list_contexts search_code list_files read_file summarize_context find_symbol walk_graph find_path ask list_skills run_skill get_run`), names)
 
 	listed := a.call("list_contexts", nil)
 	require.Contains(t, listed, "Shop: ")
@@ -98,6 +98,16 @@ func runsASkill(t *testing.T, l *lab) {
 	require.Contains(t, again, "You said: Write something nice about tea")
 	require.Equal(t, "api", l.anna.In(t).Get("/executions/"+id("The run ", ran)).Want(200).String("executionType"))
 	require.Equal(t, "topic is required (INVALID_INPUT)", a.refused("run_skill", map[string]any{"skill": l.skill}))
+}
+
+func asks(t *testing.T, l *lab) {
+	a := connect(t, l, key(t, l.ben, "write"), nil)
+	answer := a.call("ask", map[string]any{"context": "Shop", "question": "Which function asks for the money? @checkout.go"})
+	require.Contains(t, answer, "You said: ", "the model answers")
+	reader := connect(t, l, key(t, l.ben, "read"), nil)
+	require.Contains(t, reader.refused("ask", map[string]any{"context": "Shop", "question": "Who?"}), "INSUFFICIENT_SCOPE")
+	require.Contains(t, a.refused("ask", map[string]any{"context": "Shop", "question": ""}), "message")
+	require.Contains(t, connect(t, l, l.stan.Token, nil).refused("ask", map[string]any{"context": l.context, "question": "Who?"}), "CONTEXT_NOT_FOUND")
 }
 
 func scopes(t *testing.T, l *lab) {

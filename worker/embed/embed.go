@@ -43,6 +43,9 @@ func New(c Config) *Set {
 	return &Set{provider: newProvider(c)}
 }
 
+// HasProvider reports whether a provider is configured. Without one all vectors are those of the built-in embedder.
+func (s *Set) HasProvider() bool { return s.provider != nil }
+
 // For returns the embedder for a configured model: the provider's, or the built-in one where no provider is configured.
 func (s *Set) For(model string) Embedder {
 	if n := dimensions[model]; n > 0 && s.provider != nil {

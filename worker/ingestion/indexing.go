@@ -76,7 +76,8 @@ func (r *run) indexChunks(ctx context.Context) error {
 	pages := (r.optimized.Stored + indexPage - 1) / indexPage
 	var mu sync.Mutex
 	done := 0
-	return each(ctx, pages, max(indexers, r.workers()), func(ctx context.Context, page int) error {
+	counts := newWordCounts()
+	err := each(ctx, pages, max(indexers, r.workers()), func(ctx context.Context, page int) error {
 		after := uuid.Nil
 		if page > 0 {
 			after = r.t.id(kindChunk, page*indexPage-1)
@@ -96,6 +97,7 @@ func (r *run) indexChunks(ctx context.Context) error {
 			}
 			terms[i] = termsOf(c.Path, c.Names, content)
 		}
+		counts.add(terms)
 		if err := r.store.terms(ctx, ids, terms); err != nil {
 			return err
 		}
@@ -110,6 +112,10 @@ func (r *run) indexChunks(ctx context.Context) error {
 		})
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return r.store.words(ctx, counts)
 }
 
 // sample queries the index. It measures the latency, and whether a chunk is found by its own identifiers or first line.

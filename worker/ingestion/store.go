@@ -118,6 +118,9 @@ func (s *store) syncBranches(ctx context.Context, id uuid.UUID, defaultBranch st
 	return s.exec(ctx, "sync branches", "select private.sync_branches($1, $2, $3, $4, $5)", id, gitfetch.Shown(defaultBranch), data)
 }
 
+// wordBatch is the number of words in one transaction.
+const wordBatch = 20_000
+
 // clearBatch is the number of rows per transaction of a removal; it keeps the transactions short.
 const clearBatch = 5000
 
@@ -204,6 +207,16 @@ func (s *store) terms(ctx context.Context, chunks [][16]byte, terms []pgtype.TSV
 		return nil
 	}
 	return s.exec(ctx, "store terms", "select private.store_terms($1, $2, $3, $4)", chunks, terms)
+}
+
+// words stores in how many chunks each word is; the empty word is in all of them.
+func (s *store) words(ctx context.Context, counts *wordCounts) error {
+	for words, chunks := range counts.pages(wordBatch) {
+		if err := s.exec(ctx, "store words", "select private.store_words($1, $2, $3, $4)", words, chunks); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // storedChunk is a chunk as the index phase reads it back.

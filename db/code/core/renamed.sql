@@ -1,5 +1,6 @@
 -- Functions whose names changed. They are dropped here, at the end, when no other object uses them.
 drop function if exists
+  private.give_back_units(uuid, date, date, bigint),
   private.judge_addresses(uuid, text[], uuid),
   private.judge_granting(text, text),
   private.judge_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz),

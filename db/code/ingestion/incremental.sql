@@ -273,6 +273,8 @@ declare
   v_org uuid := private.assert_lease(p_run_id, p_owner);
   v_index uuid := private.index_of(p_run_id, p_owner);
 begin
+  perform private.count_words(v_org, v_index, array(select t.terms from public.chunk_terms t
+    where t.organization_id = v_org and t.run_id = v_index and t.chunk_id = any (p_chunks)), -1);
   delete from public.chunk_terms t where t.organization_id = v_org and t.run_id = v_index and t.chunk_id = any (p_chunks);
   delete from public.chunks c where c.organization_id = v_org and c.run_id = v_index and c.id = any (p_chunks);
   delete from public.run_files f where f.organization_id = v_org and f.run_id = v_index and f.id = any (p_files);
@@ -328,6 +330,9 @@ begin
     start_line = excluded.start_line, end_line = excluded.end_line, type = excluded.type, tokens = excluded.tokens,
     content = excluded.content, hash = excluded.hash, reference_of = excluded.reference_of, parent_id = excluded.parent_id,
     metadata = excluded.metadata;
+  perform private.count_words(v_org, v_index, array(select x.terms from public.chunk_terms x
+    where x.organization_id = v_org and x.run_id = v_index and x.chunk_id = any (p_ids)), -1);
+  perform private.count_words(v_org, v_index, p_terms, 1);
   insert into public.chunk_terms as x (organization_id, run_id, chunk_id, terms)
   select v_org, v_index, t.* from unnest(p_ids, p_terms) as t
   on conflict (organization_id, run_id, chunk_id) do update set terms = excluded.terms;

@@ -47,6 +47,7 @@ begin
         when 'enrichments.prune' then perform private.prune_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
         when 'summary.prune' then perform private.prune_summaries();
+        when 'chats.prune' then perform private.prune_chats();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then

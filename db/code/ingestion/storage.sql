@@ -68,6 +68,41 @@ end
 $$;
 comment on function private.store_terms is 'Search terms of chunks of a leased run. Authorization: callable by the worker only, for the run it holds.';
 
+-- Counted by the worker, which has made the words.
+create or replace function private.store_words(p_run_id uuid, p_owner uuid, p_words text[], p_chunks integer[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into private.index_words as w (organization_id, run_id, word, chunks)
+  select v_org, p_run_id, t.* from unnest(p_words, p_chunks) as t
+  on conflict (organization_id, run_id, word) do update set chunks = excluded.chunks;
+end
+$$;
+comment on function private.store_words is 'How many chunks of a leased run have each word. Authorization: callable by the worker only, for the run it holds.';
+
+-- Of chunks that come or go in an index that stays. Words that were in one chunk have no row, so a count may be one too low.
+create or replace function private.count_words(p_org_id uuid, p_run_id uuid, p_terms tsvector[], p_sign integer) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_sign < 0 then
+    update private.index_words w set chunks = greatest(w.chunks - n.chunks, 0)
+    from (select u.word collate "C" as word, count(*)::integer as chunks from unnest(p_terms) t (terms), unnest(array_append(tsvector_to_array(t.terms), '')) u (word)
+      group by 1) n
+    where w.organization_id = p_org_id and w.run_id = p_run_id and w.word = n.word;
+  else
+    insert into private.index_words as w (organization_id, run_id, word, chunks)
+    select p_org_id, p_run_id, u.word collate "C", count(*)
+    from unnest(p_terms) t (terms), unnest(array_append(tsvector_to_array(t.terms), '')) u (word)
+    group by 3
+    on conflict (organization_id, run_id, word) do update set chunks = w.chunks + excluded.chunks;
+  end if;
+end
+$$;
+comment on function private.count_words is 'Counts the words of chunks that an index gains (1) or loses (-1). Authorization: callable by definer functions of ours only.';
+
 -- The full-text index puts new words into a pending list first, which every search reads. The run that filled the list empties it.
 create or replace function private.settle_terms(p_run_id uuid, p_owner uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -120,10 +155,10 @@ declare
   v_count bigint;
 begin
   -- Children before parents, so that no cascade does the work row by row.
-  foreach v_table in array case p_what when 'index' then array['chunk_terms'] else array['chunk_terms', 'chunks', 'run_files'] end
+  foreach v_table in array array['private.index_words', 'public.chunk_terms'] || case p_what when 'index' then '{}'::text[] else array['public.chunks', 'public.run_files'] end
   loop
-    execute format('delete from public.%1$I where ctid = any (array(
-      select ctid from public.%1$I where organization_id = $1 and run_id = $2 limit $3))', v_table)
+    execute format('delete from %1$s where ctid = any (array(
+      select ctid from %1$s where organization_id = $1 and run_id = $2 limit $3))', v_table)
     using p_org_id, p_run_id, p_limit;
     get diagnostics v_count = row_count;
     if v_count > 0 then
@@ -193,5 +228,5 @@ as $$
       and c.parent_run_id = r.id and c.outcome = 'open'))
 $$;
 comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Authorization: callable by the worker only.';
-grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.survey_tables,
+grant execute on function private.store_files, private.store_chunks, private.store_terms, private.store_words, private.settle_terms, private.survey_tables,
   private.clear_run, private.drop_run_rows, private.sample_search, private.read_chunks, private.live_checkpoints to kijko_worker;

@@ -36,34 +36,6 @@ $$;
 comment on function private.record_key_uses is
   'Adds uses of keys to their counters, with one entry of the login history a key and UTC day, and one a refusal of an expired key. Authorization: callable by the server only.';
 
--- Units go back to the counter that they were taken from. The counter of a past month is not read any more.
-create or replace function private.give_back_units(p_org_id uuid, p_period date, p_day date, p_units bigint) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  c public.usage_counters;
-  v_left bigint := p_units;
-  v_part bigint;
-begin
-  for c in
-    select * from public.usage_counters u
-    where u.organization_id = p_org_id and u.metric = 'api_calls' and u.period = p_period order by u.slot for update
-  loop
-    exit when v_left = 0;
-    v_part := least(v_left, c.used, case when c.day = p_day then c.day_value else c.used end);
-    update public.usage_counters u
-    set used = u.used - v_part, day_value = u.day_value - case when c.day = p_day then v_part else 0 end, updated_at = now()
-    where u.organization_id = p_org_id and u.metric = 'api_calls' and u.period = p_period and u.slot = c.slot;
-    if c.day <> p_day then
-      update public.usage_days d set value = greatest(d.value - v_part, 0)
-      where d.organization_id = p_org_id and d.metric = 'api_calls' and d.day = p_day;
-    end if;
-    v_left := v_left - v_part;
-  end loop;
-end
-$$;
-comment on function private.give_back_units is 'Takes units of api_calls that were not used off the counter. Authorization: callable by functions of ours only.';
-
 -- Returns the unused units of a process that died. A living process renews its lease within a second.
 create or replace function private.reclaim_units(p_org_id uuid default null) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -79,7 +51,7 @@ begin
       order by y.id for update skip locked)
     returning x.*
   loop
-    perform private.give_back_units(l.organization_id, l.period, l.day, l.units);
+    perform private.give_back_quota(l.organization_id, 'api_calls', l.period, l.day, l.units);
   end loop;
 end
 $$;
@@ -127,7 +99,7 @@ begin
       delete from private.unit_leases x where x.id = (v ->> 'id')::uuid returning * into l;
       -- A late report finds no lease: its units were returned already.
       if found and (v ->> 'left')::bigint > 0 then
-        perform private.give_back_units(l.organization_id, l.period, l.day, (v ->> 'left')::bigint);
+        perform private.give_back_quota(l.organization_id, 'api_calls', l.period, l.day, (v ->> 'left')::bigint);
       end if;
     else
       update private.unit_leases x set units = (v ->> 'left')::bigint, renewed_at = now() where x.id = (v ->> 'id')::uuid;

@@ -398,6 +398,7 @@ begin
     where not exists (select from public.project_files f where f.storage_key = k)
       and not exists (select from public.staged_files s where s.storage_key = k)
       and not exists (select from private.audit_files a where a.storage_key = k)
+      and not exists (select from public.chat_attachments c where c.storage_key = k)
   );
 end
 $$;

@@ -198,3 +198,31 @@ end
 $$;
 comment on function private.consume_quota is
   'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Authorization: callable by definer functions and triggers of ours only.';
+
+-- Units go back to the counter that they were taken from. The counter of a past period is not read any more.
+create or replace function private.give_back_quota(p_org_id uuid, p_metric text, p_period date, p_day date, p_units bigint) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c public.usage_counters;
+  v_left bigint := p_units;
+  v_part bigint;
+begin
+  for c in
+    select * from public.usage_counters u
+    where u.organization_id = p_org_id and u.metric = p_metric and u.period = p_period order by u.slot for update
+  loop
+    exit when v_left = 0;
+    v_part := least(v_left, c.used, case when c.day = p_day then c.day_value else c.used end);
+    update public.usage_counters u
+    set used = u.used - v_part, day_value = u.day_value - case when c.day = p_day then v_part else 0 end, updated_at = now()
+    where u.organization_id = p_org_id and u.metric = p_metric and u.period = p_period and u.slot = c.slot;
+    if c.day <> p_day then
+      update public.usage_days d set value = greatest(d.value - v_part, 0)
+      where d.organization_id = p_org_id and d.metric = p_metric and d.day = p_day;
+    end if;
+    v_left := v_left - v_part;
+  end loop;
+end
+$$;
+comment on function private.give_back_quota is 'Takes units that were not used off their counter. Authorization: callable by functions of ours only.';

@@ -10,13 +10,15 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"kijko/tests/bench/origin"
 )
 
 // The shapes of huge are the largest that the contract admits, and oversized ones that must not crash a worker.
 var shapes = []struct {
 	name, what string
 	want       string // outcome, or the code of the failure
-	fill       func(put) error
+	fill       func(origin.Put) error
 }{
 	{"files", "100,000 files", "completed", manyFiles(100_000)},
 	{"bytes", "1 GB of source", "completed", copies(1_000_000_000)},
@@ -31,7 +33,7 @@ func huge(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	host := gitHost(filepath.Join(dir, "repos"))
+	host := origin.Serve(filepath.Join(dir, "repos"))
 	defer host.Close()
 	self, err := build(ctx, dir)
 	if err != nil {
@@ -41,7 +43,7 @@ func huge(ctx context.Context) (err error) {
 		if wanted := os.Args[2:]; len(wanted) > 0 && !slices.Contains(wanted, s.name) {
 			continue
 		}
-		size, err := commit(ctx, dir, s.name, s.fill)
+		size, err := origin.Commit(ctx, dir, s.name, s.fill)
 		if err != nil {
 			return err
 		}
@@ -64,8 +66,8 @@ func huge(ctx context.Context) (err error) {
 	return nil
 }
 
-func manyFiles(n int) func(put) error {
-	return func(put put) error {
+func manyFiles(n int) func(origin.Put) error {
+	return func(put origin.Put) error {
 		for i := range n {
 			text := fmt.Sprintf("package p%d\n\n// F%d adds what belongs to %d.\nfunc F%d(a, b int) int {\n\treturn a*%d + b - F%d(b, a)\n}\n", i/100, i, i, i, i, i/2)
 			if err := put(fmt.Sprintf("d%03d/p%03d/f%06d.go", i/1000, i/100%10, i), len(text), strings.NewReader(text)); err != nil {
@@ -77,8 +79,8 @@ func manyFiles(n int) func(put) error {
 }
 
 // copies adds the standard library several times, each time with other names, so that no file is a duplicate.
-func copies(total int) func(put) error {
-	return func(put put) error {
+func copies(total int) func(origin.Put) error {
+	return func(put origin.Put) error {
 		done := errors.New("enough")
 		for i := 0; ; i++ {
 			err := standardLibrary(func(path string, n int, content io.Reader) error {
@@ -120,8 +122,8 @@ func rename(text []byte, suffix string) []byte {
 	return out.Bytes()
 }
 
-func oneLarge(size int) func(put) error {
-	return func(put put) error {
+func oneLarge(size int) func(origin.Put) error {
+	return func(put origin.Put) error {
 		return errors.Join(manyFiles(100)(put), put("data/readings.sql", size, &readings{}))
 	}
 }

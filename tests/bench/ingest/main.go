@@ -32,6 +32,7 @@ import (
 
 	"github.com/tiktoken-go/tokenizer"
 
+	"kijko/tests/bench/origin"
 	"kijko/worker/app"
 	"kijko/worker/gitfetch"
 	"kijko/worker/storage"
@@ -104,11 +105,11 @@ func bench(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	size, err := commit(ctx, dir, "std", standardLibrary)
+	size, err := origin.Commit(ctx, dir, "std", standardLibrary)
 	if err != nil {
 		return err
 	}
-	host := gitHost(filepath.Join(dir, "repos"))
+	host := origin.Serve(filepath.Join(dir, "repos"))
 	defer host.Close()
 	d, err := database(ctx, "std")
 	if err != nil {

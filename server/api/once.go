@@ -1,13 +1,12 @@
-package executions
+package api
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
-
-	"kijko/server/api"
 )
 
 // askAgain is the interval at which a repeated request checks whether the first one has its answer.
@@ -17,14 +16,15 @@ const askAgain = 200 * time.Millisecond
 // So the key is claimed before it, by the function that checks and charges the test, and the answer is stored after it. A repeat waits for
 // that answer. If the first request was lost, the next one replaces it without another charge.
 type Once struct {
-	t            *Tester
+	exec         Runner
+	log          *slog.Logger
 	user, key    string
 	secondsAhead int
 }
 
-// Once copies the identity of the request, to be used after its handler has returned.
-func (t *Tester) Once(c *api.Call) Once {
-	o := Once{t: t, key: strings.Clone(c.Key()), secondsAhead: int((t.limit + 10*time.Second) / time.Second)}
+// Once copies the identity of the request, to be used after its handler has returned. The work takes at most limit.
+func (c *Call) Once(limit time.Duration) Once {
+	o := Once{exec: c.app.exec, log: c.app.deps.Log, key: strings.Clone(c.Key()), secondsAhead: int((limit + 10*time.Second) / time.Second)}
 	if c.Caller != nil {
 		o.user = strings.Clone(c.Caller.UserID)
 	}
@@ -33,41 +33,52 @@ func (t *Tester) Once(c *api.Call) Once {
 
 // Do returns the answer as JSON.
 func (o Once) Do(ctx context.Context, work func() (any, error)) (json.RawMessage, error) {
-	if o.key != "" {
-		for {
-			answer, mine, err := o.take(ctx)
-			if err != nil || answer != nil {
-				return answer, err
-			}
-			if mine {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			case <-time.After(askAgain):
-			}
-		}
+	answer, err := o.Await(ctx)
+	if err != nil || answer != nil {
+		return answer, err
 	}
 	value, err := work()
-	var answer json.RawMessage
 	if err == nil {
 		answer, err = json.Marshal(value)
 	}
-	if o.key == "" {
-		return answer, err
-	}
-	stored := answer
 	if err != nil || ctx.Err() != nil {
 		// No client has received the answer, or there is none: the next request may try.
-		stored = nil
+		o.Keep(ctx, nil)
+		return answer, err
+	}
+	o.Keep(ctx, answer)
+	return answer, nil
+}
+
+// Await returns the stored answer. Without one, it waits until this request may do the work, and returns nil.
+func (o Once) Await(ctx context.Context) (json.RawMessage, error) {
+	for o.key != "" {
+		answer, mine, err := o.take(ctx)
+		if err != nil || answer != nil {
+			return answer, err
+		}
+		if mine {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(askAgain):
+		}
+	}
+	return nil, nil
+}
+
+// Keep stores the answer for repeats of the request; nil lets the next one do the work.
+func (o Once) Keep(ctx context.Context, answer json.RawMessage) {
+	if o.key == "" {
+		return
 	}
 	keeping, done := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer done()
-	if _, failed := o.ask(keeping, "keep_answer", map[string]any{"answer": stored}); failed != nil {
-		o.t.log.Warn("the answer under an Idempotency-Key could not be stored", "error", failed)
+	if _, err := o.ask(keeping, "keep_answer", map[string]any{"answer": answer}); err != nil {
+		o.log.Warn("the answer under an Idempotency-Key could not be stored", "error", err)
 	}
-	return answer, err
 }
 
 // take checks whether this request may do the work.
@@ -86,7 +97,7 @@ func (o Once) take(ctx context.Context) (answer json.RawMessage, mine bool, err 
 	return state.Answer, state.Mine, nil
 }
 
-func (o Once) ask(ctx context.Context, function string, p map[string]any) (api.Answer, error) {
+func (o Once) ask(ctx context.Context, function string, p map[string]any) (Answer, error) {
 	p["userId"], p["key"] = o.user, o.key
-	return api.Serve(ctx, o.t.exec, api.Request{Payer: &api.Caller{UserID: o.user}}, function, p)
+	return Serve(ctx, o.exec, Request{Payer: &Caller{UserID: o.user}}, function, p)
 }
