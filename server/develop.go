@@ -22,11 +22,11 @@ func develop(ctx context.Context) (err error) {
 	}
 	log, flush := telemetry.NewLogger(os.Stderr, cfg.LogLevel)
 	defer flush()
-	stopTracing, err := telemetry.Trace(ctx, cfg.Tracing, "kijko-dev", cfg.Version)
+	tracing, err := telemetry.Start(ctx, cfg.Telemetry(), "kijko-dev", log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
+	defer tracing.Close()
 	// The port comes first: a port that is taken should not cost the set-up of a database.
 	listener, err := app.Listen(cfg.Addr)
 	if err != nil {
@@ -42,7 +42,7 @@ func develop(ctx context.Context) (err error) {
 
 	greeting, stopGit := offerDemo(ctx, &cfg)
 	defer stopGit()
-	options := app.Options{Log: log, Greeting: greeting, Listener: listener}
+	options := app.Options{Log: log, Greeting: greeting, Listener: listener, Tracing: tracing}
 	change, mails := func(*work.Config) {}, "at "+cfg.SMTPHost
 	if cfg.SMTPHost == "" {
 		box := &dev.Mailbox{}

@@ -39,19 +39,19 @@ func main() {
 	}
 }
 
-func serve(ctx context.Context) (err error) {
+func serve(ctx context.Context) error {
 	cfg, err := config.Load()
 	if err != nil {
 		return err
 	}
 	log, flush := telemetry.NewLogger(os.Stderr, cfg.LogLevel)
 	defer flush()
-	stopTracing, err := telemetry.Trace(ctx, cfg.Tracing, "kijko-server", cfg.Version)
+	tracing, err := telemetry.Start(ctx, cfg.Telemetry(), "kijko-server", log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
-	server, err := app.New(ctx, cfg, app.Options{Log: log})
+	defer tracing.Close()
+	server, err := app.New(ctx, cfg, app.Options{Log: log, Tracing: tracing})
 	if err != nil {
 		return err
 	}

@@ -34,11 +34,11 @@ func run(ctx context.Context) (err error) {
 	}
 	log, flush := telemetry.NewLogger(os.Stderr, cfg.LogLevel)
 	defer flush()
-	stopTracing, err := telemetry.Trace(ctx, cfg.Tracing, "kijko-worker", cfg.Version)
+	tracing, err := telemetry.Start(ctx, cfg.Telemetry(), "kijko-worker", log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stopTracing(context.WithoutCancel(ctx))) }()
+	defer tracing.Close()
 	app.LimitMemory(cfg.MemoryMB)
 	w, closeWorker, err := app.Assemble(ctx, cfg, log)
 	if err != nil {

@@ -121,6 +121,7 @@
 {{ template "mail/api.sql" . }}
 {{ template "models/functions.sql" . }}
 {{ template "models/keys.sql" . }}
+{{ template "models/prices.sql" . }}
 {{ template "models/api.sql" . }}
 {{ template "models/access.sql" . }}
 {{ template "models/triggers.sql" . }}
@@ -237,6 +238,16 @@
 {{ template "chat/api.sql" . }}
 {{ template "chat/questions.sql" . }}
 {{ template "chat/access.sql" . }}
+{{ template "persona/functions.sql" . }}
+{{ template "persona/api.sql" . }}
+{{ template "persona/access.sql" . }}
+{{ template "support/functions.sql" . }}
+{{ template "support/api.sql" . }}
+{{ template "support/access.sql" . }}
+{{ template "analytics/functions.sql" . }}
+{{ template "analytics/api.sql" . }}
+{{ template "metering/functions.sql" . }}
+{{ template "metering/worker.sql" . }}
 {{ template "keys/scopes.sql" . }}
 {{ template "core/renamed.sql" . }}
 {{ template "core/search_path.sql" . }}

@@ -247,48 +247,21 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 
 // admit checks the credential and the rate limits.
 func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
-	token, given := bearer(call.Ctx)
-	switch {
-	case call.inside != nil:
-		call.Caller = call.inside.caller
-	case e.op.Access == openapi.Service:
-		if err := a.admitService(ctx, call, token); err != nil {
-			return err
-		}
-	case e.op.Access == openapi.Public, e.op.Access == openapi.Handled && !IsKey(token):
-	case !given:
-		caller, err := a.byCookie(ctx, call)
-		if err != nil {
-			return err
-		}
-		if caller == nil && e.op.Access != openapi.Optional {
-			return NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
-		}
-		call.Caller = caller
-	case IsKey(token) && a.deps.Keys != nil:
-		caller, err := a.deps.Keys.Find(ctx, token, call.ClientIP)
-		if err != nil {
-			return err
-		}
-		call.Caller = caller
-	case a.deps.Auth == nil:
-		return Unavailable("AUTH_UNAVAILABLE", "Sign-in is not available.", nil)
-	default:
-		caller, err := a.deps.Auth.Authenticate(context.WithValue(ctx, peerKey{}, call), token)
-		if err != nil {
-			return err
-		}
-		call.Caller = caller
-	}
-	if a.caller != nil && call.Caller != nil && call.Caller != Service && call.inside == nil {
+	err := a.identify(ctx, call, e)
+	if err == nil && a.caller != nil && call.Caller != nil && call.Caller != Service && call.inside == nil {
 		if err := a.caller.take(call.Caller.UserID); err != nil {
 			return err
 		}
 	}
-	if call.Caller != nil && call.Caller.Key != nil {
-		if err := a.admitKey(ctx, call, e); err != nil {
+	if err == nil && call.Caller != nil && call.Caller.Key != nil {
+		err = a.admitKey(ctx, call, e)
+	}
+	if err != nil {
+		if e.op.Cookie != openapi.CookieAttribution {
 			return err
 		}
+		// The credential only says who calls, so one that cannot be used is ignored.
+		call.Caller = nil
 	}
 	if e.rate != nil {
 		if err := e.rate.take(call.rateKey(e.op.Rate)); err != nil {
@@ -306,6 +279,29 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 		}
 	}
 	return nil
+}
+
+// identify finds the caller that the credential names.
+func (a *App) identify(ctx context.Context, call *Call, e *endpoint) (err error) {
+	token, given := bearer(call.Ctx)
+	switch {
+	case call.inside != nil:
+		call.Caller = call.inside.caller
+	case e.op.Access == openapi.Service:
+		return a.admitService(ctx, call, token)
+	case e.op.Access == openapi.Public, e.op.Access == openapi.Handled && !IsKey(token):
+	case !given:
+		if call.Caller, err = a.byCookie(ctx, call); err == nil && call.Caller == nil && e.op.Access != openapi.Optional {
+			return NewProblem(http.StatusUnauthorized, "UNAUTHENTICATED", "Please sign in.", "")
+		}
+	case IsKey(token) && a.deps.Keys != nil:
+		call.Caller, err = a.deps.Keys.Find(ctx, token, call.ClientIP)
+	case a.deps.Auth == nil:
+		return Unavailable("AUTH_UNAVAILABLE", "Sign-in is not available.", nil)
+	default:
+		call.Caller, err = a.deps.Auth.Authenticate(context.WithValue(ctx, peerKey{}, call), token)
+	}
+	return err
 }
 
 // admitService accepts the service token. A user with a valid token is refused with 403, not as an unknown caller.

@@ -2,10 +2,7 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
-
-	"kijko/server/openapi"
 )
 
 // SessionCookie is for calls that a browser makes without an Authorization header (contract 40, 1.10).
@@ -28,18 +25,9 @@ func (a *App) byCookie(ctx context.Context, call *Call) (*Caller, error) {
 	if value == "" || !ok || call.Op.Cookie == "" {
 		return nil, nil
 	}
-	ignoring := call.Op.Cookie == openapi.CookieAttribution
 	method := call.Ctx.Method()
 	if method != http.MethodGet && method != http.MethodHead && !a.deps.Origins.Allow(string(call.Ctx.Request().Header.Peek("Origin"))) {
-		if ignoring {
-			return nil, nil
-		}
 		return nil, NewProblem(http.StatusForbidden, "ORIGIN_NOT_ALLOWED", "Pages of this origin may not call with the session cookie.", "")
 	}
-	caller, err := auth.AuthenticateCookie(ctx, value)
-	var p *Problem
-	if ignoring && errors.As(err, &p) && p.Status < http.StatusInternalServerError {
-		return nil, nil
-	}
-	return caller, err
+	return auth.AuthenticateCookie(ctx, value)
 }

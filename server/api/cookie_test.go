@@ -58,6 +58,8 @@ func TestTheSessionCookieOpensWhatTheDocumentSays(t *testing.T) {
 		{"a beacon from a page of ours", "POST", "/beacon", "ann", ours, "", 200, "", true},
 		{"a beacon from elsewhere is anonymous", "POST", "/beacon", "ann", other, "", 200, "", false},
 		{"a beacon of an ended session is anonymous", "POST", "/beacon", "ended", ours, "", 200, "", false},
+		{"a beacon with a good token", "POST", "/beacon", "", other, "Bearer ann", 200, "", true},
+		{"a beacon with a bad token is anonymous, also beside a good cookie", "POST", "/beacon", "ann", ours, "Bearer bob", 200, "", false},
 		{"an operation that takes no cookie", "GET", "/other", "ann", ours, "", 401, "UNAUTHENTICATED", false},
 		{"a bad token beside a good cookie", "GET", "/file", "ann", ours, "Bearer bob", 401, "UNAUTHENTICATED", false},
 		{"a good token beside a bad cookie", "GET", "/file", "bob", ours, "Bearer ann", 200, "", true},

@@ -39,6 +39,7 @@ import (
 	"kijko/worker/graph"
 	"kijko/worker/llm"
 	"kijko/worker/seal"
+	"kijko/worker/telemetry"
 )
 
 // Options are the options that are not settings.
@@ -50,6 +51,8 @@ type Options struct {
 	Listener net.Listener
 	// Mailbox receives the mails of an installation without a mail server and shows them; nil: no mail is sent then.
 	Mailbox Mailbox
+	// Tracing sends the traces of this process; nil: none are sent. The caller closes it after Run.
+	Tracing *telemetry.Tracing
 	// Observe is called with every answer; tests check it against the document.
 	Observe func(op *openapi.Operation, status int, body []byte)
 	// Realtime replaces the contract's numbers; tests shorten waits.
@@ -204,14 +207,14 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 	}
 	a.registry = prometheus.NewRegistry()
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		poolCollector(a.pool, exec), socketCollector(a.realtime, a.socketio))
+		poolCollector(a.pool, exec), socketCollector(a.realtime, a.socketio), spanCollector(o.Tracing))
 	a.api, err = api.New(api.Deps{
 		Document: document, Exec: exec, Auth: a.identity, Keys: a.keys, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
 		Version: a.cfg.Version, Log: o.Log, Registry: a.registry, MetricsToken: a.cfg.MetricsToken, Development: a.cfg.Debug,
 		HTTPS: strings.HasPrefix(a.cfg.Origin(), "https://"), PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
 		Observe: o.Observe, Visited: a.presence.note, Called: a.reflexes.Called, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
 		Checks: []api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
-			a.files.check(), aiCheck(a.models), graphCheck(a.pool, a.graph)},
+			a.files.check(), aiCheck(a.models), graphCheck(a.pool, a.graph), tracingCheck(o.Tracing), meteringCheck(a.pool, a.cfg.OpenMeterURL != "")},
 		Mount: func(app *fiber.App) {
 			a.identity.Mount(app)
 			a.realtime.Routes(app)
@@ -255,6 +258,9 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.declare(background) })
 	wg.Go(func() { tellVersion(background, a.pool, a.log) })
 	wg.Go(func() { a.presence.run(background) })
+	if a.cfg.IsTraced() {
+		wg.Go(func() { a.models.Prices().Keep(background, a.pool) })
+	}
 	// A file store that cannot be used does not stop the start; the log reports it from the beginning.
 	wg.Go(func() { _ = a.files.result(background) })
 	wg.Go(func() {

@@ -15,6 +15,7 @@ import (
 	"kijko/worker/graph"
 	"kijko/worker/llm"
 	"kijko/worker/storage"
+	"kijko/worker/telemetry"
 )
 
 // databaseCheck is healthy when the database answers and has the migrations of this binary.
@@ -223,3 +224,47 @@ func graphCheck(pool *pgxpool.Pool, copies graph.Backend) api.Check {
 		return r
 	}}
 }
+
+// tracingCheck is degraded while a receiver of this process's spans does not take them. Requests do not notice that.
+func tracingCheck(tracing *telemetry.Tracing) api.Check {
+	return api.Check{Name: "tracing", Probe: func(context.Context) api.CheckResult {
+		receivers := tracing.Receivers()
+		if len(receivers) == 0 {
+			return api.CheckResult{Status: "disabled"}
+		}
+		for _, r := range receivers {
+			if r.Failing {
+				return api.CheckResult{Status: "degraded", Code: "RECEIVER_FAILS"}
+			}
+		}
+		return api.CheckResult{Status: "healthy"}
+	}}
+}
+
+// meteringCheck is degraded while OpenMeter does not take the units; they wait. Pending is how many.
+func meteringCheck(pool *pgxpool.Pool, configured bool) api.Check {
+	return api.Check{Name: "metering", Probe: func(ctx context.Context) api.CheckResult {
+		if !configured {
+			return api.CheckResult{Status: "disabled"}
+		}
+		var pending, refused int64
+		var oldest float64
+		var failing bool
+		if err := db.Row(ctx, pool, "select pending, refused, oldest_seconds, is_failing from private.metering_health()", nil, &pending, &refused, &oldest, &failing); err != nil {
+			return api.CheckResult{Status: "degraded", Code: "UNREACHABLE"}
+		}
+		r := api.CheckResult{Status: "healthy", Pending: &pending, OldestSeconds: &oldest}
+		switch {
+		case failing:
+			r.Status, r.Code = "degraded", "OPENMETER_FAILS"
+		case oldest > meteringLag:
+			r.Status, r.Code = "degraded", "BEHIND"
+		case refused > 0:
+			r.Status, r.Code = "degraded", "EVENTS_REFUSED"
+		}
+		return r
+	}}
+}
+
+// meteringLag is the age in seconds of the oldest unit from which metering counts as degraded: no worker sends.
+const meteringLag = 300

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"kijko/db"
+	"kijko/server/analytics"
 	"kijko/server/api"
 	"kijko/server/audit"
 	"kijko/server/auth"
@@ -29,6 +30,7 @@ import (
 	"kijko/server/security"
 	"kijko/server/skills"
 	"kijko/server/summary"
+	"kijko/server/support"
 	hosting "kijko/worker/connections"
 	"kijko/worker/embed"
 	"kijko/worker/gitfetch"
@@ -93,9 +95,11 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
 	a.features = append(a.features, a.reflexes, a.keys, a.mcp, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
+	gateway := models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
+	a.features = append(a.features, &support.Feature{Exec: exec, Gateway: gateway}, handlersOnly(analytics.Handlers()))
 	finder := &retrieval.Retriever{Exec: exec, Embed: embed.New(a.cfg.Embedding()), Log: a.log}
 	a.chat = chat.New(chat.Settings{Exec: exec, Models: a.models, Store: uploads.Store(), Retriever: finder, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
-	a.features = append(a.features, a.chat, models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log}), executions,
+	a.features = append(a.features, a.chat, gateway, executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
 		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},

@@ -14,6 +14,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/realtime"
 	"kijko/server/socketio"
+	"kijko/worker/telemetry"
 )
 
 // gauges reads the numbers at each scrape.
@@ -56,6 +57,27 @@ func socketCollector(server *realtime.Server, clients *socketio.Server) promethe
 			s := server.Stats()
 			return []float64{float64(s.Sockets), float64(s.LastEventID), float64(clients.Sessions())}
 		},
+	}
+}
+
+// spans counts what became of the spans of this process, for each receiver.
+type spans struct {
+	desc    *prometheus.Desc
+	tracing *telemetry.Tracing
+}
+
+func spanCollector(tracing *telemetry.Tracing) prometheus.Collector {
+	return &spans{tracing: tracing, desc: prometheus.NewDesc("kijko_spans_total", "Spans by receiver: sent, dropped because the queue was full, or refused.",
+		[]string{"receiver", "outcome"}, nil)}
+}
+
+func (s *spans) Describe(ch chan<- *prometheus.Desc) { ch <- s.desc }
+
+func (s *spans) Collect(ch chan<- prometheus.Metric) {
+	for _, r := range s.tracing.Receivers() {
+		for outcome, n := range map[string]uint64{"sent": r.Sent, "dropped": r.Dropped, "refused": r.Refused} {
+			ch <- prometheus.MustNewConstMetric(s.desc, prometheus.CounterValue, float64(n), r.Name, outcome)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,6 +26,8 @@ type Test struct {
 	Parameters     llm.Parameters `json:"parameters"`
 	System         string         `json:"system"`
 	Prompt         string         `json:"prompt"`
+	// UserID is the caller, for traces.
+	UserID string `json:"-"`
 }
 
 // Outcome is the result of a test. A failure of the model is an outcome, not an error.
@@ -99,6 +102,7 @@ func (t *Tester) Run(ctx context.Context, test Test, emit func(text string) erro
 			return o.failed(err), nil
 		}
 	}
+	ctx = llm.WithTrace(ctx, llm.Trace{Name: "skill test", UserID: test.UserID, OrganizationID: test.OrganizationID, SessionID: o.ID})
 	return t.call(ctx, o, provider, r, emit), nil
 }
 
@@ -200,6 +204,9 @@ func (f *Feature) prepare(c *api.Call, function string) (test Test, err error) {
 	}
 	if err := json.Unmarshal(answer.Body, &test); err != nil {
 		return test, fmt.Errorf("%s: %w", function, err)
+	}
+	if c.Caller != nil {
+		test.UserID = strings.Clone(c.Caller.UserID)
 	}
 	return test, nil
 }

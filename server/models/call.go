@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"kijko/server/api"
 	"kijko/server/openapi"
@@ -23,24 +24,40 @@ type admitted struct {
 	WithoutSampling bool `json:"withoutSampling"`
 }
 
-// admit counts the attempt and lets the database authorize and charge it. It completes the request with the provider and the key that pays.
-func (f *Feature) admit(c *api.Call, model string, r *llm.Request) (llm.Provider, error) {
-	ctx := c.Context()
-	headers, err := f.Exec.TakeShared(ctx, "ai|"+c.Caller.UserID, &openapi.Rate{Limit: perMinute, Per: 60})
+// Question is a request to a model that may be sent: the database has authorized it, and it names the provider and the key that pays.
+type Question struct {
+	provider llm.Provider
+	request  llm.Request
+	trace    llm.Trace
+}
+
+// admit counts the attempt and lets the database authorize and charge it.
+func (f *Feature) admit(c *api.Call, model string, r llm.Request) (*Question, error) {
+	headers, err := f.Exec.TakeShared(c.Context(), "ai|"+c.Caller.UserID, &openapi.Rate{Limit: perMinute, Per: 60})
 	if err != nil {
 		return nil, err
 	}
+	for name, value := range headers {
+		c.Ctx.Set(name, value)
+	}
+	return f.prepare(c, "admit_model_call($1)", model, r)
+}
+
+// Prepare is for features that limit their callers themselves: the call is authorized and not charged.
+func (f *Feature) Prepare(c *api.Call, model string, r llm.Request) (*Question, error) {
+	return f.prepare(c, "route_model_call($1)", model, r)
+}
+
+func (f *Feature) prepare(c *api.Call, procedure, model string, r llm.Request) (*Question, error) {
+	ctx := c.Context()
 	// An Idempotency-Key is ignored, because its answer would have to be stored.
-	answer, err := f.Exec.Run(ctx, &api.Request{Caller: c.Caller, SQL: api.ProcedureSQL("admit_model_call($1)"), Args: []any{model},
+	answer, err := f.Exec.Run(ctx, &api.Request{Caller: c.Caller, SQL: api.ProcedureSQL(procedure), Args: []any{model},
 		RequestID: c.RequestID, ClientIP: c.ClientIP})
 	if err != nil {
 		return nil, refusal(err)
 	}
-	if len(answer.Headers) > 0 {
-		// The headers show the plan's numbers, which users actually reach. With an unlimited plan they show the rate limit.
-		headers = answer.Headers
-	}
-	for name, value := range headers {
+	// The headers show the plan's numbers, which users actually reach. With an unlimited plan they show the rate limit.
+	for name, value := range answer.Headers {
 		c.Ctx.Set(name, value)
 	}
 	var a admitted
@@ -53,11 +70,12 @@ func (f *Feature) admit(c *api.Call, model string, r *llm.Request) (llm.Provider
 			return nil, err
 		}
 	}
-	p, err := f.Models.For(a.Answers)
-	if err != nil {
+	// A stream outlives the request that the strings belong to.
+	q := &Question{request: r, trace: llm.Trace{Name: c.Op.ID, UserID: strings.Clone(c.Caller.UserID), OrganizationID: a.OrganizationID, SessionID: strings.Clone(c.Caller.SessionID)}}
+	if q.provider, err = f.Models.For(a.Answers); err != nil {
 		return nil, Problem(err)
 	}
-	return p, nil
+	return q, nil
 }
 
 // ownKey reads and opens the organization's key, in the server's role: callers can never read it.
@@ -83,24 +101,66 @@ func (f *Feature) ownKey(ctx context.Context, c *api.Call, a admitted) (string, 
 	return string(key), nil
 }
 
-// ask calls the provider once and waits. The call ends when the client disconnects.
-func (f *Feature) ask(c *api.Call, p llm.Provider, r llm.Request) (llm.Result, error) {
+// Finish makes the answer of an operation from the model's result. It runs once, after the last byte of the result and before the answer.
+type Finish func(ctx context.Context, r llm.Result) (any, error)
+
+// Answer asks the provider once and answers the request, whole or as events: `text` in order, then one `done` with the answer, or one
+// `error`. The call ends when the client disconnects.
+func (f *Feature) Answer(c *api.Call, q *Question, streamed bool, finish Finish) error {
+	if streamed {
+		return f.stream(c, q, finish)
+	}
 	here, leave := c.Present(c.Context())
 	defer leave()
-	ctx, cancel := context.WithTimeout(here, f.Timeout)
-	defer cancel()
-	result, err := p.Generate(ctx, r)
-	if err == nil {
-		return result, nil
+	answer, err := f.ask(here, q, nil, finish)
+	switch {
+	case err == nil:
+		return c.JSON(answer)
+	case here.Err() != nil:
+		c.Ctx.Status(statusGone)
+		return nil
 	}
-	if here.Err() != nil {
-		return llm.Result{}, errGone
-	}
-	return llm.Result{}, Problem(err)
+	return err
 }
 
-// errGone means that the client has disconnected and gets no answer.
-var errGone = errors.New("the client has gone")
-
-// statusGone is the status of such a request in the access log; it is never sent.
+// statusGone is the status of a request whose client has disconnected in the access log; it is never sent.
 const statusGone = 499
+
+func (f *Feature) stream(c *api.Call, q *Question, finish Finish) error {
+	log, id := f.Log, c.RequestID
+	return c.Events(func(here context.Context, s *api.EventStream) {
+		answer, err := f.ask(here, q, func(text string) error {
+			return s.Send("text", map[string]string{"type": "text", "content": text})
+		}, finish)
+		switch {
+		case here.Err() != nil:
+		case err != nil:
+			refused := api.ProblemOf(err)
+			log.WarnContext(here, "stream failed", "request_id", id, "operation", q.trace.Name, "code", refused.Code, "error", refused.Unwrap())
+			_ = s.Send("error", event(refused))
+		default:
+			_ = s.Send("done", map[string]any{"type": "done", "response": answer})
+		}
+	})
+}
+
+// ask makes the call to the provider. emit gets the text as it comes; nil: as a whole. The error is a problem with the members that the
+// clients of models read.
+func (f *Feature) ask(here context.Context, q *Question, emit func(string) error, finish Finish) (answer any, err error) {
+	ctx, cancel := context.WithTimeout(llm.WithTrace(here, q.trace), f.Timeout)
+	defer cancel()
+	var result llm.Result
+	if emit == nil {
+		result, err = q.provider.Generate(ctx, q.request)
+	} else {
+		result, err = q.provider.Stream(ctx, q.request, emit)
+	}
+	if err != nil {
+		return nil, Problem(err)
+	}
+	if answer, err = finish(here, result); err != nil {
+		p := api.ProblemOf(err)
+		return nil, judged(p, p.Status == http.StatusServiceUnavailable)
+	}
+	return answer, nil
+}

@@ -68,15 +68,11 @@ func (f *Feature) generateContent(c *api.Call) error {
 		g.Model = generateModel
 	}
 	r := llm.Request{Messages: []llm.Message{{Role: llm.User, Parts: g.parts()}}}
-	p, err := f.admit(c, g.Model, &r)
+	q, err := f.admit(c, g.Model, r)
 	if err != nil {
 		return err
 	}
-	result, err := f.ask(c, p, r)
-	if err != nil {
-		return f.finish(c, err)
-	}
-	return c.JSON(result.Text)
+	return f.Answer(c, q, false, func(_ context.Context, r llm.Result) (any, error) { return r.Text, nil })
 }
 
 // parts returns the images, then the prompt with the texts of the files.

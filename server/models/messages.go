@@ -3,7 +3,6 @@ package models
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"strings"
 
@@ -14,12 +13,15 @@ import (
 // maxText bounds all turns of a conversation together.
 const maxText = 1 << 20
 
+// Turn is a turn of a conversation as clients send it.
+type Turn struct {
+	Role    llm.Role `json:"role"`
+	Content string   `json:"content"`
+}
+
 type messagesBody struct {
-	Model    string `json:"model"`
-	Messages []struct {
-		Role    llm.Role `json:"role"`
-		Content string   `json:"content"`
-	} `json:"messages"`
+	Model        string         `json:"model"`
+	Messages     []Turn         `json:"messages"`
 	Parameters   llm.Parameters `json:"parameters"`
 	SystemPrompt string         `json:"systemPrompt"`
 }
@@ -30,18 +32,24 @@ type messageAnswer struct {
 	Content    string  `json:"content"`
 	Model      string  `json:"model"`
 	StopReason *string `json:"stopReason"`
-	Usage      usage   `json:"usage"`
+	Usage      Usage   `json:"usage"`
 }
 
-type usage struct {
+// Usage is the token count of an answer.
+type Usage struct {
 	InputTokens  int64 `json:"inputTokens"`
 	OutputTokens int64 `json:"outputTokens"`
 	TotalTokens  int64 `json:"totalTokens"`
 }
 
+// UsageOf returns the token count of a result.
+func UsageOf(r llm.Result) Usage {
+	return Usage{r.Usage.Input, r.Usage.Output, r.Usage.Input + r.Usage.Output}
+}
+
 // answerOf makes the answer with the requested model name, which is the name that the client knows.
 func answerOf(model string, r llm.Result) messageAnswer {
-	a := messageAnswer{ID: r.ID, Content: r.Text, Model: model, Usage: usage{r.Usage.Input, r.Usage.Output, r.Usage.Input + r.Usage.Output}}
+	a := messageAnswer{ID: r.ID, Content: r.Text, Model: model, Usage: UsageOf(r)}
 	if r.StopReason != "" {
 		a.StopReason = &r.StopReason
 	}
@@ -59,72 +67,45 @@ func (f *Feature) createMessage(c *api.Call) error {
 	if r.Messages, err = conversation(&body); err != nil {
 		return err
 	}
-	p, err := f.admit(c, body.Model, &r)
+	q, err := f.admit(c, body.Model, r)
 	if err != nil {
 		return err
 	}
-	if c.WantsEvents() {
-		return f.stream(c, p, r, strings.Clone(body.Model))
-	}
-	result, err := f.ask(c, p, r)
-	if err != nil {
-		return f.finish(c, err)
-	}
-	return c.JSON(answerOf(body.Model, result))
+	// A stream outlives the request, and with it the memory of its body.
+	model := strings.Clone(body.Model)
+	return f.Answer(c, q, c.WantsEvents(), func(_ context.Context, r llm.Result) (any, error) { return answerOf(model, r), nil })
 }
 
-// finish returns an error, unless the client has disconnected.
-func (f *Feature) finish(c *api.Call, err error) error {
-	if errors.Is(err, errGone) {
-		c.Ctx.Status(statusGone)
-		return nil
+// Conversation makes the messages of a request from turns. Leading turns of the assistant (a greeting) and blank ones are dropped, and
+// neighbors of one role are joined.
+func Conversation(turns []Turn) (messages []llm.Message) {
+	for _, t := range turns {
+		if strings.TrimSpace(t.Content) == "" || len(messages) == 0 && t.Role == llm.Assistant {
+			continue
+		}
+		if last := len(messages) - 1; last >= 0 && messages[last].Role == t.Role {
+			messages[last].Parts[0].Text += "\n\n" + t.Content
+			continue
+		}
+		messages = append(messages, llm.Message{Role: t.Role, Parts: []llm.Part{{Text: t.Content}}})
 	}
-	return err
+	return messages
 }
 
-// conversation makes turns from the skill builder's messages: its histories begin with a greeting and can hold an empty turn.
+// conversation checks the turns of a request: the skill builder's histories begin with a greeting and can hold an empty turn.
 func conversation(body *messagesBody) ([]llm.Message, error) {
-	var turns []llm.Message
 	size := len(body.SystemPrompt)
 	for _, m := range body.Messages {
 		size += len(m.Content)
-		if strings.TrimSpace(m.Content) == "" || len(turns) == 0 && m.Role == llm.Assistant {
-			continue
-		}
-		if last := len(turns) - 1; last >= 0 && turns[last].Role == m.Role {
-			turns[last].Parts[0].Text += "\n\n" + m.Content
-			continue
-		}
-		turns = append(turns, llm.Message{Role: m.Role, Parts: []llm.Part{{Text: m.Content}}})
 	}
 	if size > maxText {
 		p := api.NewProblem(http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE", "The messages are larger than 1 MB together.", "messages")
 		p.Details, _ = json.Marshal(map[string]int{"maxBytes": maxText})
 		return nil, judged(p, false)
 	}
-	if len(turns) == 0 {
+	messages := Conversation(body.Messages)
+	if len(messages) == 0 {
 		return nil, badRequest("There is no message of the user to answer.", "messages")
 	}
-	return turns, nil
-}
-
-// stream passes the text on as it comes: `text` events, then one `done` or `error`.
-func (f *Feature) stream(c *api.Call, p llm.Provider, r llm.Request, model string) error {
-	log, id := f.Log, c.RequestID
-	return c.Events(func(here context.Context, s *api.EventStream) {
-		ctx, cancel := context.WithTimeout(here, f.Timeout)
-		defer cancel()
-		result, err := p.Stream(ctx, r, func(text string) error {
-			return s.Send("text", map[string]string{"type": "text", "content": text})
-		})
-		switch {
-		case here.Err() != nil:
-		case err != nil:
-			refused := Problem(err)
-			log.WarnContext(here, "stream failed", "request_id", id, "code", refused.Code, "error", refused.Unwrap())
-			_ = s.Send("error", event(refused))
-		default:
-			_ = s.Send("done", map[string]any{"type": "done", "response": answerOf(model, result)})
-		}
-	})
+	return messages, nil
 }

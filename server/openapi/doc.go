@@ -7,7 +7,8 @@
 //	x-function     name of the function in schema api
 //	x-access       user (default), public, optional (a credential is used when present), service, or handler (which checks the
 //	               credential itself, because other operations do not accept it)
-//	x-cookie       without a Bearer, the session cookie is a credential here (session), or only identifies the caller (attribution)
+//	x-cookie       without a Bearer, the session cookie is a credential here (session). attribution: a credential of any kind only says who
+//	               calls, and one that cannot be used is ignored
 //	x-aliases      further methods that are the same operation (PUT and PATCH of one handler)
 //	x-wait         function that answers when the background work has ended that x-function started: the request waits for it, at most
 //	               25 s (server/contexts). The operation also has an answer 202

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"kijko/server/api"
 	"kijko/server/executions"
@@ -68,6 +69,9 @@ func (f *Feature) test(c *api.Call) error {
 	}
 	for name, value := range answer.Headers {
 		c.Ctx.Set(name, value)
+	}
+	if c.Caller != nil {
+		prepared.UserID = strings.Clone(c.Caller.UserID)
 	}
 	switch {
 	case prepared.Unmatched != "":

@@ -105,7 +105,7 @@ func (w *watcher) watch(userID string) {
 }
 
 // unwatched are the calls that never fire: sign-in, deliveries and events, and everything that runs a skill or a model.
-var unwatched = regexp.MustCompile(`^/(auth|webhooks|events|ai|executions|skill-executions|oauth)(/|$)|/(execute|run|run-now|test|retry)$`)
+var unwatched = regexp.MustCompile(`^/(auth|webhooks|events|analytics|ai|support|executions|skill-executions|oauth)(/|$)|/(execute|run|run-now|test|retry)$`)
 
 // Called is called for each call of a user that was not refused.
 func (f *Feature) Called(c *api.Call) {

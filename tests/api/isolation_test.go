@@ -145,6 +145,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 	}
 	service := s.As(serviceToken)
 
+	tried := map[string]bool{} // parameters with all forms of ids that are none
 	for _, op := range document.Operations {
 		names := idsOf(op)
 		if len(names) == 0 || isAdmin(op) {
@@ -160,8 +161,13 @@ func TestTenantsAreIsolated(t *testing.T) {
 			for _, name := range names {
 				require.NotEmpty(t, boris.ids[name], "let a tests/pgtap/<feature>.seed.sql keep %s", name)
 				code := document.NotFound(name)
-				for what, id := range map[string]string{"the other tenant's": boris.ids[name], "unknown": uuid.NewString(), "no UUID": "not-a-uuid",
-					"a UUID and more": boris.ids[name] + "x", "quoted": "%27%20or%20%271%27%3D%271", "wildcard": "%25", "UUID without dashes": strings.ReplaceAll(boris.ids[name], "-", "")} {
+				forms := map[string]string{"the other tenant's": boris.ids[name], "unknown": uuid.NewString(), "no UUID": "not-a-uuid",
+					"UUID without dashes": strings.ReplaceAll(boris.ids[name], "-", "")}
+				if !tried[name] {
+					tried[name] = true
+					maps.Copy(forms, map[string]string{"a UUID and more": boris.ids[name] + "x", "quoted": "%27%20or%20%271%27%3D%271", "wildcard": "%25"})
+				}
+				for what, id := range forms {
 					ids := maps.Clone(anna.ids)
 					ids[name] = id
 					if op.Access == openapi.Service {

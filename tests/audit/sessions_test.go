@@ -133,7 +133,7 @@ func TestAPersonSeesTheirSignIns(t *testing.T) {
 	require.Equal(t, []string{"success", "198.51.100.8", "Unknown, Unknown", "Firefox on Linux", "password", ""}, rows[1][1:])
 
 	// More rows than a page of the file.
-	l.DB.Exec(`insert into private.login_history (user_id, method, status, created_at) select $1, 'password', 'success', now() - make_interval(secs => g) from generate_series(1, 4500) g`, l.anna.ID)
+	l.DB.Exec(`insert into private.login_history (user_id, method, status, created_at) select $1, 'signup', 'success', now() - make_interval(secs => g) from generate_series(1, 4500) g`, l.anna.ID)
 	require.Equal(t, 4505, strings.Count(string(onDesktop.Get("/security/login-history/export").Want(200).Body), "\n"))
 	require.Equal(t, 4504, testdb.Value[int](l.DB, "select count(*) from private.login_history where user_id = $1", l.anna.ID))
 }

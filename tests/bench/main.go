@@ -34,6 +34,8 @@ var steps = map[string][][]string{
 	"skills": {{}},
 	"audit":  {{}},
 	"graph":  {{}},
+	// Events of clients, through a server of its own.
+	"analytics": {{}},
 	// It needs a folder: go run ./tests/bench compression DIR
 	"compression": {{}},
 }
@@ -43,7 +45,7 @@ func main() {
 	defer stop()
 	wanted := os.Args[1:]
 	if len(wanted) == 0 {
-		wanted = []string{"http", "realtime", "jobs", "skills", "audit", "graph", "ingest"}
+		wanted = []string{"http", "realtime", "jobs", "skills", "audit", "graph", "analytics", "ingest"}
 	}
 	if len(wanted) > 1 && steps[wanted[0]] != nil && steps[wanted[1]] == nil { // a program and its arguments
 		steps[wanted[0]] = [][]string{wanted[1:]}
@@ -60,7 +62,7 @@ func main() {
 
 func part(ctx context.Context, name string) (err error) {
 	if steps[name] == nil {
-		return errors.New("this part is unknown: http, realtime, jobs, skills, audit, graph or ingest")
+		return errors.New("this part is unknown: http, realtime, jobs, skills, audit, graph, analytics or ingest")
 	}
 	env := os.Environ()
 	if name == "realtime" || name == "skills" || name == "audit" || name == "graph" {

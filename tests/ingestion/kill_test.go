@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -45,8 +46,16 @@ func sizeable() gittest.Files {
 	return gittest.Texts(texts)
 }
 
-// TestIngestionSurvivesKill: kill -9 of the real worker program at twenty random moments of a run. Each run ends once, completed, and
-// stores exactly what an undisturbed run stores.
+// kills is how often TestIngestionSurvivesKill kills: KIJKO_KILLS times, or seven.
+func kills() int {
+	if n, err := strconv.Atoi(os.Getenv("KIJKO_KILLS")); err == nil && n > 0 {
+		return n
+	}
+	return 7
+}
+
+// TestIngestionSurvivesKill: kill -9 of the real worker program at random moments of a run. Each run ends once, completed, and stores exactly
+// what an undisturbed run stores.
 func TestIngestionSurvivesKill(t *testing.T) {
 	l := newIngestLab(t)
 	l.git.Create(t, "acme/big", gittest.On("main", sizeable()))
@@ -59,7 +68,7 @@ func TestIngestionSurvivesKill(t *testing.T) {
 	length := value[float64](l, "select extract(epoch from ended_at - started_at)::float8 from public.ingestion_runs where id = $1", undisturbed)
 
 	phases, disturbed := map[string]int{}, 0
-	for i := range 20 {
+	for i := range kills() {
 		run := l.start(l.project("acme/big"))
 		require.Eventually(t, func() bool {
 			return value[bool](l, "select lease_owner is not null or outcome <> 'open' from public.ingestion_runs where id = $1", run)
@@ -95,6 +104,6 @@ func TestIngestionSurvivesKill(t *testing.T) {
 		require.Equal(t, 1, value[int](l, `select (select count(*) from public.events e where e.type = 'ingestion_complete' and e.entity_id = $1)
 			+ (select count(*) from private.event_inbox e where e.type = 'ingestion_complete' and e.entity_id = $1)`, run), "told once")
 	}
-	t.Logf("killed in phases: %v; %d of 20 runs were taken over", phases, disturbed)
+	t.Logf("killed in phases: %v; %d of %d runs were taken over", phases, disturbed, kills())
 	require.Positive(t, disturbed)
 }

@@ -4,6 +4,7 @@ package stack
 import (
 	"context"
 	"encoding/base64"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"kijko/tests/client"
 	"kijko/tests/testdb"
 	"kijko/worker/llm/llmtest"
+	"kijko/worker/telemetry"
 )
 
 // Stack is a running server, and an anonymous client of it.
@@ -51,7 +53,9 @@ func New(t testing.TB, options ...Option) *Stack {
 func On(t testing.TB, db *testdb.DB, options ...Option) *Stack {
 	t.Helper()
 	cfg := Settings(t, db, options...)
-	a, err := app.New(context.Background(), cfg, app.Options{Observe: func(op *openapi.Operation, status int, body []byte) {
+	tracing, err := telemetry.Start(context.Background(), cfg.Telemetry(), "kijko-test", slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	a, err := app.New(context.Background(), cfg, app.Options{Tracing: tracing, Observe: func(op *openapi.Operation, status int, body []byte) {
 		if err := op.CheckAnswer(status, body); err != nil {
 			t.Errorf("an answer is not what the document says: %v", err)
 		}
@@ -66,6 +70,7 @@ func On(t testing.TB, db *testdb.DB, options ...Option) *Stack {
 		if err := <-done; err != nil {
 			t.Errorf("the server stopped with %v", err)
 		}
+		tracing.Close()
 	}
 	t.Cleanup(s.Close)
 	return s

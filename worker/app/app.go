@@ -26,6 +26,7 @@ import (
 	"kijko/worker/integrations"
 	"kijko/worker/jobs"
 	"kijko/worker/llm"
+	"kijko/worker/metering"
 	"kijko/worker/public"
 	"kijko/worker/pushes"
 	"kijko/worker/runner"
@@ -56,6 +57,11 @@ type Config struct {
 	Graph graph.Backend
 	// GraphSweep is how often copies of graphs are looked over; default 30 s.
 	GraphSweep time.Duration
+	// Metering receives copies of counted units; nil: none are written. MeteringEvery is how often they are sent; default 5 s.
+	Metering      *metering.Client
+	MeteringEvery time.Duration
+	// Traced: the spans of model calls are sent, and need prices.
+	Traced bool
 	// Mailer sends mail. Nil: mail.send fails and is tried again like after any other failure.
 	Mailer jobs.Mailer
 	// Provider ends sessions at Keycloak and writes organizations there. Nil: the worker changes nothing at Keycloak.
@@ -105,6 +111,7 @@ type Worker struct {
 	skills      *executions.Engine
 	summaries   *summary.Engine
 	compression *compression.Engine
+	prices      *llm.Prices // nil: no spans are sent
 	runner      *runner.Runner
 }
 
@@ -130,6 +137,9 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	}
 	if c.Grace <= 0 {
 		c.Grace = 20 * time.Second
+	}
+	if c.MeteringEvery <= 0 {
+		c.MeteringEvery = 5 * time.Second
 	}
 	if c.GraphSweep <= 0 {
 		c.GraphSweep = 30 * time.Second
@@ -194,11 +204,15 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		}
 		leases = append(leases, jobs.SummaryGenerate(w.summaries, summarySlots))
 		hear[executions.Channel] = w.skills.Cancelled
+		if set, ok := c.Models.(*llm.Set); ok && c.Traced {
+			w.prices = set.Prices()
+		}
 	}
 	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), integrations.NewGuard(c.Hosts.AllowPrivate), c.Log)
 	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected))
 	ticks := []runner.Tick{
 		{Name: "schedules", Every: time.Second, Do: w.runDue},
+		{Name: "metering", Every: c.MeteringEvery, Do: metering.New(w.pool, c.Metering, c.Log).Run},
 		{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},
 	}
 	var mirror *graph.Mirror
@@ -258,6 +272,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.skills != nil {
 		group.Go(func() { w.skills.Hold(holding) })
 		group.Go(func() { w.summaries.Hold(holding) })
+	}
+	if w.prices != nil {
+		group.Go(func() { w.prices.Keep(holding, w.pool) })
 	}
 	err := w.runner.Run(ctx)
 	stop()

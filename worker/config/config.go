@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,8 @@ import (
 	"kijko/worker/keycloak"
 	"kijko/worker/llm"
 	"kijko/worker/mail"
+	"kijko/worker/metering"
+	"kijko/worker/telemetry"
 )
 
 // Config holds the settings of both programs. The tag `doc` is the text in docs/settings.md; `secret` marks values that are never shown.
@@ -108,7 +111,16 @@ type Config struct {
 	MemoryMB int `env:"KIJKO_WORKER_MEMORY_MB" envDefault:"512" doc:"Soft memory limit of a worker process, which cleans up more often near it; GOMEMLIMIT goes first."`
 
 	LogLevel string `env:"KIJKO_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error."`
-	Tracing  string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"OpenTelemetry collector (OTLP over HTTP); empty: no traces."`
+	Tracing  string `env:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"OpenTelemetry collector (OTLP over HTTP) for the traces of requests and model calls; empty: none."`
+	// The names are those of Langfuse's own SDKs.
+	LangfuseURL         string `env:"LANGFUSE_BASE_URL" envDefault:"https://cloud.langfuse.com" doc:"Langfuse, which gets each call of a model with user, usage and cost."`
+	LangfusePublicKey   string `env:"LANGFUSE_PUBLIC_KEY" doc:"Public key of a project at Langfuse; empty: Langfuse gets nothing."`
+	LangfuseSecretKey   string `env:"LANGFUSE_SECRET_KEY" secret:"true" doc:"Its secret key."`
+	LangfuseEnvironment string `env:"LANGFUSE_TRACING_ENVIRONMENT" doc:"Environment that Langfuse shows, such as staging; empty: its default."`
+	TracingTexts        bool   `env:"KIJKO_TRACING_TEXTS" envDefault:"false" doc:"Send prompts and answers of models with their traces, to the collector and to Langfuse. They hold personal data and secrets of users."`
+
+	OpenMeterURL string `env:"OPENMETER_URL" doc:"OpenMeter, which gets a copy of each counted unit; empty: none."`
+	OpenMeterKey string `env:"OPENMETER_API_KEY" secret:"true" doc:"Key there; empty: none is sent."`
 }
 
 // Load reads the environment. The result still needs Validate.
@@ -167,7 +179,8 @@ func (c Config) Faults() []error {
 		"KIJKO_GIT_BITBUCKET_URL": c.Bitbucket, "KIJKO_GIT_AZURE_URL": c.Azure, "ANTHROPIC_BASE_URL": c.AnthropicURL,
 		"KIJKO_GIT_GITHUB_API_URL": c.GitHubAPI, "KIJKO_GIT_GITLAB_API_URL": c.GitLabAPI, "KIJKO_GIT_BITBUCKET_API_URL": c.BitbucketAPI,
 		"KIJKO_GIT_AZURE_PROFILE_URL": c.AzureAPI, "KIJKO_GIT_AZURE_LOGIN_URL": c.AzureLogin, "KIJKO_OKTA_URL": c.OktaURL,
-		"KIJKO_AZURE_AD_LOGIN_URL": c.AzureADLogin, "KIJKO_AZURE_AD_GRAPH_URL": c.GraphURL, "GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "KIJKO_EMBEDDING_URL": c.EmbeddingURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing})
+		"KIJKO_AZURE_AD_LOGIN_URL": c.AzureADLogin, "KIJKO_AZURE_AD_GRAPH_URL": c.GraphURL, "GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "KIJKO_EMBEDDING_URL": c.EmbeddingURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing,
+		"LANGFUSE_BASE_URL": c.LangfuseURL, "OPENMETER_URL": c.OpenMeterURL})
 	fault := func(name, format string, args ...any) { faults = append(faults, Fault(name, format, args...)) }
 	if !c.Debug && c.EncryptionKey == "" {
 		fault("ENCRYPTION_KEY", "is missing; make one with: openssl rand -base64 32")
@@ -202,6 +215,12 @@ func (c Config) Faults() []error {
 	if _, err := graph.Open(c.Graph()); err != nil {
 		faults = append(faults, err)
 	}
+	if (c.LangfusePublicKey == "") != (c.LangfuseSecretKey == "") {
+		fault("LANGFUSE_SECRET_KEY", "a project at Langfuse has both a public and a secret key")
+	}
+	if e := c.LangfuseEnvironment; e != "" && (!environments.MatchString(e) || strings.HasPrefix(e, "langfuse")) {
+		fault("LANGFUSE_TRACING_ENVIRONMENT", "must be at most 40 of a-z, 0-9, - and _, and not begin with langfuse")
+	}
 	switch {
 	case !slices.Contains([]string{"", "auto", "on", "off"}, c.LocalModel):
 		fault("KIJKO_LOCAL_MODEL", "must be auto, on or off")
@@ -227,6 +246,26 @@ func (c Config) Faults() []error {
 		fault("KIJKO_LOG_LEVEL", "must be debug, info, warn or error")
 	}
 	return faults
+}
+
+// environments is the form that Langfuse takes.
+var environments = regexp.MustCompile(`^[a-z0-9_-]{1,40}$`)
+
+// Telemetry returns the receivers of traces.
+func (c Config) Telemetry() telemetry.Config {
+	t := telemetry.Config{Collector: c.Tracing, Version: c.Version}
+	if c.LangfusePublicKey != "" {
+		t.Langfuse = &telemetry.Langfuse{URL: c.LangfuseURL, PublicKey: c.LangfusePublicKey, SecretKey: c.LangfuseSecretKey, Environment: c.LangfuseEnvironment}
+	}
+	return t
+}
+
+// IsTraced says whether calls of models are traced.
+func (c Config) IsTraced() bool { return c.Tracing != "" || c.LangfusePublicKey != "" }
+
+// Metering returns the receiver of units.
+func (c Config) Metering() metering.Config {
+	return metering.Config{URL: c.OpenMeterURL, Key: c.OpenMeterKey}
 }
 
 // Hosts returns the configuration of Git hosts.
@@ -295,7 +334,7 @@ func (c Config) Keycloak() keycloak.Config {
 // Models returns the configuration of model providers.
 func (c Config) Models() llm.Config {
 	local := c.LocalModel == "on" || c.LocalModel == "auto" && c.Debug && c.AnthropicKey == "" && c.GoogleKey == ""
-	return llm.Config{AnthropicKey: c.AnthropicKey, AnthropicURL: c.AnthropicURL, GoogleKey: c.GoogleKey, GoogleURL: c.GoogleURL,
+	return llm.Config{Texts: c.TracingTexts && c.IsTraced(), AnthropicKey: c.AnthropicKey, AnthropicURL: c.AnthropicURL, GoogleKey: c.GoogleKey, GoogleURL: c.GoogleURL,
 		Local: local, LocalDelay: c.LocalModelDelay}
 }
 

@@ -109,6 +109,7 @@ func (e *Engine) call(ctx context.Context, t *task) (result llm.Result, err erro
 			return result, fmt.Errorf("open the organization's key: %w", err)
 		}
 	}
+	ctx = llm.WithTrace(ctx, llm.Trace{Name: "skill", UserID: t.UserID.String(), OrganizationID: t.OrganizationID.String(), SessionID: t.ID.String()})
 	if !t.IsStreamed {
 		return e.policy.Generate(ctx, t.Began, provider, r)
 	}

@@ -16,7 +16,7 @@ import (
 
 // task is a run to work, as private.take_executions returns it.
 type task struct {
-	ID, Token, OrganizationID uuid.UUID
+	ID, Token, OrganizationID, UserID uuid.UUID
 	// Answers is the provider to call, Model the model id that it is called with.
 	Answers, Model string
 	// SealedKey is the organization's own key; nil means the installation's key.
@@ -33,7 +33,7 @@ type task struct {
 }
 
 func (e *Engine) take(ctx context.Context, n int) (tasks []*task, seen int, err error) {
-	rows, err := e.c.Pool.Query(ctx, `select id, outcome, token, answers, called, sealed_key, parameters, prompt, elapsed_ms, limit_ms, is_streamed, organization_id
+	rows, err := e.c.Pool.Query(ctx, `select id, outcome, token, answers, called, sealed_key, parameters, prompt, elapsed_ms, limit_ms, is_streamed, organization_id, user_id
 		from private.take_executions($1, $2)`, n, int(leaseFor/time.Second))
 	if err != nil {
 		return nil, 0, fmt.Errorf("take executions: %w", err)
@@ -41,19 +41,19 @@ func (e *Engine) take(ctx context.Context, n int) (tasks []*task, seen int, err 
 	defer rows.Close()
 	for rows.Next() {
 		seen++
-		var id, token, org *uuid.UUID
+		var id, token, org, user *uuid.UUID
 		var outcome string
 		var answers, model, key, prompt *string
 		var parameters []byte
 		var elapsed, limit *int64
 		var streamed bool
-		if err := rows.Scan(&id, &outcome, &token, &answers, &model, &key, &parameters, &prompt, &elapsed, &limit, &streamed, &org); err != nil {
+		if err := rows.Scan(&id, &outcome, &token, &answers, &model, &key, &parameters, &prompt, &elapsed, &limit, &streamed, &org, &user); err != nil {
 			return nil, seen, fmt.Errorf("take executions: %w", err)
 		}
 		if outcome != "run" {
 			continue
 		}
-		t := &task{ID: *id, Token: *token, OrganizationID: *org, Answers: *answers, Model: *model, SealedKey: key, Prompt: *prompt,
+		t := &task{ID: *id, Token: *token, OrganizationID: *org, UserID: *user, Answers: *answers, Model: *model, SealedKey: key, Prompt: *prompt,
 			Began: time.Now().Add(-time.Duration(*elapsed) * time.Millisecond),
 			Limit: time.Duration(*limit) * time.Millisecond, IsStreamed: streamed}
 		if err := exactjson.Unmarshal(parameters, &t.Parameters); err != nil {

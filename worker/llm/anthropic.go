@@ -45,7 +45,8 @@ func (p *anthropicProvider) Generate(ctx context.Context, r Request) (Result, er
 		}
 	}
 	result := Result{ID: answer.ID, Text: strings.Join(texts, "\n"), StopReason: string(answer.StopReason), Model: string(answer.Model),
-		Usage: anthropicUsage(answer.Usage.InputTokens, answer.Usage.CacheCreationInputTokens, answer.Usage.CacheReadInputTokens, answer.Usage.OutputTokens)}
+		Usage:   anthropicUsage(answer.Usage.InputTokens, answer.Usage.CacheCreationInputTokens, answer.Usage.CacheReadInputTokens, answer.Usage.OutputTokens),
+		Details: Details{CacheRead: count(answer.Usage.CacheReadInputTokens), CacheWritten: count(answer.Usage.CacheCreationInputTokens)}}
 	return checkRefusal(result)
 }
 
@@ -77,6 +78,7 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 			result.ID, result.Model = event.Message.ID, string(event.Message.Model)
 			u := event.Message.Usage
 			result.Usage = anthropicUsage(u.InputTokens, u.CacheCreationInputTokens, u.CacheReadInputTokens, u.OutputTokens)
+			result.Details.grow(Details{CacheRead: count(u.CacheReadInputTokens), CacheWritten: count(u.CacheCreationInputTokens)})
 		case "content_block_start":
 			if event.ContentBlock.Type != "text" {
 				continue
@@ -96,6 +98,7 @@ func (p *anthropicProvider) Stream(ctx context.Context, r Request, emit func(str
 			result.StopReason = string(event.Delta.StopReason)
 			u := event.Usage
 			result.Usage.grow(anthropicUsage(u.InputTokens, u.CacheCreationInputTokens, u.CacheReadInputTokens, u.OutputTokens))
+			result.Details.grow(Details{CacheRead: count(u.CacheReadInputTokens), CacheWritten: count(u.CacheCreationInputTokens)})
 		case "message_stop":
 			ended = true
 		}

@@ -120,6 +120,7 @@ func (g *gathering) add(answer *genai.GenerateContentResponse) (text string) {
 	if u := answer.UsageMetadata; u != nil {
 		g.counted = true
 		g.r.Usage.grow(googleUsage(u))
+		g.r.Details.grow(Details{CacheRead: count(u.CachedContentTokenCount), Reasoning: count(u.ThoughtsTokenCount)})
 	}
 	if f := answer.PromptFeedback; f != nil && f.BlockReason != "" {
 		g.withheld = string(f.BlockReason)

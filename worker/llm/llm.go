@@ -129,6 +129,15 @@ type Result struct {
 	// Model is the model that answered, by the provider's name.
 	Model string
 	Usage Usage
+	// Details are parts of the usage, where the provider names them.
+	Details Details
+}
+
+// Details are tokens that Usage includes: read from the provider's cache, written to it, and spent on thinking.
+type Details struct{ CacheRead, CacheWritten, Reasoning int64 }
+
+func (d *Details) grow(to Details) {
+	d.CacheRead, d.CacheWritten, d.Reasoning = max(d.CacheRead, to.CacheRead), max(d.CacheWritten, to.CacheWritten), max(d.Reasoning, to.Reasoning)
 }
 
 // Provider answers requests. The error is an *Error, or the context's error when the context was canceled. With an error, the result holds
@@ -148,6 +157,8 @@ type Config struct {
 	// Local switches the local model on; LocalDelay is how long it pretends to think.
 	Local      bool
 	LocalDelay time.Duration
+	// Texts records prompts and answers in spans.
+	Texts bool
 	// Transport is used instead of Go's default one.
 	Transport http.RoundTripper
 }
@@ -162,6 +173,7 @@ const (
 type Set struct {
 	providers map[string]Provider
 	offers    map[string]bool
+	prices    *Prices
 }
 
 // New makes the clients. It makes no connection.
@@ -179,13 +191,17 @@ func New(c Config) (*Set, error) {
 	client := &http.Client{Transport: &observer{next: c.Transport},
 		// A redirected request would carry the key to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	s := &Set{offers: map[string]bool{Anthropic: c.AnthropicKey != "", Google: c.GoogleKey != "", Local: c.Local},
+	prices := &Prices{}
+	traced := func(name string, p Provider) Provider {
+		return traced{name: name, next: p, prices: prices, texts: c.Texts}
+	}
+	s := &Set{prices: prices, offers: map[string]bool{Anthropic: c.AnthropicKey != "", Google: c.GoogleKey != "", Local: c.Local},
 		providers: map[string]Provider{
-			Anthropic: traced{Anthropic, newAnthropic(client, or(c.AnthropicURL, AnthropicURL), c.AnthropicKey)},
-			Google:    traced{Google, newGoogle(client, or(c.GoogleURL, GoogleURL), c.GoogleKey)},
+			Anthropic: traced(Anthropic, newAnthropic(client, or(c.AnthropicURL, AnthropicURL), c.AnthropicKey)),
+			Google:    traced(Google, newGoogle(client, or(c.GoogleURL, GoogleURL), c.GoogleKey)),
 		}}
 	if c.Local {
-		s.providers[Local] = traced{Local, local{delay: c.LocalDelay}}
+		s.providers[Local] = traced(Local, local{delay: c.LocalDelay})
 	}
 	return s, nil
 }
@@ -200,6 +216,9 @@ func (s *Set) For(name string) (Provider, error) {
 	}
 	return nil, &Error{Code: ModelNotSupported, Message: "No provider of this installation has this model."}
 }
+
+// Prices are those that the spans of the set's calls use.
+func (s *Set) Prices() *Prices { return s.prices }
 
 // Offers returns the providers of the installation, for private.declare_installation('providers', ...).
 func (s *Set) Offers() map[string]bool { return s.offers }

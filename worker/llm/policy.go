@@ -64,7 +64,9 @@ func (p Policy) Stream(ctx context.Context, began time.Time, to Provider, r Requ
 	})
 }
 
-func (p Policy) run(ctx context.Context, began time.Time, attempt func(context.Context) (Result, bool, error)) (Result, error) {
+func (p Policy) run(ctx context.Context, began time.Time, attempt func(context.Context) (Result, bool, error)) (_ Result, err error) {
+	ctx, span := startWork(ctx)
+	defer func() { endWork(span, err) }()
 	for n := 0; ; n++ {
 		attemptCtx, cancel := context.WithTimeout(ctx, p.Attempt)
 		result, passed, err := attempt(attemptCtx)

@@ -98,7 +98,10 @@ func (e *Engine) renew(ctx context.Context, held []lease.Lease, _ bool) ([]lease
 type task struct {
 	JobID          uuid.UUID `json:"jobId"`
 	OrganizationID uuid.UUID `json:"organizationId"`
-	Route          struct {
+	ProjectID      uuid.UUID `json:"projectId"`
+	// UserID asked for the summary; "" when it follows a version.
+	UserID string `json:"userId"`
+	Route  struct {
 		Provider        string  `json:"provider"`
 		Model           string  `json:"model"`
 		SealedKey       *string `json:"sealedKey"`
@@ -204,6 +207,7 @@ func (e *Engine) ask(ctx context.Context, t *task) (written *text, err error) {
 			return nil, fmt.Errorf("open the organization's key: %w", err)
 		}
 	}
+	ctx = llm.WithTrace(ctx, llm.Trace{Name: "summary", UserID: t.UserID, OrganizationID: t.OrganizationID.String(), SessionID: t.ProjectID.String()})
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	result, err := e.policy.Generate(limited, time.Now(), provider, request)

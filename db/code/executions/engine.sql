@@ -73,7 +73,7 @@ comment on function private.prepare_execution is 'The rendered prompt, or errorC
 drop function if exists private.claim_execution(uuid, integer);
 create function private.claim_execution(
   p_id uuid, p_seconds integer, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
-  out parameters jsonb, out prompt text, out elapsed_ms bigint, out limit_ms bigint, out is_streamed boolean, out organization_id uuid
+  out parameters jsonb, out prompt text, out elapsed_ms bigint, out limit_ms bigint, out is_streamed boolean, out organization_id uuid, out user_id uuid
 )
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -137,6 +137,7 @@ begin
   limit_ms := extract(epoch from private.execution_limit()) * 1000;
   is_streamed := e.is_streamed;
   organization_id := e.organization_id;
+  user_id := e.user_id;
 end
 $$;
 comment on function private.claim_execution is
@@ -148,7 +149,7 @@ comment on function private.claim_execution is
 drop function if exists private.take_executions(integer, integer);
 create function private.take_executions(p_limit integer, p_seconds integer)
 returns table (id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text,
-  elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid)
+  elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid, user_id uuid)
 language plpgsql volatile security definer set search_path = ''
 -- Statistics of a queue are always stale, so plans always use the index.
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
@@ -174,23 +175,23 @@ begin
     end;
     if v_error is null and v.outcome <> 'busy' then
       delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
-      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, v.limit_ms, coalesce(v.is_streamed, false), v.organization_id;
+      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, v.limit_ms, coalesce(v.is_streamed, false), v.organization_id, v.user_id;
     elsif v_error is null then
       update jobs.gue_jobs j set run_at = clock_timestamp() + interval '100 milliseconds', updated_at = now() where j.job_id = v_job.job_id;
-      return query select v_id, 'busy', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
+      return query select v_id, 'busy', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid, null::uuid;
     elsif v_job.error_count < 4 then
       raise warning 'execution % could not be claimed: %', v_id, v_error;
       update jobs.gue_jobs j set error_count = j.error_count + 1, last_error = left(v_error, 4000), updated_at = now(),
         run_at = clock_timestamp() + make_interval(secs => 2 ^ v_job.error_count)
       where j.job_id = v_job.job_id;
-      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid, null::uuid;
     else
       perform private.bury_job(v_job.job_id, v_job.job_type, v_job.queue, case when v_id is null then 'null' else convert_from(v_job.args, 'UTF8')::jsonb end,
         v_job.error_count + 1, v_error, v_job.created_at);
       delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
       update public.skill_executions x set status = 'failed', error_code = 'UNKNOWN_ERROR', error_message = 'The run could not be started.'
       where x.id = v_id and not private.is_final(x.status);
-      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid, null::uuid;
     end if;
   end loop;
 end

@@ -48,6 +48,13 @@ begin
         when 'summary.sweep' then perform private.sweep_summaries();
         when 'summary.prune' then perform private.prune_summaries();
         when 'chats.prune' then perform private.prune_chats();
+        when 'support.prune' then perform private.prune_support();
+        when 'analytics.prune' then
+          if private.prune_analytics() then
+            update private.schedules set run_at = clock_timestamp() where name = v.name;
+          end if;
+        when 'metering.fold' then perform private.fold_metering();
+        when 'metering.prune' then perform private.prune_metering();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then

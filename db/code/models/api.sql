@@ -22,9 +22,9 @@ as $$ select private.models_json() $$;
 comment on function api.list_models is 'Models in their order, and whether the default one can be asked.';
 grant execute on function api.list_models to authenticated;
 
--- A call that is refused here costs nothing. A call that passes has cost its unit, however it ends.
-create or replace function private.admit_model_call(p_model text) returns jsonb
-language plpgsql volatile security definer set search_path = ''
+-- Who answers a call of the caller's organization, and how. Nothing is charged.
+create or replace function private.route_model_call(p_model text) returns jsonb
+language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_org uuid := private.org_id();
@@ -40,12 +40,25 @@ begin
   end if;
   perform private.assert_provider(p_model, v_org);
   v_answers := private.answering_provider(v.provider, v_org);
-  perform private.consume_call(v_org);
   return jsonb_build_object('answers', v_answers, 'called', v.called, 'organizationId', v_org,
     'hasOwnKey', private.provider_key(v_answers, v_org) is not null)
     || case when private.takes_sampling(v.called) then '{}' else '{"withoutSampling": true}' end::jsonb;
 end
 $$;
+comment on function private.route_model_call is
+  'Who answers a call to a model for the caller''s organization. Authorization: only the caller''s own organization. Errors: 400 MODEL_NOT_SUPPORTED, 503 PROVIDER_NOT_CONFIGURED.';
+
+-- A call that is refused here costs nothing. A call that passes has cost its unit, however it ends.
+create or replace function private.admit_model_call(p_model text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v constant jsonb := private.route_model_call(p_model);
+begin
+  perform private.consume_call(private.org_id());
+  return v;
+end
+$$;
 comment on function private.admit_model_call is
   'Charges one api_calls unit of the caller''s organization for a call to a model, and says who answers it. Authorization: only the caller''s own organization. Errors: 400 MODEL_NOT_SUPPORTED, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
-grant execute on function private.admit_model_call to authenticated;
+grant execute on function private.route_model_call, private.admit_model_call to authenticated;

@@ -28,15 +28,26 @@ declare
   v_where text := coalesce(' from the address ' || new.client_ip, '');
 begin
   if new.status = 'success' then
+    -- Programs sign in every minute: the last thousand sign-ins are enough to know them, and mostly the last one is.
+    if exists (
+      select from (
+        select l.user_agent, l.device from private.login_history l
+        where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id and l.method <> 'api_key'
+        order by l.created_at desc limit 1000) h
+      where (h.user_agent, h.device) is not distinct from (new.user_agent, new.device))
+    then
+      return null;
+    end if;
     -- Programs without a known name are told apart by their user agent text.
     select count(*) > 0, coalesce(bool_or(h.user_agent = new.user_agent or (h.device ->> 'browser', h.device ->> 'os') = (v_device ->> 'browser', v_device ->> 'os')
       and (v_device ->> 'browser' <> 'Unknown' or h.device ->> 'userAgent' is not distinct from v_device ->> 'userAgent')), false)
     into v_any, v_known
-    -- Programs sign in every minute; the last thousand sign-ins are enough to know them.
     from (
-      select l.user_agent, private.device_json(l.device) as device from private.login_history l
-      where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id and l.method <> 'api_key'
-      order by l.created_at desc limit 1000
+      select distinct l.user_agent, private.device_json(l.device) as device
+      from (
+        select s.user_agent, s.device from private.login_history s
+        where s.user_id = new.user_id and s.status = 'success' and s.id <> new.id and s.method <> 'api_key'
+        order by s.created_at desc limit 1000) l
     ) h;
     if v_any and not v_known then
       perform private.notify_security(new.user_id, 'Sign-in from a new device',

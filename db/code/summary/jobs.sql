@@ -125,7 +125,8 @@ begin
     perform private.store_summary(j, private.extractive_summary(j.project_id));
     return null;
   end if;
-  return jsonb_build_object('jobId', j.id, 'organizationId', j.organization_id, 'route', v_route, 'source', private.summary_source(j.project_id),
+  return jsonb_build_object('jobId', j.id, 'organizationId', j.organization_id, 'projectId', j.project_id,
+    'userId', (select o.requested_by from public.context_operations o where o.id = j.operation_id), 'route', v_route, 'source', private.summary_source(j.project_id),
     'extractive', private.extractive_summary(j.project_id));
 end
 $$;

@@ -82,8 +82,8 @@ begin
   where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
   order by c.granted - c.used desc, c.slot limit 1 for update skip locked;
   if not found and v_slots < c_slots then
-    insert into public.usage_counters (organization_id, metric, period, slot, is_alone, granted_under, day)
-    values (p_org_id, p_metric, p_period, v_last + 1, v_slots = 0, quota, p_day) returning * into v;
+    insert into public.usage_counters (organization_id, metric, period, slot, is_alone, granted_under, day, is_metered)
+    values (p_org_id, p_metric, p_period, v_last + 1, v_slots = 0, quota, p_day, private.is_metered()) returning * into v;
     update public.usage_counters c set is_alone = false
     where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period and c.is_alone and v_slots > 0;
   elsif not found then
@@ -121,7 +121,9 @@ begin
     select c.* into v from public.usage_counters c
     where c.organization_id = p_org_id and c.metric = 'storage' and c.period = date '1970-01-01' and c.slot = 0 for update;
     exit when found;
-    insert into public.usage_counters (organization_id, metric, period, day) values (p_org_id, 'storage', '1970-01-01', v_day)
+    -- Under the lock of a change of metering, as in consume_slowly.
+    perform pg_advisory_xact_lock_shared(private.plans_lock());
+    insert into public.usage_counters (organization_id, metric, period, day, is_metered) values (p_org_id, 'storage', '1970-01-01', v_day, private.is_metered())
     on conflict do nothing;
   end loop;
   if p_bytes > 0 and v.used + p_bytes > v_cap then

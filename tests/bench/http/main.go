@@ -4,7 +4,7 @@
 //	go run ./tests/bench/http              all
 //	KIJKO_BENCH_BASE=../before go run ./tests/bench/http read
 //	                                       beside the server of another checkout, on the same database in the same rounds (read, write, fair)
-//	go run ./tests/bench/http write quota  some of start, read, rules, keys, peer, write, pooler, list, quota, flood, fair
+//	go run ./tests/bench/http write quota  some of start, read, rules, keys, peer, write, pooler, list, quota, metering, flood, fair
 package main
 
 import (
@@ -86,7 +86,7 @@ func run(ctx context.Context) (err error) {
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"start", b.coldStart}, {"read", b.read}, {"rules", b.rules}, {"keys", b.keys}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"flood", b.flood}, {"fair", b.fair}} {
+	}{{"start", b.coldStart}, {"read", b.read}, {"rules", b.rules}, {"keys", b.keys}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"metering", b.metering}, {"flood", b.flood}, {"fair", b.fair}} {
 		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], step.name) {
 			continue
 		}
@@ -548,6 +548,47 @@ func (b *bench) quota(ctx context.Context) error {
 			ratios = append(ratios, a/p)
 		}
 		report("Q2", "metered / plain insert, "+c.name, median(ratios), c.aim)
+	}
+	return nil
+}
+
+// metering measures what copies of units for OpenMeter cost a metered write: Q3 while there is none, beside the same write without the trigger,
+// and Q4 while there is one. The units are those of quota, over 1,000 organizations and in one hot one.
+func (b *bench) metering(ctx context.Context) error {
+	if _, err := b.owner.Exec(ctx, `insert into public.organizations (id, name) select md5('o' || g)::uuid, 'Org ' || g from generate_series(1, 1000) g on conflict do nothing;
+		insert into public.subscriptions (organization_id, plan_id) select id, 'enterprise' from public.organizations on conflict do nothing;
+		update public.subscriptions set plan_id = 'teams', overrides = '{"ingestions": 1000000000}'`); err != nil {
+		return err
+	}
+	const (
+		off     = "alter table public.usage_counters enable trigger _800_meter; select private.declare_metering(false)"
+		without = "alter table public.usage_counters disable trigger _800_meter"
+		on      = "alter table public.usage_counters enable trigger _800_meter; select private.declare_metering(true); truncate private.metering_events"
+	)
+	for _, c := range []struct{ name, org string }{{"1,000 organizations", "md5('o' || (1 + floor(random() * 1000))::int)::uuid"}, {"one hot organization", "md5('o1')::uuid"}} {
+		unit := pipelined("select private.consume_quota(" + c.org + ", 'ingestions', 1)")
+		rates := map[string][]float64{}
+		for range rounds {
+			for _, state := range []string{without, off, on} {
+				if _, err := b.owner.Exec(ctx, state); err != nil {
+					return err
+				}
+				rate, err := b.pgbench(ctx, devpg.Superuser, unit, clients)
+				if err != nil {
+					return err
+				}
+				rates[state] = append(rates[state], rate)
+			}
+		}
+		ratio := func(state string) float64 {
+			var ratios []float64
+			for i, rate := range rates[state] {
+				ratios = append(ratios, rate/rates[without][i])
+			}
+			return median(ratios)
+		}
+		report("Q3", "metered write, no OpenMeter / without its trigger, "+c.name, ratio(off), "no more than noise")
+		report("Q4", "metered write with a copy for OpenMeter / without its trigger, "+c.name, ratio(on), "")
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func goTests(ctx context.Context, out io.Writer) (tally, error) {
 	}
 	environment := []string{devpg.CallsVariable + "=" + calls}
 	// The linters have vetted them.
-	common := []string{"-vet", "off", "-p", "2", "-timeout", "20m"}
+	common := []string{"-vet", "off", "-p", "3", "-timeout", "20m"}
 	if *match != "" {
 		packages, err := packagesWithTest(*match)
 		if err != nil {

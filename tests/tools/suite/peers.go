@@ -28,6 +28,7 @@ var peerSteps = []step{
 	{"keycloak", keycloak},
 	{"mcp", mcp},
 	{"falkordb", falkordb},
+	{"sdks", sdks},
 	{"postgres-18", onPostgres("18")},
 	{"postgres-17", onPostgres("17")},
 	{"postgres-16", onPostgres("16")},
@@ -97,6 +98,14 @@ func falkordb(ctx context.Context, out io.Writer) (tally, error) {
 		return tally{}, err
 	}
 	return goTest(ctx, out, nil, "-count", "1", "-timeout", "10m", "-run", "FalkorDB|Mirror", "./tests/graph")
+}
+
+// sdks compares what Langfuse and OpenMeter get with what their own SDKs send.
+func sdks(ctx context.Context, out io.Writer) (tally, error) {
+	if err := provide(ctx, out, peers.SDKsProgram); err != nil {
+		return tally{}, err
+	}
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "SDK", "./tests/tracing", "./tests/metering")
 }
 
 // provide builds a peer and says its version.

@@ -1,0 +1,2 @@
+// Package metering tests the copies of counted units for OpenMeter.
+package metering
