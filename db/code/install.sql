@@ -226,6 +226,9 @@
 {{ template "integrations/api.sql" . }}
 {{ template "integrations/triggers.sql" . }}
 {{ template "integrations/access.sql" . }}
+{{ template "agents/functions.sql" . }}
+{{ template "outbox/functions.sql" . }}
+{{ template "outbox/triggers.sql" . }}
 {{ template "profile/functions.sql" . }}
 {{ template "profile/triggers.sql" . }}
 {{ template "profile/api.sql" . }}

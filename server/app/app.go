@@ -38,6 +38,7 @@ import (
 	"kijko/server/socketio"
 	"kijko/worker/graph"
 	"kijko/worker/llm"
+	"kijko/worker/outbox"
 	"kijko/worker/seal"
 	"kijko/worker/telemetry"
 )
@@ -77,6 +78,7 @@ type App struct {
 	files    *storageProbe
 	models   *llm.Set
 	graph    graph.Backend // nil: graphs are in Postgres alone
+	others   []outbox.Neighbor
 	presence *presence
 	reflexes *reflexes.Feature
 	contexts *contexts.Feature
@@ -213,8 +215,9 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 		Version: a.cfg.Version, Log: o.Log, Registry: a.registry, MetricsToken: a.cfg.MetricsToken, Development: a.cfg.Debug,
 		HTTPS: strings.HasPrefix(a.cfg.Origin(), "https://"), PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
 		Observe: o.Observe, Visited: a.presence.note, Called: a.reflexes.Called, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
-		Checks: []api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
+		Checks: append([]api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
 			a.files.check(), aiCheck(a.models), graphCheck(a.pool, a.graph), tracingCheck(o.Tracing), meteringCheck(a.pool, a.cfg.OpenMeterURL != "")},
+			neighborChecks(a.pool, a.others)...),
 		Mount: func(app *fiber.App) {
 			a.identity.Mount(app)
 			a.realtime.Routes(app)

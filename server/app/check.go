@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 	"kijko/server/realtime"
 	"kijko/worker/graph"
 	"kijko/worker/llm"
+	"kijko/worker/neighbors"
+	"kijko/worker/outbox"
 	"kijko/worker/storage"
 	"kijko/worker/telemetry"
 )
@@ -268,3 +271,36 @@ func meteringCheck(pool *pgxpool.Pool, configured bool) api.Check {
 
 // meteringLag is the age in seconds of the oldest unit from which metering counts as degraded: no worker sends.
 const meteringLag = 300
+
+// neighborChecks show each neighbor: disabled, healthy, or degraded while it cannot be reached or deliveries to it fail. Pending is how many
+// deliveries wait. No request waits for a neighbor, so none is critical.
+func neighborChecks(pool *pgxpool.Pool, list []outbox.Neighbor) []api.Check {
+	checks := make([]api.Check, len(neighbors.Names))
+	for i, name := range neighbors.Names {
+		at := slices.IndexFunc(list, func(n outbox.Neighbor) bool { return n.Name() == name })
+		checks[i] = api.Check{Name: name, Probe: func(ctx context.Context) api.CheckResult {
+			if at < 0 {
+				return api.CheckResult{Status: "disabled"}
+			}
+			var pending, failing, lost int64
+			if err := db.Row(ctx, pool, "select pending, failing, lost from private.outbox_state($1)", []any{name}, &pending, &failing, &lost); err != nil {
+				return api.CheckResult{Status: "degraded", Code: "UNREACHABLE"}
+			}
+			r := api.CheckResult{Status: "healthy", Pending: &pending}
+			if lost > 0 {
+				r.Status, r.Code = "degraded", "DELIVERIES_DROPPED"
+			}
+			if failing > 0 {
+				r.Status, r.Code = "degraded", "DELIVERY_FAILS"
+			}
+			// Below the time limit of a check, which would count as this server's failure.
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			if list[at].Ping(ctx) != nil {
+				r.Status, r.Code = "degraded", "NEIGHBOR_UNREACHABLE"
+			}
+			return r
+		}}
+	}
+	return checks
+}

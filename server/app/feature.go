@@ -37,6 +37,7 @@ import (
 	copied "kijko/worker/graph"
 	connected "kijko/worker/integrations"
 	"kijko/worker/llm"
+	"kijko/worker/neighbors"
 	"kijko/worker/seal"
 )
 
@@ -92,6 +93,9 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	}
 	a.graph = copies
 	a.mcp = mcp.New(mcp.Settings{Version: a.cfg.Version, Origin: a.cfg.Origin(), Issuer: a.issuer(), Origins: a.cfg.Origins, Log: a.log})
+	if a.others, err = neighbors.Open(a.cfg.Neighbors()); err != nil {
+		return err
+	}
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
 	a.features = append(a.features, a.reflexes, a.keys, a.mcp, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
@@ -148,7 +152,7 @@ func (handlersOnly) Close() error { return nil }
 // available.
 func (a *App) declare(ctx context.Context) {
 	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.mails, "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
-		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "context_days": a.cfg.ContextDays, "token_price": a.cfg.TokenPrice, "encryption": a.cfg.EncryptionKey != "",
+		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "context_days": a.cfg.ContextDays, "token_price": a.cfg.TokenPrice, "encryption": a.cfg.EncryptionKey != "", "neighbors": neighbors.Declaration(a.cfg.Neighbors(), a.others),
 		"data_residency": map[string]any{"region": a.cfg.DataRegion, "country": a.cfg.DataCountry, "provider": a.cfg.DataProvider, "certifications": []string{}}})
 	if err != nil {
 		return

@@ -33,6 +33,8 @@ type Opening struct {
 	Snapshot string
 	// Agent is the client's user agent.
 	Agent string
+	// Agents asks, for a project, for the events of its agents too.
+	Agents bool
 	// Rooms are further rooms to join at the beginning. A room that does not admit the client is left out.
 	Rooms []string
 }
@@ -72,7 +74,7 @@ func (c *Conn) Open(o Opening) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.srv.opt.OpenTimeout)
 	defer cancel()
 	c.mu.Lock()
-	c.kind, c.target, c.token = o.Kind, o.Target, shorten(o.Token)
+	c.kind, c.target, c.token, c.agents = o.Kind, o.Target, shorten(o.Token), o.Agents
 	c.mu.Unlock()
 	var err error = &refusal{CloseUnauthorized, "Missing token"}
 	if o.Token != "" {

@@ -74,12 +74,15 @@ type Conn struct {
 	token     string // shortened, for the access log
 	// user is set before the connection is registered and never changes.
 	user string
+	// agents reports whether a connection of a project also gets the events of its agents.
+	agents bool
 
 	mu     sync.Mutex
 	phase  phase
 	caller *api.Caller // renewed by authenticate
 	org    string
 	head   int64 // of the log, when the connection began
+	stays  bool  // also after the completion of a run
 	rooms  []*membership
 	gate   gate
 
@@ -169,7 +172,7 @@ func (m *membership) deliver(e *Event) {
 	c := m.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phase >= closing || m.state == left || m.part && !isIngestion(e.Type) || e.about != "" && e.about == c.user {
+	if c.phase >= closing || m.state == left || m.part && !isIngestion(e.Type) && !(c.agents && isAgent(e.Type)) || e.about != "" && e.about == c.user {
 		return
 	}
 	if m.state == asked {
@@ -250,7 +253,7 @@ func (e *Event) readableBy(user, org string) (allowed, known bool) {
 
 // noticeEnd keeps the time at which a completed run's socket is closed. An event of a new run clears it.
 func (c *Conn) noticeEnd(eventType string, now time.Time) {
-	if c.kind != Project {
+	if c.kind != Project || c.stays {
 		return
 	}
 	switch eventType {

@@ -65,12 +65,17 @@ const (
 	typeMemberNew    = "project_user:insert"
 	typeMemberChange = "project_user:update"
 	typeMemberGone   = "project_user:delete"
+	typeAgentStatus  = "agent:status"
+	typeAgentLog     = "agent:log"
 )
 
 // ingestionTypes are the only event types that an "ingestion:" room carries of its project's room (private.ingestion_event_types).
 var ingestionTypes = []string{typePhaseStarted, typeProgress, typeComplete, typeError, typePhaseData}
 
 func isIngestion(eventType string) bool { return slices.Contains(ingestionTypes, eventType) }
+
+// isAgent reports whether an event tells of an agent of a project.
+func isAgent(eventType string) bool { return eventType == typeAgentStatus || eventType == typeAgentLog }
 
 // isRead reports whether an event names a row that is read at delivery (private.resolve_events).
 func isRead(eventType string) bool {
@@ -149,7 +154,7 @@ func (e *Event) frame(ingestion bool) *Frame {
 	}
 	e.shared.once.Do(func() {
 		e.shared.whole = e.encode(false)
-		if isIngestion(e.Type) {
+		if isIngestion(e.Type) || isAgent(e.Type) {
 			e.shared.part = e.encode(true)
 		}
 	})

@@ -31,6 +31,10 @@ func (p *place) act(q packet) {
 }
 
 func (p *place) perform(q packet, ref string) {
+	if strings.HasPrefix(q.name, "agent:") {
+		p.performAgent(q, ref)
+		return
+	}
 	a, code, message := parseAction(q)
 	switch {
 	case code != "":

@@ -9,6 +9,7 @@
 //	packet     Socket.IO 5 packets and the names of namespaces
 //	server     the state that all clients share: which client may resume which connection
 //	client     one Engine.IO session: its namespaces and its actions
+//	agents     the events of programs that report in a project's namespace
 //	place      a namespace connection: one client in one namespace, as a connection of realtime in Socket.IO's encoding
 //
 // # Mapping
@@ -20,6 +21,12 @@
 //
 // join, leave, resume, authenticate and ping are events of those names. With an acknowledgement they are answered {"ok": true, ...} or
 // {"ok": false, "code", "message"}. Without one they are answered by the events that plain sockets get.
+//
+// # Agents
+//
+// A program reports in its project's namespace: agent:status {name, state, load} and agent:log {agent, level, msg}; agent:list asks who is
+// online. The namespace also gets the project's agent:status and agent:log, and stays open after a completed run. An agent is offline ten
+// seconds after its connection has ended.
 //
 // # How connections end
 //

@@ -36,6 +36,7 @@ type place struct {
 	surplus   []string // rooms to leave again
 	refused   *refusal // the refusal that answers CONNECT
 	final     bool     // the client does not reconnect automatically
+	reports   bool     // it is the connection of agents
 	answering string   // id of the acknowledgement that answers the current action
 }
 
@@ -66,7 +67,7 @@ func (p *place) open(where address, cred credential) {
 	}
 	switch {
 	case where.isProject:
-		o.Kind, o.Target = realtime.Project, where.project
+		o.Kind, o.Target, o.Agents = realtime.Project, where.project, true
 	case cred.ContextID != "":
 		o.Kind, o.Target = realtime.Context, strings.ToLower(cred.ContextID)
 	}
@@ -161,7 +162,7 @@ func (p *place) welcome(last *realtime.Frame) bool {
 		p.pid = ""
 		p.supersede()
 	default:
-		p.sid = p.recovers.sid
+		p.sid, p.reports = p.recovers.sid, p.recovers.reports
 		p.surplus = slices.DeleteFunc(slices.Clone(p.rooms), func(room string) bool { return slices.Contains(p.recovers.rooms, room) })
 		p.supersede()
 	}
@@ -327,7 +328,8 @@ func (p *place) remember() memory {
 }
 
 func (p *place) memory() memory {
-	return memory{user: p.user, namespace: p.namespace, sid: p.sid, kind: p.kind, target: p.target, rooms: slices.Clone(p.rooms), from: p.from}
+	return memory{user: p.user, namespace: p.namespace, sid: p.sid, kind: p.kind, target: p.target, rooms: slices.Clone(p.rooms), from: p.from,
+		reports: p.reports}
 }
 
 // legacy returns the state of an ended place, and whether a client may resume it.

@@ -21,6 +21,8 @@ type Options struct {
 	Engine engine.Options
 	// ConnectTimeout is how long a client may stay in no namespace: 45 s.
 	ConnectTimeout time.Duration
+	// AbsenceTime is how long an agent may be without a connection before it is offline: 10 s.
+	AbsenceTime time.Duration
 	// RecoveryTime is how long the state of a client that lost its transport is kept: 2 min.
 	RecoveryTime time.Duration
 }
@@ -47,6 +49,8 @@ type Server struct {
 	live map[string]*place // by private id
 	// lost are clients whose transport has ended, by private id.
 	lost *expirable.LRU[string, memory]
+	// departures are the agents whose connections have ended and may come back.
+	departures departures
 }
 
 // maxLost bounds the memory for clients that may never reconnect. The oldest are dropped first.
@@ -60,6 +64,8 @@ type memory struct {
 	rooms                []string
 	// from is the log position at which the connection began, for a client that has not received any event yet.
 	from string
+	// reports is whether it is the connection of agents.
+	reports bool
 }
 
 // New wires a Server.
@@ -72,6 +78,9 @@ func New(deps Deps) (*Server, error) {
 	}
 	if deps.Options.ConnectTimeout == 0 {
 		deps.Options.ConnectTimeout = 45 * time.Second
+	}
+	if deps.Options.AbsenceTime == 0 {
+		deps.Options.AbsenceTime = 10 * time.Second
 	}
 	if deps.Options.RecoveryTime == 0 {
 		deps.Options.RecoveryTime = 2 * time.Minute
@@ -99,7 +108,12 @@ func (s *Server) Handlers() map[string]api.Handler {
 }
 
 // Drain ends the open sessions. Call it after realtime was drained, which notifies the clients.
-func (s *Server) Drain(ctx context.Context) error { return s.engine.Drain(ctx) }
+func (s *Server) Drain(ctx context.Context) error {
+	err := s.engine.Drain(ctx)
+	// Agents whose time runs are left to the end of this process in the database.
+	s.departures.stop()
+	return err
+}
 
 // Sessions returns the number of open Engine.IO sessions.
 func (s *Server) Sessions() int { return s.engine.Size() }
@@ -132,12 +146,16 @@ func (s *Server) release(p *place) {
 	pid, m, returns := p.legacy()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if pid == "" || s.live[pid] != p {
-		return
+	if pid != "" && s.live[pid] == p {
+		delete(s.live, pid)
+		if returns {
+			s.lost.Add(pid, m)
+		}
+	} else if pid != "" {
+		return // Another connection continues this one.
 	}
-	delete(s.live, pid)
-	if returns {
-		s.lost.Add(pid, m)
+	if m.reports {
+		s.departures.after(s.opt.AbsenceTime, func() { s.endAgents(pid, m.sid) })
 	}
 }
 

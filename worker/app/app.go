@@ -27,6 +27,7 @@ import (
 	"kijko/worker/jobs"
 	"kijko/worker/llm"
 	"kijko/worker/metering"
+	"kijko/worker/outbox"
 	"kijko/worker/public"
 	"kijko/worker/pushes"
 	"kijko/worker/runner"
@@ -76,6 +77,8 @@ type Config struct {
 	// default 10 s.
 	Integrations       integrations.Config
 	IntegrationTimeout time.Duration
+	// Neighbors get deliveries of the outbox. The worker closes them.
+	Neighbors []outbox.Neighbor
 	// UnsealKey opens an organization's own key for a model provider; nil: runs that need one fail.
 	UnsealKey func(organizationID uuid.UUID, provider, sealed string) (string, error)
 	// Policy is the retry policy for model providers. Nil: the contract's policy.
@@ -106,6 +109,7 @@ const summarySlots = 10
 type Worker struct {
 	pool        *pgxpool.Pool
 	graph       graph.Backend
+	neighbors   []outbox.Neighbor
 	engine      *ingestion.Engine
 	enrichments *enrichments.Engine
 	skills      *executions.Engine
@@ -147,7 +151,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Worker{graph: c.Graph}
+	w := &Worker{graph: c.Graph, neighbors: c.Neighbors}
 	defer func() {
 		if err != nil {
 			w.Close()
@@ -209,7 +213,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		}
 	}
 	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), integrations.NewGuard(c.Hosts.AllowPrivate), c.Log)
-	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected))
+	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected), jobs.OutboxSend(outbox.New(w.pool, c.Neighbors, c.Log)))
 	ticks := []runner.Tick{
 		{Name: "schedules", Every: time.Second, Do: w.runDue},
 		{Name: "metering", Every: c.MeteringEvery, Do: metering.New(w.pool, c.Metering, c.Log).Run},
@@ -298,6 +302,9 @@ func (w *Worker) Close() {
 	}
 	if w.graph != nil {
 		_ = w.graph.Close()
+	}
+	for _, n := range w.neighbors {
+		n.Close()
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"kijko/worker/llm"
 	"kijko/worker/mail"
 	"kijko/worker/metering"
+	"kijko/worker/neighbors"
 	"kijko/worker/seal"
 	"kijko/worker/storage"
 )
@@ -76,11 +77,15 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 	if err != nil {
 		return nil, nil, err
 	}
+	listed, err := neighbors.Open(cfg.Neighbors())
+	if err != nil {
+		return nil, nil, err
+	}
 	store, err := storage.Open(ctx, cfg.Storage())
 	if err != nil {
 		return nil, nil, err
 	}
-	c := Config{Graph: copies, Metering: meter, Traced: cfg.IsTraced(), DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
+	c := Config{Graph: copies, Neighbors: listed, Metering: meter, Traced: cfg.IsTraced(), DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
 		Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Models: models, Embed: embed.New(cfg.Embedding()), UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
 	for _, change := range changes {
 		change(&c)

@@ -25,7 +25,9 @@ import (
 	"kijko/worker/llm"
 	"kijko/worker/mail"
 	"kijko/worker/metering"
+	"kijko/worker/neighbors"
 	"kijko/worker/telemetry"
+	"kijko/worker/zulip"
 )
 
 // Config holds the settings of both programs. The tag `doc` is the text in docs/settings.md; `secret` marks values that are never shown.
@@ -93,6 +95,14 @@ type Config struct {
 	GraphBackend string `env:"GRAPH_BACKEND" envDefault:"postgres" doc:"Where knowledge graphs are kept: postgres, or besides Postgres also falkordb (which then answers reads) or graphiti (which only receives)."`
 	FalkorDBURL  string `env:"FALKORDB_URL" secret:"true" doc:"FalkorDB, such as redis://user:password@falkordb:6379; required with GRAPH_BACKEND=falkordb."`
 	GraphitiURL  string `env:"GRAPHITI_URL" doc:"Server of Graphiti; required with GRAPH_BACKEND=graphiti."`
+
+	ZulipSite     string   `env:"ZULIP_SITE" doc:"Zulip, where ended ingestions and unattended runs of skills are announced; empty: none. The three names are those of Zulip's own client."`
+	ZulipEmail    string   `env:"ZULIP_EMAIL" doc:"Address of the bot that writes there."`
+	ZulipKey      string   `env:"ZULIP_API_KEY" secret:"true" doc:"Its key."`
+	ZulipStream   string   `env:"ZULIP_STREAM" envDefault:"kijko" doc:"Stream (channel) that it writes to."`
+	CXDBURL       string   `env:"CXDB_URL" doc:"HTTP port of cxdb, which gets the turns of runs of skills, such as http://cxdb:9010; empty: none."`
+	LightningURL  string   `env:"AGENT_LIGHTNING_URL" doc:"Store of Agent-Lightning, which gets runs of skills as rollouts with spans, such as http://store:4747; empty: none."`
+	NeighborTexts []string `env:"KIJKO_NEIGHBOR_TEXTS" doc:"Which of zulip, cxdb and lightning get texts of customers (names, inputs, answers, error messages), separated by commas. The others get ids and numbers only."`
 
 	AnthropicKey    string        `env:"ANTHROPIC_API_KEY" secret:"true" doc:"Key at Anthropic for organizations without one of their own; empty: only those with one."`
 	AnthropicURL    string        `env:"ANTHROPIC_BASE_URL" envDefault:"https://api.anthropic.com" doc:"Where Anthropic is reached."`
@@ -221,6 +231,9 @@ func (c Config) Faults() []error {
 	if e := c.LangfuseEnvironment; e != "" && (!environments.MatchString(e) || strings.HasPrefix(e, "langfuse")) {
 		fault("LANGFUSE_TRACING_ENVIRONMENT", "must be at most 40 of a-z, 0-9, - and _, and not begin with langfuse")
 	}
+	if _, err := neighbors.Open(c.Neighbors()); err != nil {
+		faults = append(faults, err)
+	}
 	switch {
 	case !slices.Contains([]string{"", "auto", "on", "off"}, c.LocalModel):
 		fault("KIJKO_LOCAL_MODEL", "must be auto, on or off")
@@ -318,6 +331,12 @@ func (c Config) Integrations() (integrations.Config, error) {
 // Graph returns where graphs are kept besides Postgres.
 func (c Config) Graph() graph.Config {
 	return graph.Config{Backend: c.GraphBackend, FalkorDB: c.FalkorDBURL, Graphiti: c.GraphitiURL}
+}
+
+// Neighbors returns the configuration of the neighbors that get deliveries of the outbox.
+func (c Config) Neighbors() neighbors.Config {
+	return neighbors.Config{Zulip: zulip.Config{Site: c.ZulipSite, Email: c.ZulipEmail, Key: c.ZulipKey, Stream: c.ZulipStream}, CXDB: c.CXDBURL,
+		Lightning: c.LightningURL, Texts: c.NeighborTexts}
 }
 
 // Mail returns the configuration of the mail server.

@@ -102,7 +102,7 @@ comment on function private.keep_presence is
   'The people and watchers of a server process, whole. Authorization: callable by the server only.';
 grant execute on function private.keep_presence to kijko_server;
 
--- A process without a heartbeat for 90 s has no people and no watchers any more.
+-- A process without a heartbeat for 90 s has no people, no watchers and no agents any more.
 create or replace function private.bury_nodes(p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -118,6 +118,7 @@ begin
   where s.context_id = g.context_id and s.user_id = g.user_id and s.left_at is null
     and not exists (select from private.realtime_presence r
       where r.context_id = g.context_id and r.user_id = g.user_id and r.node_id = any (v_alive));
+  perform private.bury_agents(v_alive);
 end
 $$;
 comment on function private.bury_nodes is 'Forgets the people and watchers of server processes that are dead. Authorization: callable by the server only.';

@@ -3,6 +3,7 @@
 // the end every accepted event is in the table.
 //
 //	go run ./tests/bench/analytics
+//	go run ./tests/bench/analytics -rounds 1
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -33,7 +35,6 @@ import (
 )
 
 const (
-	rounds  = 5
 	clients = 32
 	round   = 3 * time.Second
 	target  = 10_000
@@ -42,7 +43,9 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx); err != nil {
+	rounds := flag.Int("rounds", 5, "rounds of each measurement")
+	flag.Parse()
+	if err := run(ctx, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench analytics:", err)
 		os.Exit(1)
 	}
@@ -58,7 +61,7 @@ type bench struct {
 	accepted        atomic.Int64
 }
 
-func run(ctx context.Context) (err error) {
+func run(ctx context.Context, rounds int) (err error) {
 	dir, err := os.MkdirTemp("", "kijko-bench")
 	if err != nil {
 		return err

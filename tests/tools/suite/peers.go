@@ -29,6 +29,7 @@ var peerSteps = []step{
 	{"mcp", mcp},
 	{"falkordb", falkordb},
 	{"sdks", sdks},
+	{"neighbors", neighbors},
 	{"postgres-18", onPostgres("18")},
 	{"postgres-17", onPostgres("17")},
 	{"postgres-16", onPostgres("16")},
@@ -106,6 +107,14 @@ func sdks(ctx context.Context, out io.Writer) (tally, error) {
 		return tally{}, err
 	}
 	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "SDK", "./tests/tracing", "./tests/metering")
+}
+
+// neighbors runs the tests of the outbox with Zulip's client and the store of Agent-Lightning, of PyPI.
+func neighbors(ctx context.Context, out io.Writer) (t tally, err error) {
+	if err := errors.Join(provide(ctx, out, peers.ZulipProgram), provide(ctx, out, peers.LightningProgram)); err != nil {
+		return t, err
+	}
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "NeighborsOfPyPI", "./tests/outbox")
 }
 
 // provide builds a peer and says its version.
