@@ -17,6 +17,7 @@
 {{ template "usage/limits.sql" . }}
 {{ template "usage/consume.sql" . }}
 {{ template "usage/gates.sql" . }}
+{{ template "usage/reading.sql" . }}
 {{ template "usage/access.sql" . }}
 {{ template "audit/functions.sql" . }}
 {{ template "team/permissions.sql" . }}
@@ -229,6 +230,14 @@
 {{ template "agents/functions.sql" . }}
 {{ template "outbox/functions.sql" . }}
 {{ template "outbox/triggers.sql" . }}
+{{ template "billing/subscription.sql" . }}
+{{ template "billing/vat.sql" . }}
+{{ template "billing/btw.sql" . }}
+{{ template "billing/details.sql" . }}
+{{ template "billing/api.sql" . }}
+{{ template "billing/triggers.sql" . }}
+{{ template "billing/access.sql" . }}
+{{ template "admin/api.sql" . }}
 {{ template "profile/functions.sql" . }}
 {{ template "profile/triggers.sql" . }}
 {{ template "profile/api.sql" . }}

@@ -10,6 +10,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/audit"
 	"kijko/server/auth"
+	"kijko/server/billing"
 	"kijko/server/chat"
 	"kijko/server/connections"
 	"kijko/server/contexts"
@@ -39,6 +40,7 @@ import (
 	"kijko/worker/llm"
 	"kijko/worker/neighbors"
 	"kijko/worker/seal"
+	"kijko/worker/vies"
 )
 
 // addFeatures makes the features whose operations are answered in Go.
@@ -96,6 +98,10 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.others, err = neighbors.Open(a.cfg.Neighbors()); err != nil {
 		return err
 	}
+	register, err := vies.New(a.cfg.VIES(), a.log)
+	if err != nil {
+		return err
+	}
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
 	a.features = append(a.features, a.reflexes, a.keys, a.mcp, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
@@ -107,7 +113,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
 		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},
-		&exports.Feature{Exec: exec}, handlersOnly(search.Handlers()),
+		&exports.Feature{Exec: exec}, &billing.Feature{Exec: exec, VIES: register}, handlersOnly(search.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
 		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,
 			Redirects: a.cfg.GitRedirects, Origins: a.cfg.Origins, Log: a.log}))
@@ -153,6 +159,7 @@ func (handlersOnly) Close() error { return nil }
 func (a *App) declare(ctx context.Context) {
 	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.mails, "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
 		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "context_days": a.cfg.ContextDays, "token_price": a.cfg.TokenPrice, "encryption": a.cfg.EncryptionKey != "", "neighbors": neighbors.Declaration(a.cfg.Neighbors(), a.others),
+		"vies_mode": a.cfg.VIESMode, "vat_oss": a.cfg.VATOSS,
 		"data_residency": map[string]any{"region": a.cfg.DataRegion, "country": a.cfg.DataCountry, "provider": a.cfg.DataProvider, "certifications": []string{}}})
 	if err != nil {
 		return

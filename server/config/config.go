@@ -17,6 +17,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	worker "kijko/worker/config"
+	"kijko/worker/vies"
 )
 
 // Config holds every setting. The tag `doc` is the text in docs/settings.md; `secret` marks values that are never shown.
@@ -56,6 +57,11 @@ type Config struct {
 	ExecutionDays int           `env:"KIJKO_EXECUTION_DAYS" envDefault:"90" doc:"Days that the numbers of runs are kept, at least 90; their texts go after 30."`
 	ContextDays   int           `env:"CONTEXT_TTL_DAYS" envDefault:"30" doc:"Days after which the newest ingestion of a context counts as expired."`
 	TokenPrice    float64       `env:"TOKEN_PRICE_PER_MILLION_USD" envDefault:"10" doc:"Price of a million tokens, for the savings that compression shows."`
+
+	VIESMode      string `env:"VIES_MODE" envDefault:"live" doc:"Whether VAT numbers are checked with VIES: live, or offline, where form and check digits decide."`
+	VIESURL       string `env:"VIES_URL" envDefault:"https://ec.europa.eu/taxation_customs/vies/rest-api" doc:"Where VIES is reached."`
+	VIESRequester string `env:"VIES_REQUESTER_NUMBER" doc:"The seller's own VAT number, such as NL123456789B01; with it each answer of VIES has a consultation number."`
+	VATOSS        bool   `env:"VAT_OSS_ENABLED" envDefault:"false" doc:"The seller declares VAT of other EU states by the One Stop Shop, so consumers there pay the rate of their state."`
 
 	SocketsMax int `env:"KIJKO_SOCKETS_PER_USER" envDefault:"30" doc:"Open WebSockets per person."`
 
@@ -149,10 +155,18 @@ func (c Config) Validate() error {
 	if c.TokenPrice < 0 || c.TokenPrice > 1e6 {
 		fault("TOKEN_PRICE_PER_MILLION_USD", "must lie between 0 and 1000000")
 	}
+	if _, err := vies.New(c.VIES(), nil); err != nil {
+		faults = append(faults, err)
+	}
 	if c.ExecutionDays < 90 || c.ExecutionDays > 36500 {
 		fault("KIJKO_EXECUTION_DAYS", "must be at least 90, because the statistics reach as far")
 	}
 	return worker.Join(faults)
+}
+
+// VIES returns how VAT numbers are checked.
+func (c Config) VIES() vies.Config {
+	return vies.Config{Mode: c.VIESMode, URL: c.VIESURL, Requester: c.VIESRequester}
 }
 
 // Origin returns the URL at which clients reach the API: KIJKO_API_URL, or else APP_URL.

@@ -48,8 +48,10 @@ func contractRows(t *testing.T) (rows []row) {
 	return rows
 }
 
-// later lists parts of the contract that are not built yet: whole documents, or sections.
-var later = []string{"50 ", "60 16", "60 17.1", "60 17.2", "60 17.3"}
+// later lists parts of the contract that are not built yet: sections, or routes.
+var later = []string{"50 2.4", "50 3", "50 4", "50 8", "50 9.1", "50 9.2", "50 9.3", "50 POST /admin/cleanup-logs",
+	"50 GET /admin/webhook-events", "50 POST /admin/webhook-events/{}/replay", "50 POST /billing/portal", "60 16", "60 17.1", "60 17.2",
+	"60 17.3"}
 
 func TestTheContractsOperationsAreServed(t *testing.T) {
 	t.Parallel()
@@ -60,7 +62,13 @@ func TestTheContractsOperationsAreServed(t *testing.T) {
 		have[op.Method+" "+placeholder.ReplaceAllString(op.Path, "{}")] = true
 	}
 	for _, want := range contractRows(t) {
-		if slices.ContainsFunc(later, func(part string) bool { return part == want.document+" "+want.section || part == want.document+" " }) {
+		// The greeting at / stands beside the document.
+		if want.route == "GET //" {
+			continue
+		}
+		if slices.ContainsFunc(later, func(part string) bool {
+			return part == want.document+" "+want.section || part == want.document+" "+want.route
+		}) {
 			continue
 		}
 		method, path, _ := strings.Cut(want.route, " ")
@@ -132,7 +140,14 @@ var shapes = map[string]string{
 	"IPWhitelistSettings":  `teamId mode adminBypassEnabled entries groups`,
 	"IPWhitelistEntry":     `id teamId name ipAddress? ipRange? isActive createdAt createdBy`,
 	"ComplianceDocument":   `id framework name description fileUrl fileSize version validFrom validUntil? uploadedAt`,
-	"SecurityScore":        `totalScore maxScore categories recommendations lastCalculated`,
+	"Plan":                 `id name price annualPrice? description features limits isPopular?`,
+	"Subscription": `id userId planId status billingInterval stripeSubscriptionId? currentPeriodStart currentPeriodEnd cancelAtPeriodEnd trialEnd? createdAt updatedAt
+		pendingPlanId? pendingBillingInterval?`,
+	"UsageMetric":         `type current limit percentage trend`,
+	"TaxQuote":            `currency netAmount vatRate vatAmount totalAmount treatment note?`,
+	"BillingDetails":      `userId companyName? btwNumber? kvkNumber? addressLine1? addressLine2? city? postalCode? country updatedAt`,
+	"BtwValidationResult": `isValid companyName? address? errorMessage?`,
+	"SecurityScore":       `totalScore maxScore categories recommendations lastCalculated`,
 	"Habit": `id skillId userId scheduleCron scheduleDescription? timezone lastRunAt? nextRunAt? runCount isActive config consecutiveFailures lastErrorMessage?
 		createdAt updatedAt`,
 	"HabitWithSkill": `id skillId userId scheduleCron scheduleDescription? timezone lastRunAt? nextRunAt? runCount isActive config consecutiveFailures lastErrorMessage?

@@ -18,6 +18,7 @@ import (
 	"kijko/tests/testdb"
 	"kijko/worker/llm/llmtest"
 	"kijko/worker/telemetry"
+	"kijko/worker/vies"
 )
 
 // Stack is a running server, and an anonymous client of it.
@@ -85,6 +86,7 @@ func Settings(t testing.TB, db *testdb.DB, options ...Option) config.Config {
 	cfg.Database, cfg.DatabaseDirect, cfg.DatabaseWorker = db.DSN("kijko_server"), db.DSN("kijko_server"), db.DSN("kijko_worker")
 	cfg.AuthRates, cfg.PerCaller, cfg.TrustedProxies = 1e6, 0, "127.0.0.1"
 	cfg.EncryptionKey = base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
+	cfg.VIESMode = vies.Offline
 	for _, option := range options {
 		option(&cfg)
 	}

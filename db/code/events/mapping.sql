@@ -83,13 +83,20 @@ as $$
 begin
   perform private.emit_org_change('subscription', new.id, 'updated', new.organization_id, array_remove(array[
     case when new.plan_id <> old.plan_id then 'planId' end, case when new.status <> old.status then 'status' end,
-    case when new.overrides <> old.overrides then 'limits' end], null));
+    case when new.overrides <> old.overrides then 'limits' end, case when new.billing_interval <> old.billing_interval then 'billingInterval' end,
+    case when new.current_period_end is distinct from old.current_period_end then 'currentPeriodEnd' end,
+    case when new.cancel_at_period_end <> old.cancel_at_period_end then 'cancelAtPeriodEnd' end,
+    case when new.trial_end is distinct from old.trial_end then 'trialEnd' end,
+    case when (new.pending_plan_id, new.pending_billing_interval) is distinct from (old.pending_plan_id, old.pending_billing_interval) then 'pendingPlanId' end],
+    null));
   return null;
 end
 $$;
 comment on function private.tg_subscriptions__emit_change is 'Trigger: a changed plan is told to the organization.';
 create or replace trigger _900_emit_change after update on public.subscriptions for each row
-  when ((old.plan_id, old.status, old.overrides) is distinct from (new.plan_id, new.status, new.overrides))
+  when ((old.plan_id, old.status, old.overrides, old.billing_interval, old.current_period_end, old.cancel_at_period_end, old.trial_end, old.pending_plan_id,
+    old.pending_billing_interval) is distinct from (new.plan_id, new.status, new.overrides, new.billing_interval, new.current_period_end, new.cancel_at_period_end,
+    new.trial_end, new.pending_plan_id, new.pending_billing_interval))
   execute function private.tg_subscriptions__emit_change();
 
 -- Access to a project also ends while its row stays: acceptance is withdrawn, the row is given to another person, or the owner changes.

@@ -15,7 +15,7 @@ begin
       case v.name
         when 'runs.sweep' then perform private.sweep_runs();
         when 'core.prune' then perform private.prune_core(), private.prune_identity(), private.prune_keys(), private.prune_security(),
-          private.prune_operations();
+          private.prune_operations(), private.prune_billing();
         when 'contexts.sweep' then perform private.sweep_contexts();
         when 'events.prune' then perform private.prune_events();
         when 'uploads.prune' then perform private.prune_staged_files();
@@ -48,6 +48,7 @@ begin
         when 'enrichments.sweep' then perform private.sweep_enrichments();
         when 'enrichments.prune' then perform private.prune_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
+        when 'usage.prune' then perform private.prune_usage();
         when 'summary.prune' then perform private.prune_summaries();
         when 'chats.prune' then perform private.prune_chats();
         when 'support.prune' then perform private.prune_support();
