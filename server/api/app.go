@@ -77,6 +77,7 @@ type App struct {
 	deps    Deps
 	exec    *Executor
 	routes  *routes
+	byID    map[string]*openapi.Operation
 	caller  *Limiter
 	health  *health
 	streams *streams
@@ -96,7 +97,7 @@ func New(deps Deps) (*App, error) {
 	if deps.KeepAlive == 0 {
 		deps.KeepAlive = keepAlive
 	}
-	a := &App{deps: deps, exec: deps.Exec, routes: &routes{}, streams: newStreams(deps.KeepAlive), slow: time.Second, tracer: otel.Tracer("kijko/server")}
+	a := &App{deps: deps, exec: deps.Exec, routes: &routes{}, byID: map[string]*openapi.Operation{}, streams: newStreams(deps.KeepAlive), slow: time.Second, tracer: otel.Tracer("kijko/server")}
 	a.health = newHealth(deps.Version, deps.Checks)
 	if deps.PerCaller > 0 {
 		a.caller = newLimiter(&openapi.Rate{Limit: deps.PerCaller, Per: 60, Key: []string{"user"}})
@@ -141,12 +142,13 @@ func (a *App) mountOperations(meters *meters) error {
 			e.sql, e.keyed = CallSQL(op.Function), KeyedSQL(op.Function)
 		}
 		a.routes.add(op.Path, e)
+		a.byID[op.ID] = op
 	}
 	return nil
 }
 
-// operationPath strips the base path: /api/v1 and its alias /api. Health and the operations for outside callers also exist without a
-// prefix.
+// operationPath strips the base path: /api/v1 and its alias /api. Health, MCP and the operations for outside callers also exist
+// without a prefix.
 func operationPath(path string) (string, bool) {
 	const v1, alias = openapi.Prefix, "/api"
 	switch {
@@ -156,7 +158,7 @@ func operationPath(path string) (string, bool) {
 		return path[len(alias):], true
 	case strings.HasPrefix(path, "/webhooks/"):
 		return path, true
-	case path == "/health" || path == "/health/live" || path == "/health/ready":
+	case path == "/mcp" || path == "/health" || path == "/health/live" || path == "/health/ready":
 		return path, true
 	}
 	return "", false
@@ -167,7 +169,13 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 	began := time.Now()
 	id := requestID(c)
 	c.Set("X-Request-ID", id)
-	call := &Call{Ctx: c, app: a, RequestID: id, ClientIP: a.clientIP(c), Device: deviceJSON(c.Request().Header.UserAgent())}
+	call := &Call{Ctx: c, app: a, RequestID: id, inside: insideOf(c)}
+	parent := context.Background()
+	if in := call.inside; in != nil {
+		parent, call.ClientIP, call.Device = in.ctx, in.clientIP, in.device
+	} else {
+		call.ClientIP, call.Device = a.clientIP(c), deviceJSON(c.Request().Header.UserAgent())
+	}
 	var e *endpoint
 	defer func() {
 		if v := recover(); v != nil {
@@ -191,11 +199,11 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 	}
 	call.Op, call.pathOf = e.op, func(name string) string { return e.pathValue(values, name) }
 
-	ctx, cancel := context.WithTimeout(context.Background(), a.deps.Timeout)
+	ctx, cancel := context.WithTimeout(parent, a.deps.Timeout)
 	if e.handler != nil {
 		// Handlers limit their own outside calls. Uploads last as long as bytes keep coming.
 		cancel()
-		ctx, cancel = context.WithCancel(context.Background())
+		ctx, cancel = context.WithCancel(parent)
 	}
 	defer cancel()
 	ctx, span := a.tracer.Start(ctx, e.op.ID, trace.WithSpanKind(trace.SpanKindServer))
@@ -240,7 +248,7 @@ func (a *App) serve(c *fiber.Ctx) (err error) {
 // admit checks the credential and the rate limits.
 func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 	err := a.identify(ctx, call, e)
-	if err == nil && a.caller != nil && call.Caller != nil && call.Caller != Service {
+	if err == nil && a.caller != nil && call.Caller != nil && call.Caller != Service && call.inside == nil {
 		if err := a.caller.take(call.Caller.UserID); err != nil {
 			return err
 		}
@@ -277,6 +285,8 @@ func (a *App) admit(ctx context.Context, call *Call, e *endpoint) error {
 func (a *App) identify(ctx context.Context, call *Call, e *endpoint) (err error) {
 	token, given := bearer(call.Ctx)
 	switch {
+	case call.inside != nil:
+		call.Caller = call.inside.caller
 	case e.op.Access == openapi.Service:
 		return a.admitService(ctx, call, token)
 	case e.op.Access == openapi.Public, e.op.Access == openapi.Handled && !IsKey(token):
@@ -365,6 +375,9 @@ func (a *App) refuse(call *Call, e *endpoint, err error) error {
 		p.repeat(e.op.ProblemMember)
 	}
 	call.code = p.Code
+	if call.inside != nil {
+		call.inside.refused = p
+	}
 	if p.Status >= 500 {
 		level := slog.LevelWarn
 		if p.Status == http.StatusInternalServerError {

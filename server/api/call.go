@@ -45,6 +45,8 @@ type Call struct {
 	units bool
 	// code is the error code of the refusal.
 	code string
+	// inside is set when the request was made by Inside.Do.
+	inside *insideCall
 }
 
 // peerKey is the context key under which an authentication finds its Call.

@@ -9,9 +9,10 @@ import (
 )
 
 const (
-	corsHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, Prefer, X-Request-ID"
+	corsHeaders = "Authorization, Content-Type, Idempotency-Key, If-Match, Prefer, X-Request-ID, " +
+		"Mcp-Protocol-Version, Mcp-Method, Mcp-Name, Mcp-Session-Id, Last-Event-ID"
 	corsExposed = "X-Request-ID, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, Content-Disposition, " +
-		"X-Total-Count, X-Has-More, Idempotency-Replayed"
+		"X-Total-Count, X-Has-More, Idempotency-Replayed, WWW-Authenticate"
 )
 
 // cors allows exactly the configured origins, with credentials and never with a wildcard.

@@ -41,7 +41,7 @@ func (a *App) admitKey(ctx context.Context, call *Call, e *endpoint) error {
 			return refused
 		}
 	}
-	if !e.op.Counted {
+	if !e.op.Counted || call.inside != nil && call.inside.free {
 		return refused
 	}
 	// A request that is authenticated but not permitted still counts as a request.
@@ -76,7 +76,7 @@ func (a *App) finishKey(call *Call, status int) {
 	switch {
 	case call.code == "API_KEY_EXPIRED":
 		a.deps.Keys.Expired(call.Caller, call.ClientIP, agent)
-	case !refused:
+	case !refused && call.inside == nil:
 		a.deps.Keys.Used(call.Caller, call.ClientIP, agent)
 	}
 }

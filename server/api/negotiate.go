@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 )
@@ -113,4 +114,29 @@ func members(list string, separator byte) func(yield func(string) bool) {
 		}
 		yield(list[from:])
 	}
+}
+
+// Patience reads the Prefer headers (RFC 7240): how long the client wants to wait for work, at most longest, and which preference applies.
+// Others are ignored, as the RFC wants it.
+func (c *Call) Patience(longest time.Duration) (patience time.Duration, applied string) {
+	return preference(c.Ctx.Request().Header.PeekAll("Prefer"), longest)
+}
+
+func preference(headers [][]byte, longest time.Duration) (patience time.Duration, applied string) {
+	patience = longest
+	for _, header := range headers {
+		for _, one := range strings.Split(string(header), ",") {
+			name, value, _ := strings.Cut(strings.TrimSpace(one), "=")
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "respond-async":
+				return 0, "respond-async"
+			case "wait":
+				seconds, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(value), `"`), 10, 31)
+				if err == nil {
+					patience, applied = min(time.Duration(seconds)*time.Second, longest), "wait="+strconv.FormatUint(seconds, 10)
+				}
+			}
+		}
+	}
+	return patience, applied
 }

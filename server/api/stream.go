@@ -41,6 +41,14 @@ func (s *EventStream) Send(event string, data any) error {
 	return s.write("event: " + event + "\ndata: " + string(raw) + "\n\n")
 }
 
+// Write sends events that are encoded already, whole ones at a time. It is for protocols that number their events themselves.
+func (s *EventStream) Write(events []byte) (int, error) {
+	if err := s.write(string(events)); err != nil {
+		return 0, err
+	}
+	return len(events), nil
+}
+
 func (s *EventStream) write(text string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -30,6 +30,7 @@ import (
 	"kijko/server/contexts"
 	"kijko/server/identity"
 	"kijko/server/keys"
+	"kijko/server/mcp"
 	"kijko/server/notifications"
 	"kijko/server/openapi"
 	"kijko/server/realtime"
@@ -81,6 +82,7 @@ type App struct {
 	presence *presence
 	reflexes *reflexes.Feature
 	contexts *contexts.Feature
+	mcp      *mcp.Feature
 	chat     *chat.Feature
 	keys     *keys.Keys
 	box      *seal.Box // nil: no ENCRYPTION_KEY
@@ -220,6 +222,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 			a.identity.Mount(app)
 			a.realtime.Routes(app)
 			a.socketio.Routes(app)
+			a.mcp.Routes(app)
 			notifications.Routes(app)
 			if o.Mailbox != nil {
 				o.Mailbox.Routes(app)

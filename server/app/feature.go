@@ -9,6 +9,7 @@ import (
 	"kijko/server/analytics"
 	"kijko/server/api"
 	"kijko/server/audit"
+	"kijko/server/auth"
 	"kijko/server/billing"
 	"kijko/server/chat"
 	"kijko/server/connections"
@@ -19,6 +20,7 @@ import (
 	"kijko/server/hypervisa"
 	"kijko/server/ingestion"
 	"kijko/server/integrations"
+	"kijko/server/mcp"
 	"kijko/server/models"
 	"kijko/server/openapi"
 	"kijko/server/profile"
@@ -94,6 +96,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		return err
 	}
 	a.graph = copies
+	a.mcp = mcp.New(mcp.Settings{Version: a.cfg.Version, Origin: a.cfg.Origin(), Issuer: a.issuer(), Origins: a.cfg.Origins, Log: a.log})
 	if a.others, err = neighbors.Open(a.cfg.Neighbors()); err != nil {
 		return err
 	}
@@ -109,7 +112,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		return err
 	}
 	a.features = append(a.features, proxy, &registry.Feature{Exec: exec, Box: box, Guard: guard})
-	a.features = append(a.features, a.reflexes, a.keys, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
+	a.features = append(a.features, a.reflexes, a.keys, a.mcp, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
 	finder := &retrieval.Retriever{Exec: exec, Embed: embed.New(a.cfg.Embedding()), Log: a.log}
 	a.chat = chat.New(chat.Settings{Exec: exec, Models: a.models, Store: uploads.Store(), Retriever: finder, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
 	a.features = append(a.features, a.chat)
@@ -143,6 +146,14 @@ func (a *App) executions(exec *api.Executor, box *seal.Box) (*executions.Feature
 		}
 	}
 	return executions.New(settings)
+}
+
+// issuer is the authorization server that clients of MCP sign people in at; empty: they bring a key or a token of this server.
+func (a *App) issuer() string {
+	if a.cfg.KeycloakURL == "" {
+		return ""
+	}
+	return auth.KeycloakConfig{URL: a.cfg.KeycloakURL, Realm: a.cfg.KeycloakRealm}.Issuer()
 }
 
 // handlersOnly is a feature without resources to close.

@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -59,26 +58,5 @@ func TestADiffIsShortest(t *testing.T) {
 			at = start + h.OldLines
 		}
 		require.Equal(t, append([]string{}, b...), append(append([]string{}, got...), a[at:]...))
-	}
-}
-
-func TestPreferencesDecideTheWait(t *testing.T) {
-	t.Parallel()
-	for header, want := range map[string]struct {
-		patience time.Duration
-		applied  string
-	}{
-		"":                         {longest, ""},
-		"wait=3":                   {3 * time.Second, "wait=3"},
-		"handling=lenient, Wait=0": {0, "wait=0"},
-		"wait=900":                 {longest, "wait=900"},
-		"wait=-1":                  {longest, ""},
-		"wait=soon":                {longest, ""},
-		"respond-async, wait=10":   {0, "respond-async"},
-		"return=minimal":           {longest, ""},
-	} {
-		patience, applied := preference([][]byte{[]byte(header)})
-		require.Equal(t, want.patience, patience, header)
-		require.Equal(t, want.applied, applied, header)
 	}
 }

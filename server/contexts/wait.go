@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"strconv"
 	"strings"
 	"time"
 
@@ -64,7 +63,7 @@ func (f *Feature) finish(c *api.Call, answer api.Answer) (api.Answer, error) {
 
 // Await holds a request until an operation has ended, as long as the request wants to wait.
 func (f *Feature) Await(c *api.Call, operationID string) (ended bool, err error) {
-	patience, preferred := preference(c.Ctx.Request().Header.PeekAll("Prefer"))
+	patience, preferred := c.Patience(longest)
 	if preferred != "" {
 		c.Ctx.Set("Preference-Applied", preferred)
 	}
@@ -79,26 +78,6 @@ func withStarted(params, body []byte) []byte {
 		return append(append(out, ','), rest...)
 	}
 	return append(out, '}')
-}
-
-// preference reads the Prefer headers (RFC 7240): how long to wait, and which of them applies. Others are ignored, as the RFC wants it.
-func preference(headers [][]byte) (time.Duration, string) {
-	patience, applied := longest, ""
-	for _, header := range headers {
-		for _, one := range strings.Split(string(header), ",") {
-			name, value, _ := strings.Cut(strings.TrimSpace(one), "=")
-			switch strings.ToLower(strings.TrimSpace(name)) {
-			case "respond-async":
-				return 0, "respond-async"
-			case "wait":
-				seconds, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(value), `"`), 10, 31)
-				if err == nil {
-					patience, applied = min(time.Duration(seconds)*time.Second, longest), "wait="+strconv.FormatUint(seconds, 10)
-				}
-			}
-		}
-	}
-	return patience, applied
 }
 
 // await reports whether the operation ended in time.

@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 	"time"
 
 	"kijko/server/api"
@@ -101,16 +100,4 @@ type started struct {
 // read returns the answer about a run in one of its two forms.
 func (f *Feature) read(ctx context.Context, requestID, userID, id, form string) (api.Answer, error) {
 	return api.Serve(ctx, f.s.Exec, api.Request{ReadOnly: true, RequestID: requestID}, "read_execution", map[string]string{"id": id, "userId": userID, "form": form})
-}
-
-// wantsNoWait reports whether the client prefers an immediate answer (RFC 7240).
-func wantsNoWait(c *api.Call) bool {
-	for _, header := range c.Ctx.Request().Header.PeekAll("Prefer") {
-		for _, preference := range strings.Split(string(header), ",") {
-			if strings.EqualFold(strings.TrimSpace(preference), "respond-async") {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"strings"
+	"time"
 
 	"kijko/server/api"
 )
@@ -19,12 +20,15 @@ func (f *Feature) execute(c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	if wantsNoWait(c) {
+	patience, preferred := c.Patience(f.s.Wait)
+	if preferred != "" {
+		c.Ctx.Set("Preference-Applied", preferred)
+	}
+	if preferred == "respond-async" {
 		answer.Status = http.StatusAccepted
-		c.Ctx.Set("Preference-Applied", "respond-async")
 		return c.Reply(answer)
 	}
-	return f.wait(c, ear, answer, id, "execute")
+	return f.wait(c, ear, answer, id, "execute", patience)
 }
 
 // run answers POST /skills/{skillId}/run, whole or as events. A dry run is a test.
@@ -47,7 +51,7 @@ func (f *Feature) run(c *api.Call) error {
 		if err != nil {
 			return err
 		}
-		return f.wait(c, ear, answer, id, "run")
+		return f.wait(c, ear, answer, id, "run", f.s.Wait)
 	}
 	// Clients can send only parameters of the document, so no client can set this one.
 	answer, id, err := f.start(c, "run_skill", append([]byte(`{"stream":true,`), c.Params[1:]...))
@@ -79,8 +83,8 @@ func (f *Feature) start(c *api.Call, function string, p []byte) (api.Answer, str
 }
 
 // wait answers with the end of the run, or with its progress when the time is over. A client that disconnects cancels nothing.
-func (f *Feature) wait(c *api.Call, ear *ear, answer api.Answer, id, form string) error {
-	ctx, cancel := context.WithTimeout(c.Context(), f.s.Wait)
+func (f *Feature) wait(c *api.Call, ear *ear, answer api.Answer, id, form string, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(c.Context(), patience)
 	defer cancel()
 	ear.follow(id, answer.Headers["Idempotency-Replayed"] != "")
 	ear.await(ctx)

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 // MCPProgram installs the two packages of PyPI that most MCP servers use, in one virtual environment.
@@ -43,4 +45,45 @@ func MCP(t testing.TB, kind, transport, key string) string {
 		path = "/sse"
 	}
 	return "http://" + addresses[0] + path
+}
+
+// MCPPython gives the Python that has the packages of MCPProgram, for their clients.
+func MCPPython(t testing.TB) string {
+	t.Helper()
+	return filepath.Join(folderOf(t, MCPProgram), "venv", "bin", "python")
+}
+
+// MCPPackages installs the official TypeScript clients: version 1, and version 2, which is a package of its own.
+var MCPPackages = Program{Name: "mcp-typescript", Module: "npm", Version: "sdk-1.32.2-client-2.4.0", build: buildMCPPackages}
+
+func buildMCPPackages(ctx context.Context, p Program, folder string) error {
+	cmd := exec.CommandContext(ctx, "npm", "install", "--prefix", folder, "--no-audit", "--no-fund", "--silent",
+		"@modelcontextprotocol/sdk@1.32.2", "@modelcontextprotocol/client@2.4.0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("npm: %w\n%s", err, tail(out))
+	}
+	return os.WriteFile(filepath.Join(folder, p.Name), []byte("#!/bin/sh\nexec node \"$@\"\n"), 0o755)
+}
+
+// MCPNode copies a script to where Node.js finds the packages of MCPPackages for it, and gives the copy.
+func MCPNode(t testing.TB) func(script string) string {
+	t.Helper()
+	modules := filepath.Join(folderOf(t, MCPPackages), "node_modules")
+	return func(script string) string {
+		t.Helper()
+		folder := t.TempDir()
+		text, err := os.ReadFile(script)
+		require.NoError(t, err)
+		copied := filepath.Join(folder, filepath.Base(script))
+		require.NoError(t, errors.Join(os.WriteFile(copied, text, 0o600), os.Symlink(modules, filepath.Join(folder, "node_modules"))))
+		return copied
+	}
+}
+
+// folderOf gives the folder of a program, which is built where it is missing.
+func folderOf(t testing.TB, p Program) string {
+	t.Helper()
+	program, err := p.Path(t.Context(), os.Stderr)
+	require.NoError(t, err)
+	return filepath.Dir(program)
 }

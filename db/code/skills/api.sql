@@ -127,6 +127,21 @@ $$;
 comment on function api.get_skill is 'GET /skills/{skillId}: Skill. Errors: 404 SKILL_NOT_FOUND.';
 grant execute on function api.get_skill to authenticated;
 
+-- What a run would send, without a run: for clients whose own model answers.
+create or replace function api.render_skill(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  s public.skills := private.path_skill(p);
+  v_input jsonb := private.object_of(p -> 'body' -> 'input');
+begin
+  perform private.assert_input(s.input_schema, v_input);
+  return jsonb_build_object('prompt', private.render_prompt(s.prompt_template, s.input_schema, v_input));
+end
+$$;
+comment on function api.render_skill is 'POST /skills/{skillId}/render: the prompt of a skill with its inputs. Errors: 400 INVALID_INPUT, 404 SKILL_NOT_FOUND.';
+grant execute on function api.render_skill to authenticated;
+
 create or replace function api.update_skill(p jsonb) returns jsonb
 language plpgsql volatile
 as $$

@@ -83,12 +83,14 @@ func keycloak(ctx context.Context, out io.Writer) (tally, error) {
 	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "20m", "-run", "ThroughKeycloak", "./tests/identity")
 }
 
-// mcp runs the test of connectors with the MCP servers of PyPI.
+// mcp runs the test of connectors with the MCP servers of PyPI, and that of our own server with the clients of PyPI and npm.
 func mcp(ctx context.Context, out io.Writer) (tally, error) {
-	if err := provide(ctx, out, peers.MCPProgram); err != nil {
-		return tally{}, err
+	for _, p := range []peers.Program{peers.MCPProgram, peers.MCPPackages} {
+		if err := provide(ctx, out, p); err != nil {
+			return tally{}, err
+		}
 	}
-	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "MCPServersOfPyPI", "./tests/integrations")
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "MCPServersOfPyPI|MCPClientsOf", "./tests/integrations", "./tests/mcp")
 }
 
 // falkordb runs the tests of the mirror of graphs alone; being light, they are part of every run too.
