@@ -258,6 +258,39 @@ ALTER TABLE ONLY public.skills FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.skills IS 'A reusable prompt of a person; a public, active one is seen by everybody.';
 COMMENT ON COLUMN public.skills.model IS 'As sent; resolved at run time (db/code/models).';
 
+CREATE TABLE public.organizations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    name text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT organizations_name_check CHECK (((char_length(btrim(name)) >= 1) AND (char_length(btrim(name)) <= 150)))
+);
+
+ALTER TABLE ONLY public.organizations FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.organizations IS 'The tenant. Every tenant table carries organization_id.';
+
+CREATE TABLE private.agents (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    name text NOT NULL,
+    state text DEFAULT 'Idle'::text NOT NULL,
+    load smallint DEFAULT 0 NOT NULL,
+    socket text NOT NULL,
+    node_id uuid NOT NULL,
+    online_since timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT agents_load_check CHECK (((load >= 0) AND (load <= 100))),
+    CONSTRAINT agents_name_check CHECK (((char_length(name) >= 1) AND (char_length(name) <= 60))),
+    CONSTRAINT agents_socket_check CHECK (((char_length(socket) >= 1) AND (char_length(socket) <= 100))),
+    CONSTRAINT agents_state_check CHECK ((state = ANY (ARRAY['Idle'::text, 'Thinking'::text, 'Working'::text, 'Error'::text])))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY private.agents FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.agents IS 'Agents that are online in a project, with the state that they reported last.';
+
 CREATE TABLE public.ingestion_runs (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     organization_id uuid NOT NULL,
@@ -349,6 +382,88 @@ CREATE TABLE public.audit_schedules (
 ALTER TABLE ONLY public.audit_schedules FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.audit_schedules IS 'Exports of the audit trail that come again and again, by mail to who made them.';
 
+CREATE TABLE public.billing_details (
+    organization_id uuid NOT NULL,
+    company_name text,
+    btw_number text,
+    kvk_number text,
+    address_line1 text,
+    address_line2 text,
+    city text,
+    postal_code text,
+    country text DEFAULT 'NL'::text NOT NULL,
+    btw_status text DEFAULT 'unverified'::text NOT NULL,
+    btw_definite text,
+    verified_at timestamp with time zone,
+    consultation_number text,
+    registered_name text,
+    registered_address text,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY public.billing_details FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.billing_details IS 'Name, address and numbers of an organization on its invoices, and what VIES says of its VAT number.';
+
+CREATE TABLE public.chat_attachments (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    message_id uuid,
+    name text NOT NULL,
+    mime_type text NOT NULL,
+    size bigint NOT NULL,
+    is_image boolean NOT NULL,
+    checksum text NOT NULL,
+    storage_key text NOT NULL,
+    storage_provider text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE ONLY public.chat_attachments FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.chat_attachments IS 'Files that a person sends with a question. Their content is in the blob store.';
+
+CREATE TABLE public.chat_messages (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    chat_id text NOT NULL,
+    seq integer NOT NULL,
+    role text NOT NULL,
+    content text NOT NULL,
+    model text,
+    input_tokens bigint,
+    output_tokens bigint,
+    sources jsonb,
+    is_stopped boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE ONLY public.chat_messages FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.chat_messages IS 'Messages of chats: append-only.';
+
+CREATE TABLE public.chat_sessions (
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    id text NOT NULL,
+    context_id uuid,
+    default_of uuid,
+    title text DEFAULT 'New Chat'::text NOT NULL,
+    preview text DEFAULT ''::text NOT NULL,
+    message_count integer DEFAULT 0 NOT NULL,
+    used_contexts text[] DEFAULT '{}'::text[] NOT NULL,
+    used_skills text[] DEFAULT '{}'::text[] NOT NULL,
+    source_files jsonb DEFAULT '[]'::jsonb NOT NULL,
+    bytes bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    last_activity timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    stored_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE ONLY public.chat_sessions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.chat_sessions IS 'Chats of a person in an organization, and their default threads of contexts.';
+
 CREATE TABLE private.guards (
     organization_id uuid NOT NULL,
     session_length interval,
@@ -386,6 +501,16 @@ WITH (fillfactor='85');
 ALTER TABLE ONLY public.habits FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.habits IS 'A skill on a schedule, in its owner''s time zone.';
 
+CREATE TABLE public.hypervisa_sessions (
+    session_id text NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE ONLY public.hypervisa_sessions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.hypervisa_sessions IS 'Owners of sessions at HyperVisa; written by the server, which creates and deletes them there.';
+
 CREATE TABLE public.team_invitations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     organization_id uuid NOT NULL,
@@ -416,6 +541,27 @@ CREATE TABLE public.ip_allow_list_entries (
 
 ALTER TABLE ONLY public.ip_allow_list_entries FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.ip_allow_list_entries IS 'Addresses and ranges from which an organization''s people and keys may come.';
+
+CREATE TABLE public.mcp_servers (
+    id uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    created_by uuid,
+    registry_id text,
+    name text NOT NULL,
+    url text NOT NULL,
+    status text DEFAULT 'connecting'::text NOT NULL,
+    version text,
+    error_message text,
+    tries smallint DEFAULT 0 NOT NULL,
+    lease_token uuid,
+    lease_until timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT mcp_servers_lease_check CHECK (((lease_token IS NULL) = (lease_until IS NULL)))
+);
+
+ALTER TABLE ONLY public.mcp_servers FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.mcp_servers IS 'MCP servers that an organization has connected; a job connects them and reads their tools.';
 
 CREATE TABLE public.notifications (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -619,6 +765,7 @@ CREATE TABLE public.usage_counters (
     granted_under bigint DEFAULT 0 NOT NULL,
     day date DEFAULT '1970-01-01'::date NOT NULL,
     day_value bigint DEFAULT 0 NOT NULL,
+    is_metered boolean DEFAULT false NOT NULL,
     CONSTRAINT usage_counters_metric_check CHECK ((metric = ANY (ARRAY['api_calls'::text, 'ingestions'::text, 'oracle_queries'::text, 'storage'::text]))),
     CONSTRAINT usage_counters_used_check CHECK ((used >= 0))
 )
@@ -883,6 +1030,33 @@ WITH (fillfactor='85');
 ALTER TABLE ONLY public.webhook_deliveries FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.webhook_deliveries IS 'Attempts to tell a webhook something, one row each; 30 days.';
 
+CREATE TABLE private.outbox (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    neighbor text NOT NULL,
+    kind text NOT NULL,
+    subject_id uuid NOT NULL,
+    series uuid NOT NULL,
+    "position" bigint NOT NULL,
+    status text DEFAULT 'waiting'::text NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    error text,
+    due_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    lease_token uuid,
+    lease_until timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT outbox_attempts_check CHECK ((attempts >= 0)),
+    CONSTRAINT outbox_error_check CHECK ((char_length(error) <= 500)),
+    CONSTRAINT outbox_kind_check CHECK (((char_length(kind) >= 1) AND (char_length(kind) <= 30))),
+    CONSTRAINT outbox_lease_agrees CHECK (((lease_token IS NULL) = (lease_until IS NULL))),
+    CONSTRAINT outbox_neighbor_check CHECK ((neighbor = ANY (ARRAY['zulip'::text, 'cxdb'::text, 'lightning'::text]))),
+    CONSTRAINT outbox_status_check CHECK ((status = ANY (ARRAY['waiting'::text, 'failed'::text])))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE ONLY private.outbox FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.outbox IS 'Deliveries to neighbors that wait or failed; a delivered row is deleted, and any row after 7 days.';
+
 CREATE TABLE public.context_files (
     organization_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -1138,7 +1312,19 @@ CREATE TABLE public.subscriptions (
     overrides jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    billing_interval text DEFAULT 'monthly'::text NOT NULL,
+    stripe_subscription_id text,
+    current_period_start timestamp with time zone,
+    current_period_end timestamp with time zone,
+    cancel_at_period_end boolean DEFAULT false NOT NULL,
+    trial_end timestamp with time zone,
+    pending_plan_id text,
+    pending_billing_interval text,
+    CONSTRAINT subscriptions_billing_interval_check CHECK ((billing_interval = ANY (ARRAY['monthly'::text, 'annually'::text]))),
+    CONSTRAINT subscriptions_free_is_bare CHECK (((plan_id <> 'free'::text) OR ((billing_interval = 'monthly'::text) AND (stripe_subscription_id IS NULL) AND (current_period_start IS NULL) AND (NOT cancel_at_period_end) AND (trial_end IS NULL) AND (pending_plan_id IS NULL)))),
     CONSTRAINT subscriptions_overrides_check CHECK ((jsonb_typeof(overrides) = 'object'::text)),
+    CONSTRAINT subscriptions_pending_check CHECK ((((pending_plan_id IS NULL) = (pending_billing_interval IS NULL)) AND (pending_billing_interval = ANY (ARRAY['monthly'::text, 'annually'::text])))),
+    CONSTRAINT subscriptions_period_check CHECK ((((current_period_start IS NULL) = (current_period_end IS NULL)) AND (current_period_start < current_period_end))),
     CONSTRAINT subscriptions_status_check CHECK ((status = ANY (ARRAY['active'::text, 'trialing'::text, 'past_due'::text, 'incomplete'::text, 'canceled'::text])))
 );
 
@@ -1180,6 +1366,26 @@ CREATE TABLE private.login_history (
 
 ALTER TABLE ONLY private.login_history FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of people who exist.';
+
+CREATE TABLE private.chat_questions (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    chat_id text,
+    message_id uuid,
+    answer_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    context_id uuid,
+    question text NOT NULL,
+    answers text,
+    called text,
+    model text NOT NULL,
+    is_fallback boolean DEFAULT false NOT NULL,
+    day date NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE ONLY private.chat_questions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.chat_questions IS 'Questions that are being answered.';
 
 CREATE TABLE public.project_files (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1253,6 +1459,19 @@ CREATE TABLE public.project_repositories (
 ALTER TABLE ONLY public.project_repositories FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_repositories IS 'Git repositories of a project; the URL is stored normalised (https://host/path without .git).';
 
+CREATE TABLE public.user_personas (
+    user_id uuid NOT NULL,
+    override text,
+    show_all_options boolean DEFAULT false NOT NULL,
+    signals jsonb DEFAULT '{}'::jsonb NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT user_personas_override_check CHECK ((override = ANY (ARRAY['alex'::text, 'maya'::text, 'sam'::text]))),
+    CONSTRAINT user_personas_signals_check CHECK (((jsonb_typeof(signals) = 'object'::text) AND (octet_length((signals)::text) <= 1000)))
+);
+
+ALTER TABLE ONLY public.user_personas FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.user_personas IS 'The persona that a person chose, and the signals that their client sent; one row a person.';
+
 CREATE TABLE public.skill_playbooks (
     skill_id uuid NOT NULL,
     dependencies jsonb DEFAULT '[]'::jsonb NOT NULL,
@@ -1286,6 +1505,31 @@ CREATE TABLE private.provider_keys (
 
 ALTER TABLE ONLY private.provider_keys FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.provider_keys IS 'Keys of organizations at model providers, encrypted; at most one a provider.';
+
+CREATE TABLE public.mcp_registry_items (
+    id text NOT NULL,
+    name text NOT NULL,
+    description text NOT NULL,
+    homepage text,
+    vendor text,
+    download_count integer,
+    version text,
+    remote_url text,
+    "position" smallint,
+    synced_at timestamp with time zone,
+    CONSTRAINT mcp_registry_items_description_check CHECK ((char_length(description) <= 1000)),
+    CONSTRAINT mcp_registry_items_download_count_check CHECK ((download_count >= 0)),
+    CONSTRAINT mcp_registry_items_homepage_check CHECK (((homepage ~ '^https?://'::text) AND (char_length(homepage) <= 2048))),
+    CONSTRAINT mcp_registry_items_id_check CHECK (((char_length(id) >= 1) AND (char_length(id) <= 200))),
+    CONSTRAINT mcp_registry_items_name_check CHECK (((char_length(name) >= 1) AND (char_length(name) <= 200))),
+    CONSTRAINT mcp_registry_items_position_check CHECK ((("position" IS NULL) = (synced_at IS NOT NULL))),
+    CONSTRAINT mcp_registry_items_remote_url_check CHECK (((remote_url ~ '^https?://'::text) AND (char_length(remote_url) <= 2048))),
+    CONSTRAINT mcp_registry_items_vendor_check CHECK (((char_length(vendor) >= 1) AND (char_length(vendor) <= 200))),
+    CONSTRAINT mcp_registry_items_version_check CHECK (((char_length(version) >= 1) AND (char_length(version) <= 255)))
+);
+
+ALTER TABLE ONLY public.mcp_registry_items FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.mcp_registry_items IS 'MCP servers that are offered: seeds, and what the hourly synchronization found at a registry.';
 
 CREATE TABLE public.webhooks (
     id uuid NOT NULL,
@@ -1330,6 +1574,21 @@ CREATE TABLE private.summary_jobs (
 
 ALTER TABLE ONLY private.summary_jobs FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.summary_jobs IS 'Generations of summaries: one open of a context, and one of each version that no person asked for.';
+
+CREATE TABLE public.support_messages (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    conversation_id uuid NOT NULL,
+    user_id uuid NOT NULL,
+    seq bigint NOT NULL,
+    role text NOT NULL,
+    content text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT support_messages_content_check CHECK (((char_length(content) >= 1) AND (char_length(content) <= 100000))),
+    CONSTRAINT support_messages_role_check CHECK ((role = ANY (ARRAY['user'::text, 'assistant'::text])))
+);
+
+ALTER TABLE ONLY public.support_messages FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.support_messages IS 'What was said in a conversation with the support assistant.';
 
 CREATE TABLE private.account_tokens (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1422,6 +1681,34 @@ CREATE TABLE private.activity_mark (
 
 ALTER TABLE ONLY private.activity_mark FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.activity_mark IS 'Up to which midnight private.activity_days counts the logs of all projects.';
+
+CREATE TABLE private.analytics_events (
+    id bigint NOT NULL,
+    organization_id uuid,
+    user_id uuid,
+    session_id text,
+    type text NOT NULL,
+    persona text,
+    occurred_at timestamp with time zone NOT NULL,
+    client_timestamp timestamp with time zone NOT NULL,
+    properties jsonb NOT NULL,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    digest bytea,
+    CONSTRAINT analytics_events_forgotten_check CHECK (((session_id IS NOT NULL) OR ((organization_id IS NULL) AND (user_id IS NULL) AND (digest IS NULL)))),
+    CONSTRAINT analytics_events_persona_check CHECK ((persona = ANY (ARRAY['alex'::text, 'maya'::text, 'sam'::text]))),
+    CONSTRAINT analytics_events_type_check CHECK ((type = ANY (ARRAY['project_creation_started'::text, 'project_step_completed'::text, 'ingestion_started'::text, 'ingestion_phase_completed'::text, 'ingestion_completed'::text, 'conversion_signal'::text, 'error_occurred'::text, 'error_recovered'::text, 'persona_detected'::text, 'persona_override'::text])))
+);
+
+ALTER TABLE ONLY private.analytics_events FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.analytics_events IS 'Events of the client''s analytics: 30 days with user, organization and session, then without them until 13 months.';
+ALTER TABLE private.analytics_events ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME private.analytics_events_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 CREATE TABLE private.announcements (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1674,6 +1961,17 @@ CREATE TABLE private.identities (
 ALTER TABLE ONLY private.identities FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.identities IS 'Who somebody is at an external issuer.';
 
+CREATE TABLE private.index_words (
+    organization_id uuid NOT NULL,
+    run_id uuid NOT NULL,
+    word text NOT NULL COLLATE pg_catalog."C",
+    chunks integer NOT NULL,
+    CONSTRAINT index_words_chunks_check CHECK ((chunks >= 0))
+);
+
+ALTER TABLE ONLY private.index_words FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.index_words IS 'Words of the chunks of a run, with the number of chunks that have them; a word without a row is in one chunk or in none.';
+
 CREATE TABLE private.installation (
     key text NOT NULL,
     value jsonb NOT NULL,
@@ -1834,6 +2132,57 @@ CREATE TABLE private.mails (
 ALTER TABLE ONLY private.mails FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.mails IS 'Outbox: finished messages, sent by job mail.send, kept for 30 days after they were written.';
 
+CREATE TABLE private.mcp_server_secrets (
+    server_id uuid NOT NULL,
+    sealed text NOT NULL,
+    CONSTRAINT mcp_server_secrets_sealed_check CHECK (((sealed ~ '^v1\.[0-9a-f]{8}\.[A-Za-z0-9_-]+$'::text) AND (octet_length(sealed) <= 262144)))
+);
+
+ALTER TABLE ONLY private.mcp_server_secrets FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.mcp_server_secrets IS 'Headers of MCP servers, sealed by the server.';
+
+CREATE TABLE private.metering_events (
+    seq bigint NOT NULL,
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    metric text NOT NULL,
+    amount bigint NOT NULL,
+    total bigint,
+    occurred_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    is_folded boolean DEFAULT false NOT NULL,
+    refusal text,
+    CONSTRAINT metering_events_metric_check CHECK ((metric = ANY (ARRAY['api_calls'::text, 'ingestions'::text, 'oracle_queries'::text, 'storage'::text, 'seats'::text]))),
+    CONSTRAINT metering_events_total_check CHECK (((total IS NOT NULL) = (metric = ANY (ARRAY['storage'::text, 'seats'::text]))))
+)
+WITH (autovacuum_vacuum_scale_factor='0.05');
+
+ALTER TABLE ONLY private.metering_events FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.metering_events IS 'Units that wait to be sent to OpenMeter, or were refused there; a sent one is deleted.';
+ALTER TABLE private.metering_events ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME private.metering_events_seq_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE private.metering_state (
+    is_single boolean DEFAULT true NOT NULL,
+    owner uuid,
+    lease_expires_at timestamp with time zone,
+    batch bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    failures integer DEFAULT 0 NOT NULL,
+    error text,
+    next_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    lost bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT metering_state_single_check CHECK (is_single)
+);
+
+ALTER TABLE ONLY private.metering_state FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.metering_state IS 'One row: which events are on their way to OpenMeter, and how the last attempt went.';
+
 CREATE TABLE private.notification_keys (
     user_id uuid NOT NULL,
     dedupe_key text NOT NULL,
@@ -1858,6 +2207,36 @@ CREATE TABLE private.oauth_states (
 
 ALTER TABLE ONLY private.oauth_states FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.oauth_states IS 'SHA-256 of the state of sign-ins at a provider, with what they began with; used once.';
+
+CREATE TABLE private.outbox_losses (
+    organization_id uuid NOT NULL,
+    neighbor text NOT NULL,
+    lost bigint DEFAULT 0 NOT NULL,
+    last_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.outbox_losses FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.outbox_losses IS 'How many deliveries the bounds of the outbox dropped.';
+ALTER TABLE private.outbox ALTER COLUMN "position" ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME private.outbox_position_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE private.outbox_references (
+    neighbor text NOT NULL,
+    series uuid NOT NULL,
+    organization_id uuid NOT NULL,
+    reference text NOT NULL,
+    used_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT outbox_references_reference_check CHECK (((char_length(reference) >= 1) AND (char_length(reference) <= 200)))
+);
+
+ALTER TABLE ONLY private.outbox_references FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.outbox_references IS 'What a neighbor calls a series; 90 days after its last delivery.';
 
 CREATE TABLE private.password_history (
     id bigint NOT NULL,
@@ -2198,6 +2577,17 @@ CREATE TABLE private.source_files (
 ALTER TABLE ONLY private.source_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.source_files IS 'What the newest run that read a source found in it, so that the next one reads only what changed.';
 
+CREATE TABLE private.subscription_transitions (
+    was_paid boolean NOT NULL,
+    from_status text NOT NULL,
+    is_paid boolean NOT NULL,
+    to_status text NOT NULL,
+    event text NOT NULL
+);
+
+ALTER TABLE ONLY private.subscription_transitions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.subscription_transitions IS 'The transitions of a subscription that a request can cause.';
+
 CREATE TABLE private.unit_leases (
     id uuid NOT NULL,
     organization_id uuid NOT NULL,
@@ -2221,6 +2611,19 @@ CREATE TABLE private.unsubscribe_key (
 
 ALTER TABLE ONLY private.unsubscribe_key FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.unsubscribe_key IS 'One row: the secret behind unsubscribe links.';
+
+CREATE TABLE private.vies_answers (
+    organization_id uuid NOT NULL,
+    number text NOT NULL,
+    is_valid boolean NOT NULL,
+    name text,
+    address text,
+    consultation_number text,
+    answered_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.vies_answers FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.vies_answers IS 'Definite answers of VIES, good for 24 hours.';
 
 CREATE TABLE private.zones (
     name text NOT NULL,
@@ -2392,6 +2795,16 @@ CREATE TABLE public.context_summaries (
 ALTER TABLE ONLY public.context_summaries FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.context_summaries IS 'What a context is about, as a text and a few components; one a version.';
 
+CREATE TABLE public.countries (
+    code text NOT NULL,
+    vat_prefix text,
+    CONSTRAINT countries_code_check CHECK ((code ~ '^[A-Z]{2}$'::text)),
+    CONSTRAINT countries_vat_prefix_check CHECK ((vat_prefix ~ '^[A-Z]{2}$'::text))
+);
+
+ALTER TABLE ONLY public.countries FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.countries IS 'Countries of ISO 3166-1; vat_prefix: of the VAT numbers of a member state of the EU, null elsewhere.';
+
 CREATE TABLE public.events (
     id bigint NOT NULL,
     seq bigint NOT NULL,
@@ -2458,6 +2871,16 @@ CREATE TABLE public.kg_generations (
 ALTER TABLE ONLY public.kg_generations FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.kg_generations IS 'The generation of a context''s graph and its figures; a build, a removed file and a reset make the next one.';
 
+CREATE TABLE public.mcp_tools (
+    organization_id uuid NOT NULL,
+    server_id uuid NOT NULL,
+    name text NOT NULL,
+    CONSTRAINT mcp_tools_name_check CHECK (((char_length(name) >= 1) AND (char_length(name) <= 200)))
+);
+
+ALTER TABLE ONLY public.mcp_tools FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.mcp_tools IS 'Tools of connected MCP servers, as they were at the last connecting.';
+
 CREATE TABLE public.model_aliases (
     alias text NOT NULL,
     model text,
@@ -2513,17 +2936,6 @@ CREATE TABLE public.models (
 
 ALTER TABLE ONLY public.models FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.models IS 'The models that are offered, in their order; one is the default.';
-
-CREATE TABLE public.organizations (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    name text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT organizations_name_check CHECK (((char_length(btrim(name)) >= 1) AND (char_length(btrim(name)) <= 150)))
-);
-
-ALTER TABLE ONLY public.organizations FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.organizations IS 'The tenant. Every tenant table carries organization_id.';
 
 CREATE TABLE public.project_indexes (
     project_id uuid NOT NULL,
@@ -2629,6 +3041,24 @@ CREATE TABLE public.staged_files (
 ALTER TABLE ONLY public.staged_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.staged_files IS 'Uploads waiting to be attached, seen by their uploader only.';
 
+CREATE TABLE public.support_conversations (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY public.support_conversations FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.support_conversations IS 'Conversations with the support assistant, each until expires_at.';
+ALTER TABLE public.support_messages ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME public.support_messages_seq_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE TABLE public.symbol_contents (
     organization_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -2728,6 +3158,16 @@ CREATE TABLE public.user_settings (
 
 ALTER TABLE ONLY public.user_settings FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.user_settings IS 'Settings of a person, by key; those of the profile are columns of public.users.';
+
+CREATE TABLE public.vat_rates (
+    country text NOT NULL,
+    rate numeric(6,3) NOT NULL,
+    valid_from date NOT NULL,
+    CONSTRAINT vat_rates_rate_check CHECK (((rate >= (0)::numeric) AND (rate < (100)::numeric)))
+);
+
+ALTER TABLE ONLY public.vat_rates FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.vat_rates IS 'Standard rates of VAT in percent. A changed rate is a further row.';
 ALTER TABLE ONLY jobs.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (job_id);
 ALTER TABLE ONLY jobs.stored_jobs
@@ -2742,6 +3182,12 @@ ALTER TABLE ONLY private.activity_days
     ADD CONSTRAINT activity_days_pkey PRIMARY KEY (project_id, day, type);
 ALTER TABLE ONLY private.activity_mark
     ADD CONSTRAINT activity_mark_pkey PRIMARY KEY (is_only);
+ALTER TABLE ONLY private.agents
+    ADD CONSTRAINT agents_name_key UNIQUE (organization_id, project_id, user_id, name);
+ALTER TABLE ONLY private.agents
+    ADD CONSTRAINT agents_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.analytics_events
+    ADD CONSTRAINT analytics_events_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.announcements
     ADD CONSTRAINT announcements_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.audit_blocks
@@ -2756,6 +3202,8 @@ ALTER TABLE ONLY private.audit_mark
     ADD CONSTRAINT audit_mark_pkey PRIMARY KEY (is_only);
 ALTER TABLE ONLY private.backup_codes
     ADD CONSTRAINT backup_codes_pkey PRIMARY KEY (user_id, "position");
+ALTER TABLE ONLY private.chat_questions
+    ADD CONSTRAINT chat_questions_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.compliance_files
     ADD CONSTRAINT compliance_files_pkey PRIMARY KEY (document_id);
 ALTER TABLE ONLY private.compressions
@@ -2790,6 +3238,8 @@ ALTER TABLE ONLY private.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (user_id, key);
 ALTER TABLE ONLY private.identities
     ADD CONSTRAINT identities_pkey PRIMARY KEY (issuer, subject);
+ALTER TABLE ONLY private.index_words
+    ADD CONSTRAINT index_words_pkey PRIMARY KEY (organization_id, run_id, word);
 ALTER TABLE ONLY private.installation
     ADD CONSTRAINT installation_pkey PRIMARY KEY (key);
 ALTER TABLE ONLY private.integration_calls
@@ -2818,12 +3268,26 @@ ALTER TABLE ONLY private.login_history
     ADD CONSTRAINT login_history_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.mails
     ADD CONSTRAINT mails_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.mcp_server_secrets
+    ADD CONSTRAINT mcp_server_secrets_pkey PRIMARY KEY (server_id);
+ALTER TABLE ONLY private.metering_events
+    ADD CONSTRAINT metering_events_pkey PRIMARY KEY (seq);
+ALTER TABLE ONLY private.metering_state
+    ADD CONSTRAINT metering_state_pkey PRIMARY KEY (is_single);
 ALTER TABLE ONLY private.notification_keys
     ADD CONSTRAINT notification_keys_pkey PRIMARY KEY (user_id, dedupe_key);
 ALTER TABLE ONLY private.notification_mails
     ADD CONSTRAINT notification_mails_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.oauth_states
     ADD CONSTRAINT oauth_states_pkey PRIMARY KEY (state_hash);
+ALTER TABLE ONLY private.outbox_losses
+    ADD CONSTRAINT outbox_losses_pkey PRIMARY KEY (organization_id, neighbor);
+ALTER TABLE ONLY private.outbox
+    ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.outbox_references
+    ADD CONSTRAINT outbox_references_pkey PRIMARY KEY (neighbor, series);
+ALTER TABLE ONLY private.outbox
+    ADD CONSTRAINT outbox_subject_key UNIQUE (organization_id, neighbor, kind, subject_id);
 ALTER TABLE ONLY private.password_history
     ADD CONSTRAINT password_history_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.pictures
@@ -2884,12 +3348,16 @@ ALTER TABLE ONLY private.signing_keys
     ADD CONSTRAINT signing_keys_pkey PRIMARY KEY (is_only);
 ALTER TABLE ONLY private.source_files
     ADD CONSTRAINT source_files_pkey PRIMARY KEY (project_id, source, path);
+ALTER TABLE ONLY private.subscription_transitions
+    ADD CONSTRAINT subscription_transitions_pkey PRIMARY KEY (was_paid, from_status, is_paid, to_status);
 ALTER TABLE ONLY private.summary_jobs
     ADD CONSTRAINT summary_jobs_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.unit_leases
     ADD CONSTRAINT unit_leases_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.unsubscribe_key
     ADD CONSTRAINT unsubscribe_key_pkey PRIMARY KEY (is_only);
+ALTER TABLE ONLY private.vies_answers
+    ADD CONSTRAINT vies_answers_pkey PRIMARY KEY (organization_id, number);
 ALTER TABLE ONLY private.zones
     ADD CONSTRAINT zones_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY public.api_keys
@@ -2906,6 +3374,28 @@ ALTER TABLE ONLY public.audit_schedules
     ADD CONSTRAINT audit_schedules_pkey PRIMARY KEY (id);
 ALTER TABLE public.audit_schedules
     ADD CONSTRAINT audit_schedules_rules CHECK (private.assert_audit_schedules_row(audit_schedules.*));
+ALTER TABLE ONLY public.billing_details
+    ADD CONSTRAINT billing_details_pkey PRIMARY KEY (organization_id);
+ALTER TABLE public.billing_details
+    ADD CONSTRAINT billing_details_rules CHECK (private.assert_billing_details_row(billing_details.*));
+ALTER TABLE ONLY public.chat_attachments
+    ADD CONSTRAINT chat_attachments_pkey PRIMARY KEY (id);
+ALTER TABLE public.chat_attachments
+    ADD CONSTRAINT chat_attachments_rules CHECK (private.assert_chat_attachments_row(chat_attachments.*));
+ALTER TABLE ONLY public.chat_attachments
+    ADD CONSTRAINT chat_attachments_storage_key_key UNIQUE (storage_key);
+ALTER TABLE ONLY public.chat_messages
+    ADD CONSTRAINT chat_messages_organization_id_user_id_id_key UNIQUE (organization_id, user_id, id);
+ALTER TABLE ONLY public.chat_messages
+    ADD CONSTRAINT chat_messages_pkey PRIMARY KEY (id);
+ALTER TABLE public.chat_messages
+    ADD CONSTRAINT chat_messages_rules CHECK (private.assert_chat_messages_row(chat_messages.*));
+ALTER TABLE ONLY public.chat_messages
+    ADD CONSTRAINT chat_messages_seq_key UNIQUE (organization_id, user_id, chat_id, seq);
+ALTER TABLE ONLY public.chat_sessions
+    ADD CONSTRAINT chat_sessions_pkey PRIMARY KEY (organization_id, user_id, id);
+ALTER TABLE public.chat_sessions
+    ADD CONSTRAINT chat_sessions_rules CHECK (private.assert_chat_sessions_row(chat_sessions.*));
 ALTER TABLE ONLY public.chunk_terms
     ADD CONSTRAINT chunk_terms_pkey PRIMARY KEY (organization_id, run_id, chunk_id);
 ALTER TABLE ONLY public.chunks
@@ -2948,6 +3438,8 @@ ALTER TABLE ONLY public.context_summaries
     ADD CONSTRAINT context_summaries_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.context_summaries
     ADD CONSTRAINT context_summaries_project_id_version_key UNIQUE (project_id, version);
+ALTER TABLE ONLY public.countries
+    ADD CONSTRAINT countries_pkey PRIMARY KEY (code);
 ALTER TABLE ONLY public.enrichment_runs
     ADD CONSTRAINT enrichment_runs_organization_id_project_id_id_key UNIQUE (organization_id, project_id, id);
 ALTER TABLE ONLY public.enrichment_runs
@@ -2962,6 +3454,10 @@ ALTER TABLE ONLY public.habits
     ADD CONSTRAINT habits_pkey PRIMARY KEY (id);
 ALTER TABLE public.habits
     ADD CONSTRAINT habits_rules CHECK (private.assert_habits_row(habits.*));
+ALTER TABLE ONLY public.hypervisa_sessions
+    ADD CONSTRAINT hypervisa_sessions_pkey PRIMARY KEY (session_id);
+ALTER TABLE public.hypervisa_sessions
+    ADD CONSTRAINT hypervisa_sessions_rules CHECK (private.assert_hypervisa_sessions_row(hypervisa_sessions.*));
 ALTER TABLE ONLY public.ingestion_runs
     ADD CONSTRAINT ingestion_runs_organization_id_id_key UNIQUE (organization_id, id);
 ALTER TABLE ONLY public.ingestion_runs
@@ -2986,6 +3482,16 @@ ALTER TABLE ONLY public.kg_generations
     ADD CONSTRAINT kg_generations_pkey PRIMARY KEY (project_id, number);
 ALTER TABLE ONLY public.kg_nodes
     ADD CONSTRAINT kg_nodes_pkey PRIMARY KEY (organization_id, project_id, id);
+ALTER TABLE ONLY public.mcp_registry_items
+    ADD CONSTRAINT mcp_registry_items_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.mcp_servers
+    ADD CONSTRAINT mcp_servers_organization_id_id_key UNIQUE (organization_id, id);
+ALTER TABLE ONLY public.mcp_servers
+    ADD CONSTRAINT mcp_servers_pkey PRIMARY KEY (id);
+ALTER TABLE public.mcp_servers
+    ADD CONSTRAINT mcp_servers_rules CHECK (private.assert_mcp_servers_row(mcp_servers.*));
+ALTER TABLE ONLY public.mcp_tools
+    ADD CONSTRAINT mcp_tools_pkey PRIMARY KEY (server_id, name);
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.model_aliases
@@ -3074,6 +3580,12 @@ ALTER TABLE ONLY public.staged_files
     ADD CONSTRAINT staged_files_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.subscriptions
     ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.support_conversations
+    ADD CONSTRAINT support_conversations_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.support_conversations
+    ADD CONSTRAINT support_conversations_user_id_id_key UNIQUE (user_id, id);
+ALTER TABLE ONLY public.support_messages
+    ADD CONSTRAINT support_messages_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.symbol_contents
     ADD CONSTRAINT symbol_contents_organization_id_project_id_hash_language_key UNIQUE (organization_id, project_id, hash, language);
 ALTER TABLE ONLY public.symbol_contents
@@ -3090,10 +3602,14 @@ ALTER TABLE ONLY public.usage_counters
     ADD CONSTRAINT usage_counters_pkey PRIMARY KEY (organization_id, metric, period, slot);
 ALTER TABLE ONLY public.usage_days
     ADD CONSTRAINT usage_days_pkey PRIMARY KEY (organization_id, metric, day);
+ALTER TABLE ONLY public.user_personas
+    ADD CONSTRAINT user_personas_pkey PRIMARY KEY (user_id);
 ALTER TABLE ONLY public.user_settings
     ADD CONSTRAINT user_settings_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.vat_rates
+    ADD CONSTRAINT vat_rates_pkey PRIMARY KEY (country, valid_from);
 ALTER TABLE ONLY public.webhook_deliveries
     ADD CONSTRAINT webhook_deliveries_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.webhooks
@@ -3119,6 +3635,14 @@ CREATE INDEX account_tokens_expires_at_idx ON private.account_tokens USING btree
 CREATE UNIQUE INDEX account_tokens_token_hash_key ON private.account_tokens USING btree (token_hash);
 CREATE INDEX account_tokens_user_id_idx ON private.account_tokens USING btree (user_id, purpose, created_at DESC);
 CREATE INDEX activity_days_organization_id_project_id_idx ON private.activity_days USING btree (organization_id, project_id);
+CREATE INDEX agents_node_id_idx ON private.agents USING btree (node_id);
+CREATE INDEX agents_socket_idx ON private.agents USING btree (socket);
+CREATE INDEX agents_user_id_idx ON private.agents USING btree (user_id);
+CREATE UNIQUE INDEX analytics_events_digest_key ON private.analytics_events USING btree (digest) WHERE (digest IS NOT NULL);
+CREATE INDEX analytics_events_forgotten_idx ON private.analytics_events USING btree (received_at) WHERE (session_id IS NULL);
+CREATE INDEX analytics_events_known_idx ON private.analytics_events USING btree (received_at) WHERE (session_id IS NOT NULL);
+CREATE INDEX analytics_events_organization_id_idx ON private.analytics_events USING btree (organization_id, occurred_at) WHERE (organization_id IS NOT NULL);
+CREATE INDEX analytics_events_user_id_idx ON private.analytics_events USING btree (user_id) WHERE (user_id IS NOT NULL);
 CREATE INDEX announcements_created_by_idx ON private.announcements USING btree (created_by);
 CREATE INDEX announcements_organization_id_idx ON private.announcements USING btree (organization_id);
 CREATE INDEX audit_blocks_organization_id_first_at_idx ON private.audit_blocks USING btree (organization_id, first_at);
@@ -3128,6 +3652,9 @@ CREATE INDEX audit_files_expires_at_idx ON private.audit_files USING btree (expi
 CREATE INDEX audit_files_organization_id_idx ON private.audit_files USING btree (organization_id, schedule_id);
 CREATE INDEX audit_files_storage_key_idx ON private.audit_files USING btree (storage_key);
 CREATE INDEX audit_growth_organization_id_idx ON private.audit_growth USING btree (organization_id);
+CREATE INDEX chat_questions_created_at_idx ON private.chat_questions USING btree (created_at);
+CREATE INDEX chat_questions_organization_id_idx ON private.chat_questions USING btree (organization_id, created_at);
+CREATE INDEX chat_questions_user_id_idx ON private.chat_questions USING btree (user_id);
 CREATE INDEX compressions_organization_id_project_id_idx ON private.compressions USING btree (organization_id, project_id);
 CREATE INDEX connection_states_expires_at_idx ON private.connection_states USING btree (expires_at);
 CREATE INDEX connection_states_organization_id_project_id_idx ON private.connection_states USING btree (organization_id, project_id);
@@ -3166,12 +3693,19 @@ CREATE INDEX mails_created_at_idx ON private.mails USING btree (created_at);
 CREATE INDEX mails_organization_id_idx ON private.mails USING btree (organization_id);
 CREATE INDEX mails_to_address_created_at_idx ON private.mails USING btree (to_address, created_at DESC);
 CREATE INDEX mails_user_id_kind_created_at_idx ON private.mails USING btree (user_id, kind, created_at DESC);
+CREATE INDEX metering_events_refused_idx ON private.metering_events USING btree (seq) WHERE (refusal IS NOT NULL);
 CREATE INDEX notification_keys_created_at_idx ON private.notification_keys USING brin (created_at);
 CREATE INDEX notification_mails_done_at_idx ON private.notification_mails USING btree (done_at) WHERE (done_at IS NOT NULL);
 CREATE INDEX notification_mails_organization_id_idx ON private.notification_mails USING btree (organization_id) WHERE (organization_id IS NOT NULL);
 CREATE INDEX notification_mails_user_id_idx ON private.notification_mails USING btree (user_id, due_at);
 CREATE INDEX notification_mails_waiting_idx ON private.notification_mails USING btree (due_at) WHERE (done_at IS NULL);
 CREATE INDEX oauth_states_expires_at_idx ON private.oauth_states USING btree (expires_at);
+CREATE INDEX outbox_created_at_idx ON private.outbox USING btree (created_at);
+CREATE INDEX outbox_due_at_idx ON private.outbox USING btree (due_at) WHERE (status = 'waiting'::text);
+CREATE INDEX outbox_lease_until_idx ON private.outbox USING btree (lease_until) WHERE (lease_until IS NOT NULL);
+CREATE INDEX outbox_references_organization_id_idx ON private.outbox_references USING btree (organization_id);
+CREATE INDEX outbox_references_used_at_idx ON private.outbox_references USING btree (used_at);
+CREATE INDEX outbox_series_idx ON private.outbox USING btree (neighbor, series, "position");
 CREATE INDEX password_history_user_id_id_idx ON private.password_history USING btree (user_id, id);
 CREATE UNIQUE INDEX pictures_user_id_key ON private.pictures USING btree (user_id);
 CREATE INDEX project_invitations_mail_id_idx ON private.project_invitations USING btree (mail_id) WHERE (mail_id IS NOT NULL);
@@ -3212,9 +3746,11 @@ CREATE INDEX source_files_organization_id_project_id_idx ON private.source_files
 CREATE UNIQUE INDEX summary_jobs_one_a_version_key ON private.summary_jobs USING btree (project_id, version) WHERE (NOT is_requested);
 CREATE UNIQUE INDEX summary_jobs_one_open_key ON private.summary_jobs USING btree (project_id) WHERE (status <> 'completed'::text);
 CREATE INDEX summary_jobs_open_idx ON private.summary_jobs USING btree (lease_expires_at NULLS FIRST) WHERE (status <> 'completed'::text);
+CREATE INDEX summary_jobs_organization_id_created_at_idx ON private.summary_jobs USING btree (organization_id, created_at DESC);
 CREATE INDEX summary_jobs_organization_id_project_id_idx ON private.summary_jobs USING btree (organization_id, project_id, created_at DESC);
 CREATE INDEX unit_leases_organization_id_idx ON private.unit_leases USING btree (organization_id);
 CREATE INDEX unit_leases_renewed_at_idx ON private.unit_leases USING btree (renewed_at);
+CREATE INDEX vies_answers_answered_at_idx ON private.vies_answers USING btree (answered_at);
 CREATE UNIQUE INDEX api_keys_key_hash_key ON public.api_keys USING btree (key_hash);
 CREATE INDEX api_keys_organization_id_idx ON public.api_keys USING btree (organization_id);
 CREATE INDEX api_keys_organization_id_user_id_created_at_idx ON public.api_keys USING btree (organization_id, user_id, created_at DESC, id DESC) WHERE (revoked_at IS NULL);
@@ -3230,6 +3766,16 @@ CREATE INDEX audit_log_user_id_idx ON public.audit_log USING btree (user_id);
 CREATE INDEX audit_schedules_next_run_at_idx ON public.audit_schedules USING btree (next_run_at);
 CREATE INDEX audit_schedules_organization_id_idx ON public.audit_schedules USING btree (organization_id, created_at);
 CREATE INDEX audit_schedules_user_id_idx ON public.audit_schedules USING btree (user_id);
+CREATE INDEX billing_details_country_idx ON public.billing_details USING btree (country);
+CREATE INDEX chat_attachments_message_id_idx ON public.chat_attachments USING btree (organization_id, user_id, message_id);
+CREATE INDEX chat_attachments_unused_idx ON public.chat_attachments USING btree (created_at) WHERE (message_id IS NULL);
+CREATE INDEX chat_attachments_user_id_idx ON public.chat_attachments USING btree (user_id);
+CREATE INDEX chat_messages_match_idx ON public.chat_messages USING btree (organization_id, user_id, chat_id, role, md5(content), seq);
+CREATE INDEX chat_sessions_context_id_idx ON public.chat_sessions USING btree (context_id) WHERE (context_id IS NOT NULL);
+CREATE INDEX chat_sessions_default_of_idx ON public.chat_sessions USING btree (default_of) WHERE (default_of IS NOT NULL);
+CREATE INDEX chat_sessions_last_activity_idx ON public.chat_sessions USING btree (last_activity);
+CREATE INDEX chat_sessions_order_idx ON public.chat_sessions USING btree (organization_id, user_id, last_activity DESC, id);
+CREATE INDEX chat_sessions_user_id_idx ON public.chat_sessions USING btree (user_id);
 CREATE INDEX chunk_terms_run_id_terms_idx ON public.chunk_terms USING gin (run_id, terms) WITH (gin_pending_list_limit='32768');
 CREATE UNIQUE INDEX chunks_file_position_key ON public.chunks USING btree (organization_id, run_id, file_id, "position");
 CREATE INDEX chunks_reference_of_idx ON public.chunks USING btree (organization_id, run_id, reference_of) WHERE (reference_of IS NOT NULL);
@@ -3247,6 +3793,7 @@ CREATE INDEX context_file_ops_fold_idx ON public.context_file_ops USING btree (p
 CREATE INDEX context_file_ops_hash_idx ON public.context_file_ops USING btree (project_id, hash) WHERE (hash IS NOT NULL);
 CREATE INDEX context_file_ops_organization_id_project_id_idx ON public.context_file_ops USING btree (organization_id, project_id, number);
 CREATE INDEX context_files_hash_idx ON public.context_files USING btree (project_id, hash);
+CREATE INDEX context_files_hidden_idx ON public.context_files USING btree (project_id) WHERE is_hidden;
 CREATE INDEX context_files_organization_id_project_id_idx ON public.context_files USING btree (organization_id, project_id);
 CREATE UNIQUE INDEX context_files_project_id_path_key ON public.context_files USING btree (project_id, path COLLATE "C");
 CREATE INDEX context_files_upload_id_idx ON public.context_files USING btree (project_id, upload_id) WHERE (upload_id IS NOT NULL);
@@ -3262,9 +3809,11 @@ CREATE INDEX context_settings_organization_id_project_id_idx ON public.context_s
 CREATE INDEX context_source_selection_file_id_idx ON public.context_source_selection USING btree (project_id, file_id);
 CREATE INDEX context_source_selection_organization_id_idx ON public.context_source_selection USING btree (organization_id, project_id, user_id);
 CREATE INDEX context_summaries_organization_id_project_id_idx ON public.context_summaries USING btree (organization_id, project_id, version DESC);
+CREATE UNIQUE INDEX countries_vat_prefix_key ON public.countries USING btree (vat_prefix) WHERE (vat_prefix IS NOT NULL);
 CREATE INDEX enrichment_runs_finished_at_idx ON public.enrichment_runs USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE UNIQUE INDEX enrichment_runs_one_open_key ON public.enrichment_runs USING btree (project_id, kind) WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
 CREATE INDEX enrichment_runs_open_idx ON public.enrichment_runs USING btree (lease_expires_at NULLS FIRST) WHERE (status = ANY (ARRAY['queued'::text, 'running'::text]));
+CREATE INDEX enrichment_runs_organization_id_created_at_idx ON public.enrichment_runs USING btree (organization_id, created_at DESC);
 CREATE INDEX enrichment_runs_organization_id_project_id_idx ON public.enrichment_runs USING btree (organization_id, project_id, created_at DESC);
 CREATE INDEX enrichment_runs_parent_id_idx ON public.enrichment_runs USING btree (organization_id, project_id, parent_id) WHERE (parent_id IS NOT NULL);
 CREATE INDEX enrichment_runs_siblings_idx ON public.enrichment_runs USING btree (parent_id) WHERE (parent_id IS NOT NULL);
@@ -3278,9 +3827,12 @@ CREATE INDEX habits_next_run_at_idx ON public.habits USING btree (next_run_at) W
 CREATE INDEX habits_organization_id_idx ON public.habits USING btree (organization_id);
 CREATE INDEX habits_skill_id_idx ON public.habits USING btree (skill_id);
 CREATE INDEX habits_user_id_idx ON public.habits USING btree (user_id, is_active, next_run_at);
+CREATE INDEX hypervisa_sessions_organization_id_user_id_idx ON public.hypervisa_sessions USING btree (organization_id, user_id, created_at DESC);
+CREATE INDEX hypervisa_sessions_user_id_idx ON public.hypervisa_sessions USING btree (user_id);
 CREATE INDEX ingestion_runs_checkpoint_expires_at_idx ON public.ingestion_runs USING btree (checkpoint_expires_at) WHERE (checkpoint_expires_at IS NOT NULL);
 CREATE UNIQUE INDEX ingestion_runs_one_open_key ON public.ingestion_runs USING btree (project_id) WHERE (outcome = 'open'::text);
 CREATE INDEX ingestion_runs_open_lease_idx ON public.ingestion_runs USING btree (lease_expires_at NULLS FIRST) WHERE (outcome = 'open'::text);
+CREATE INDEX ingestion_runs_organization_id_created_at_idx ON public.ingestion_runs USING btree (organization_id, created_at DESC);
 CREATE INDEX ingestion_runs_organization_id_project_id_started_at_idx ON public.ingestion_runs USING btree (organization_id, project_id, created_at DESC, id DESC);
 CREATE INDEX ingestion_runs_parent_idx ON public.ingestion_runs USING btree (organization_id, project_id, parent_run_id) WHERE (parent_run_id IS NOT NULL);
 CREATE INDEX ingestion_runs_project_id_created_at_idx ON public.ingestion_runs USING btree (project_id, created_at DESC, id DESC);
@@ -3297,6 +3849,12 @@ CREATE UNIQUE INDEX kg_generations_one_current_key ON public.kg_generations USIN
 CREATE INDEX kg_generations_organization_id_project_id_idx ON public.kg_generations USING btree (organization_id, project_id);
 CREATE INDEX kg_nodes_order_idx ON public.kg_nodes USING btree (organization_id, project_id, reference_count DESC, rank);
 CREATE INDEX kg_nodes_part_idx ON public.kg_nodes USING btree (organization_id, project_id, part);
+CREATE INDEX mcp_registry_items_position_idx ON public.mcp_registry_items USING btree ("position", name, id);
+CREATE INDEX mcp_servers_created_by_idx ON public.mcp_servers USING btree (created_by) WHERE (created_by IS NOT NULL);
+CREATE INDEX mcp_servers_lease_until_idx ON public.mcp_servers USING btree (lease_until) WHERE (lease_until IS NOT NULL);
+CREATE UNIQUE INDEX mcp_servers_organization_id_name_key ON public.mcp_servers USING btree (organization_id, lower(name));
+CREATE INDEX mcp_servers_registry_id_idx ON public.mcp_servers USING btree (registry_id) WHERE (registry_id IS NOT NULL);
+CREATE INDEX mcp_tools_organization_id_server_id_idx ON public.mcp_tools USING btree (organization_id, server_id, name);
 CREATE UNIQUE INDEX memberships_one_owner_key ON public.memberships USING btree (organization_id) WHERE (role = 'owner'::text);
 CREATE UNIQUE INDEX memberships_organization_id_user_id_key ON public.memberships USING btree (organization_id, user_id);
 CREATE INDEX memberships_user_id_idx ON public.memberships USING btree (user_id);
@@ -3348,7 +3906,7 @@ CREATE INDEX run_files_run_id_path_idx ON public.run_files USING btree (run_id, 
 CREATE INDEX skill_executions_executed_at_idx ON public.skill_executions USING brin (executed_at);
 CREATE INDEX skill_executions_open_idx ON public.skill_executions USING btree (user_id, executed_at DESC, id DESC) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
 CREATE INDEX skill_executions_open_reference_id_idx ON public.skill_executions USING btree (reference_id) WHERE ((reference_id IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'running'::text])));
-CREATE INDEX skill_executions_organization_id_idx ON public.skill_executions USING btree (organization_id);
+CREATE INDEX skill_executions_organization_id_executed_at_idx ON public.skill_executions USING btree (organization_id, executed_at DESC);
 CREATE INDEX skill_executions_pending_idx ON public.skill_executions USING btree (executed_at) WHERE (status = 'pending'::text);
 CREATE INDEX skill_executions_reference_id_idx ON public.skill_executions USING btree (reference_id, executed_at DESC, id DESC) WHERE (reference_id IS NOT NULL);
 CREATE INDEX skill_executions_running_idx ON public.skill_executions USING btree (started_at) WHERE (status = 'running'::text);
@@ -3365,7 +3923,11 @@ CREATE INDEX staged_files_organization_id_user_id_idx ON public.staged_files USI
 CREATE UNIQUE INDEX staged_files_storage_key_key ON public.staged_files USING btree (storage_key);
 CREATE INDEX staged_files_user_id_idx ON public.staged_files USING btree (user_id);
 CREATE UNIQUE INDEX subscriptions_organization_id_key ON public.subscriptions USING btree (organization_id);
+CREATE INDEX subscriptions_pending_plan_id_idx ON public.subscriptions USING btree (pending_plan_id) WHERE (pending_plan_id IS NOT NULL);
 CREATE INDEX subscriptions_plan_id_idx ON public.subscriptions USING btree (plan_id);
+CREATE UNIQUE INDEX subscriptions_stripe_subscription_id_key ON public.subscriptions USING btree (stripe_subscription_id) WHERE (stripe_subscription_id IS NOT NULL);
+CREATE INDEX support_conversations_expires_at_idx ON public.support_conversations USING btree (expires_at);
+CREATE INDEX support_messages_conversation_id_seq_idx ON public.support_messages USING btree (conversation_id, seq);
 CREATE INDEX symbol_files_content_idx ON public.symbol_files USING btree (organization_id, project_id, hash, language);
 CREATE INDEX symbols_name_idx ON public.symbols USING btree (project_id, lower(name) COLLATE "C");
 CREATE INDEX team_invitations_closed_idx ON public.team_invitations USING btree (updated_at) WHERE (status <> 'pending'::text);
@@ -3382,6 +3944,7 @@ CREATE UNIQUE INDEX users_email_key ON public.users USING btree (email);
 CREATE INDEX webhook_deliveries_created_at_idx ON public.webhook_deliveries USING brin (created_at);
 CREATE INDEX webhook_deliveries_event_id_idx ON public.webhook_deliveries USING btree (event_id);
 CREATE INDEX webhook_deliveries_lease_until_idx ON public.webhook_deliveries USING btree (lease_until) WHERE (lease_until IS NOT NULL);
+CREATE INDEX webhook_deliveries_organization_id_created_at_idx ON public.webhook_deliveries USING btree (organization_id, created_at DESC);
 CREATE INDEX webhook_deliveries_organization_id_webhook_id_idx ON public.webhook_deliveries USING btree (organization_id, webhook_id, created_at DESC, id DESC);
 CREATE INDEX webhooks_active_idx ON public.webhooks USING btree (organization_id) WHERE (status = 'active'::text);
 CREATE INDEX webhooks_created_by_idx ON public.webhooks USING btree (created_by) WHERE (created_by IS NOT NULL);
@@ -3393,6 +3956,7 @@ CREATE UNIQUE INDEX worktrees_one_active_key ON public.worktrees USING btree (pr
 CREATE UNIQUE INDEX worktrees_one_default_key ON public.worktrees USING btree (project_id) WHERE is_default;
 CREATE INDEX worktrees_organization_id_project_id_idx ON public.worktrees USING btree (organization_id, project_id, created_at, id);
 CREATE UNIQUE INDEX worktrees_project_id_name_key ON public.worktrees USING btree (project_id, lower(name));
+CREATE TRIGGER _100_forget BEFORE UPDATE ON private.analytics_events FOR EACH ROW WHEN (((new.session_id IS NULL) OR (new.user_id IS DISTINCT FROM old.user_id) OR (new.organization_id IS DISTINCT FROM old.organization_id))) EXECUTE FUNCTION private.tg_analytics_events__forget();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON private.push_hooks FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
 CREATE TRIGGER _400_leave_hooks AFTER DELETE ON private.git_connections FOR EACH ROW EXECUTE FUNCTION private.tg_git_connections__leave_hooks();
 CREATE TRIGGER _500_date_password AFTER INSERT OR DELETE OR UPDATE OF changed_at ON private.credentials FOR EACH ROW EXECUTE FUNCTION private.tg_credentials__date_password();
@@ -3423,6 +3987,8 @@ CREATE TRIGGER _100_limits_updated AFTER UPDATE OF plan_id, status, overrides ON
 CREATE TRIGGER _100_plan BEFORE INSERT ON public.notification_preferences FOR EACH ROW WHEN (new.email_weekly_digest) EXECUTE FUNCTION private.tg_notification_preferences__plan();
 CREATE TRIGGER _100_plan_change BEFORE UPDATE ON public.notification_preferences FOR EACH ROW WHEN (((to_jsonb(old.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]) IS DISTINCT FROM (to_jsonb(new.*) - ARRAY['summary_due_at'::text, 'updated_at'::text]))) EXECUTE FUNCTION private.tg_notification_preferences__plan();
 CREATE TRIGGER _100_read_once BEFORE UPDATE ON public.notifications FOR EACH ROW WHEN ((old.read_at IS DISTINCT FROM new.read_at)) EXECUTE FUNCTION private.tg_notifications__read_once();
+CREATE TRIGGER _100_settle BEFORE INSERT OR UPDATE ON public.billing_details FOR EACH ROW EXECUTE FUNCTION private.tg_billing_details__settle();
+CREATE TRIGGER _100_settle BEFORE UPDATE ON public.subscriptions FOR EACH ROW WHEN (((new.plan_id = 'free'::text) AND (old.plan_id <> 'free'::text))) EXECUTE FUNCTION private.tg_subscriptions__settle();
 CREATE TRIGGER _100_stamp BEFORE INSERT OR UPDATE OF status ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__stamp();
 CREATE TRIGGER _100_stamp BEFORE INSERT ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__stamp();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON public.connectors FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
@@ -3469,11 +4035,14 @@ CREATE TRIGGER _200_guard BEFORE UPDATE ON public.project_settings FOR EACH ROW 
 CREATE TRIGGER _200_guard BEFORE INSERT OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__guard();
 CREATE TRIGGER _200_guard BEFORE UPDATE ON public.team_invitations FOR EACH ROW EXECUTE FUNCTION private.tg_team_invitations__guard();
 CREATE TRIGGER _200_guard_change BEFORE UPDATE ON public.project_members FOR EACH ROW WHEN ((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at))) EXECUTE FUNCTION private.tg_project_members__guard();
+CREATE TRIGGER _200_limit BEFORE INSERT ON public.chat_sessions FOR EACH ROW WHEN ((new.default_of IS NULL)) EXECUTE FUNCTION private.tg_chat_sessions__limit();
 CREATE TRIGGER _200_no_run_left BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__no_run_left();
 CREATE TRIGGER _200_place BEFORE INSERT OR UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW EXECUTE FUNCTION private.tg_project_files__place();
 CREATE TRIGGER _200_refuse BEFORE INSERT ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__refuse();
+CREATE TRIGGER _200_transition BEFORE UPDATE ON public.subscriptions FOR EACH ROW WHEN (((old.plan_id IS DISTINCT FROM new.plan_id) OR (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION private.tg_subscriptions__transition();
 CREATE TRIGGER _250_check_new_name BEFORE UPDATE OF name ON public.organizations FOR EACH ROW WHEN ((old.name <> new.name)) EXECUTE FUNCTION private.tg_organizations__check_name();
 CREATE TRIGGER _400_own_entry AFTER INSERT ON public.ingestion_runs FOR EACH ROW WHEN ((new.outcome = 'open'::text)) EXECUTE FUNCTION private.tg_ingestion_runs__own_entry();
+CREATE TRIGGER _500_billing_details AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__billing_details();
 CREATE TRIGGER _500_built_in AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__built_in();
 CREATE TRIGGER _500_compress AFTER UPDATE OF status ON public.context_ingestions FOR EACH ROW WHEN (((old.status = 'processing'::text) AND (new.status = 'ready'::text) AND (NOT new.never_compress) AND (NOT new.compressed))) EXECUTE FUNCTION private.tg_context_ingestions__compress();
 CREATE TRIGGER _500_copy_picture AFTER UPDATE ON public.users FOR EACH ROW WHEN ((old.avatar_url IS DISTINCT FROM new.avatar_url)) EXECUTE FUNCTION private.tg_users__copy_picture();
@@ -3531,6 +4100,7 @@ CREATE TRIGGER _700_forget_selection AFTER DELETE ON public.memberships FOR EACH
 CREATE TRIGGER _700_forget_selection AFTER DELETE ON public.project_members REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_members__forget_selection();
 CREATE TRIGGER _700_hide AFTER DELETE ON public.project_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__hide();
 CREATE TRIGGER _700_hide AFTER DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__hide();
+CREATE TRIGGER _800_added AFTER INSERT ON public.chat_attachments REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_chat_attachments__count();
 CREATE TRIGGER _800_added AFTER INSERT ON public.project_files REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__added();
 CREATE TRIGGER _800_added AFTER INSERT ON public.staged_files REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_staged_files__count();
 CREATE TRIGGER _800_changed AFTER UPDATE ON public.project_files REFERENCING OLD TABLE AS before_change NEW TABLE AS after_change FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__changed();
@@ -3543,12 +4113,19 @@ CREATE TRIGGER _800_count AFTER INSERT OR DELETE ON public.skill_stars FOR EACH 
 CREATE TRIGGER _800_count_change AFTER UPDATE ON public.project_manual_contents FOR EACH ROW WHEN ((old.content <> new.content)) EXECUTE FUNCTION private.tg_project_manual_contents__count();
 CREATE TRIGGER _800_count_change AFTER UPDATE ON public.projects FOR EACH ROW WHEN ((((((old.status IS DISTINCT FROM new.status) OR (old.privacy IS DISTINCT FROM new.privacy)) OR (old.optimized_tokens IS DISTINCT FROM new.optimized_tokens)) OR (old.total_files IS DISTINCT FROM new.total_files)) OR (old.uploaded_files IS DISTINCT FROM new.uploaded_files))) EXECUTE FUNCTION private.tg_projects__count();
 CREATE TRIGGER _800_count_late AFTER INSERT ON public.project_activity FOR EACH ROW WHEN ((new.created_at < (now() - '00:30:00'::interval))) EXECUTE FUNCTION private.tg_project_activity__count_late();
+CREATE TRIGGER _800_describe AFTER INSERT ON public.chat_messages REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION private.tg_chat_messages__describe();
 CREATE CONSTRAINT TRIGGER _800_keep_owner AFTER DELETE OR UPDATE OF role ON public.memberships DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((old.role = 'owner'::text)) EXECUTE FUNCTION private.tg_memberships__keep_owner();
+CREATE TRIGGER _800_meter AFTER INSERT OR DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg__meter_seats();
+CREATE TRIGGER _800_meter AFTER UPDATE ON public.usage_counters FOR EACH ROW WHEN ((new.is_metered AND (new.used <> old.used))) EXECUTE FUNCTION private.tg_usage_counters__meter();
+CREATE TRIGGER _800_meter_deleted AFTER DELETE ON public.team_invitations FOR EACH ROW WHEN ((old.status = 'pending'::text)) EXECUTE FUNCTION private.tg__meter_seats();
+CREATE TRIGGER _800_meter_inserted AFTER INSERT ON public.team_invitations FOR EACH ROW WHEN ((new.status = 'pending'::text)) EXECUTE FUNCTION private.tg__meter_seats();
+CREATE TRIGGER _800_meter_updated AFTER UPDATE OF status ON public.team_invitations FOR EACH ROW WHEN (((old.status = 'pending'::text) <> (new.status = 'pending'::text))) EXECUTE FUNCTION private.tg__meter_seats();
 CREATE TRIGGER _800_notify AFTER INSERT OR DELETE ON public.project_members FOR EACH ROW EXECUTE FUNCTION private.tg_project_members__tell();
 CREATE TRIGGER _800_notify AFTER INSERT OR DELETE ON public.project_repositories FOR EACH ROW EXECUTE FUNCTION private.tg_project_repositories__tell();
 CREATE TRIGGER _800_notify_change AFTER UPDATE ON public.project_members FOR EACH ROW WHEN (((((((((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at)) OR (old.name IS DISTINCT FROM new.name)) OR (old.email IS DISTINCT FROM new.email)) OR (old.avatar_url IS DISTINCT FROM new.avatar_url)) OR (old.notify_on_ingestion IS DISTINCT FROM new.notify_on_ingestion)) OR (old.notify_on_error IS DISTINCT FROM new.notify_on_error)) OR (old.notify_on_team_changes IS DISTINCT FROM new.notify_on_team_changes)) OR (old.notification_level IS DISTINCT FROM new.notification_level))) EXECUTE FUNCTION private.tg_project_members__tell();
 CREATE TRIGGER _800_notify_change AFTER UPDATE ON public.project_repositories FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg_project_repositories__tell();
 CREATE TRIGGER _800_notify_owners AFTER UPDATE OF user_id ON public.projects FOR EACH ROW WHEN ((old.user_id IS DISTINCT FROM new.user_id)) EXECUTE FUNCTION private.tg_projects__notify_owners();
+CREATE TRIGGER _800_removed AFTER DELETE ON public.chat_attachments REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_chat_attachments__count();
 CREATE TRIGGER _800_removed AFTER DELETE ON public.project_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_project_files__removed();
 CREATE TRIGGER _800_removed AFTER DELETE ON public.staged_files REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_staged_files__count();
 CREATE TRIGGER _800_uncount AFTER DELETE ON public.audit_log REFERENCING OLD TABLE AS old_entries FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_log__uncount();
@@ -3558,12 +4135,13 @@ CREATE TRIGGER _800_uncount_late AFTER INSERT ON public.audit_log FOR EACH ROW W
 CREATE TRIGGER _850_send AFTER INSERT ON public.project_members FOR EACH ROW WHEN ((new.accepted_at IS NULL)) EXECUTE FUNCTION private.tg_project_members__send();
 CREATE TRIGGER _900_alert_created AFTER INSERT ON public.api_keys FOR EACH ROW EXECUTE FUNCTION private.tg_api_keys__alert();
 CREATE TRIGGER _900_alert_second_factor AFTER UPDATE OF two_factor_enabled_at ON public.users FOR EACH ROW WHEN (((old.two_factor_enabled_at IS NULL) <> (new.two_factor_enabled_at IS NULL))) EXECUTE FUNCTION private.tg_users__alert_second_factor();
+CREATE TRIGGER _900_audit AFTER UPDATE ON public.subscriptions FOR EACH ROW WHEN ((old.plan_id <> new.plan_id)) EXECUTE FUNCTION private.tg_subscriptions__audit();
 CREATE TRIGGER _900_audit_change AFTER UPDATE ON public.memberships FOR EACH ROW WHEN (((old.role IS DISTINCT FROM new.role) OR (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION private.tg_memberships__audit();
 CREATE TRIGGER _900_audit_joined AFTER INSERT ON public.memberships FOR EACH ROW WHEN ((new.role <> 'owner'::text)) EXECUTE FUNCTION private.tg_memberships__audit();
 CREATE TRIGGER _900_audit_removed AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__audit();
 CREATE TRIGGER _900_emit AFTER INSERT OR DELETE OR UPDATE OF schedule_cron, schedule_description, timezone, config, is_active, consecutive_failures, last_error_message ON public.habits FOR EACH ROW EXECUTE FUNCTION private.tg_habits__emit();
 CREATE TRIGGER _900_emit AFTER INSERT OR UPDATE OF status ON public.skill_executions FOR EACH ROW EXECUTE FUNCTION private.tg_skill_executions__emit();
-CREATE TRIGGER _900_emit_change AFTER UPDATE ON public.subscriptions FOR EACH ROW WHEN ((((old.plan_id IS DISTINCT FROM new.plan_id) OR (old.status IS DISTINCT FROM new.status)) OR (old.overrides IS DISTINCT FROM new.overrides))) EXECUTE FUNCTION private.tg_subscriptions__emit_change();
+CREATE TRIGGER _900_emit_change AFTER UPDATE ON public.subscriptions FOR EACH ROW WHEN ((((((((((old.plan_id IS DISTINCT FROM new.plan_id) OR (old.status IS DISTINCT FROM new.status)) OR (old.overrides IS DISTINCT FROM new.overrides)) OR (old.billing_interval IS DISTINCT FROM new.billing_interval)) OR (old.current_period_end IS DISTINCT FROM new.current_period_end)) OR (old.cancel_at_period_end IS DISTINCT FROM new.cancel_at_period_end)) OR (old.trial_end IS DISTINCT FROM new.trial_end)) OR (old.pending_plan_id IS DISTINCT FROM new.pending_plan_id)) OR (old.pending_billing_interval IS DISTINCT FROM new.pending_billing_interval))) EXECUTE FUNCTION private.tg_subscriptions__emit_change();
 CREATE TRIGGER _900_emit_delete AFTER DELETE ON public.memberships REFERENCING OLD TABLE AS former FOR EACH STATEMENT EXECUTE FUNCTION private.tg_memberships__emit_change();
 CREATE TRIGGER _900_emit_insert AFTER INSERT ON public.memberships REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_memberships__emit_change();
 CREATE TRIGGER _900_emit_removal AFTER UPDATE OF revoked_at ON public.api_keys FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL))) EXECUTE FUNCTION private.tg_api_keys__emit_removal();
@@ -3623,6 +4201,10 @@ CREATE TRIGGER _950_notify_webhooks AFTER UPDATE ON public.notification_preferen
 CREATE TRIGGER _950_notify_webhooks AFTER INSERT OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__notify_webhooks();
 CREATE TRIGGER _950_notify_webhooks AFTER INSERT OR DELETE OR UPDATE ON public.user_settings FOR EACH ROW EXECUTE FUNCTION private.tg_user_settings__notify_webhooks();
 CREATE TRIGGER _950_notify_webhooks_delete BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__notify_webhooks();
+CREATE TRIGGER _950_queue_deliveries AFTER INSERT ON public.chat_messages REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION private.tg_chat_messages__queue_deliveries();
+CREATE TRIGGER _950_queue_deliveries AFTER UPDATE OF outcome ON public.ingestion_runs FOR EACH ROW WHEN (((old.outcome = 'open'::text) AND (new.outcome = ANY (ARRAY['completed'::text, 'failed'::text])))) EXECUTE FUNCTION private.tg_ingestion_runs__queue_deliveries();
+CREATE TRIGGER _950_queue_deliveries AFTER UPDATE OF status ON public.skill_executions FOR EACH ROW WHEN (((old.status <> new.status) AND (new.status = ANY (ARRAY['completed'::text, 'failed'::text])))) EXECUTE FUNCTION private.tg_skill_executions__queue_deliveries();
+CREATE TRIGGER _950_queue_failed AFTER INSERT ON public.skill_executions FOR EACH ROW WHEN ((new.status = 'failed'::text)) EXECUTE FUNCTION private.tg_skill_executions__queue_deliveries();
 ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs.stored_jobs(job_id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.account_tokens
@@ -3631,6 +4213,14 @@ ALTER TABLE ONLY private.activity_days
     ADD CONSTRAINT activity_days_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.activity_days
     ADD CONSTRAINT activity_days_project_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.agents
+    ADD CONSTRAINT agents_organization_id_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.agents
+    ADD CONSTRAINT agents_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.analytics_events
+    ADD CONSTRAINT analytics_events_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE SET NULL;
+ALTER TABLE ONLY private.analytics_events
+    ADD CONSTRAINT analytics_events_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY private.announcements
     ADD CONSTRAINT announcements_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY private.announcements
@@ -3647,6 +4237,10 @@ ALTER TABLE ONLY private.audit_growth
     ADD CONSTRAINT audit_growth_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.backup_codes
     ADD CONSTRAINT backup_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.chat_questions
+    ADD CONSTRAINT chat_questions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.chat_questions
+    ADD CONSTRAINT chat_questions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.compliance_files
     ADD CONSTRAINT compliance_files_document_id_fkey FOREIGN KEY (document_id) REFERENCES public.compliance_documents(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.compressions
@@ -3689,6 +4283,8 @@ ALTER TABLE ONLY private.idempotency_keys
     ADD CONSTRAINT idempotency_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.identities
     ADD CONSTRAINT identities_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.index_words
+    ADD CONSTRAINT index_words_run_fkey FOREIGN KEY (organization_id, run_id) REFERENCES public.ingestion_runs(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.integration_calls
     ADD CONSTRAINT integration_calls_connector_id_fkey FOREIGN KEY (connector_id) REFERENCES public.connectors(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.integration_calls
@@ -3717,12 +4313,20 @@ ALTER TABLE ONLY private.mails
     ADD CONSTRAINT mails_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.mails
     ADD CONSTRAINT mails_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.mcp_server_secrets
+    ADD CONSTRAINT mcp_server_secrets_server_id_fkey FOREIGN KEY (server_id) REFERENCES public.mcp_servers(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.notification_keys
     ADD CONSTRAINT notification_keys_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.notification_mails
     ADD CONSTRAINT notification_mails_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.notification_mails
     ADD CONSTRAINT notification_mails_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.outbox_losses
+    ADD CONSTRAINT outbox_losses_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.outbox
+    ADD CONSTRAINT outbox_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.outbox_references
+    ADD CONSTRAINT outbox_references_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.password_history
     ADD CONSTRAINT password_history_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.pictures
@@ -3781,6 +4385,8 @@ ALTER TABLE ONLY private.summary_jobs
     ADD CONSTRAINT summary_jobs_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.unit_leases
     ADD CONSTRAINT unit_leases_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.vies_answers
+    ADD CONSTRAINT vies_answers_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.api_keys
     ADD CONSTRAINT api_keys_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.api_keys
@@ -3797,6 +4403,28 @@ ALTER TABLE ONLY public.audit_schedules
     ADD CONSTRAINT audit_schedules_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.audit_schedules
     ADD CONSTRAINT audit_schedules_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.billing_details
+    ADD CONSTRAINT billing_details_country_fkey FOREIGN KEY (country) REFERENCES public.countries(code) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.billing_details
+    ADD CONSTRAINT billing_details_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.chat_attachments
+    ADD CONSTRAINT chat_attachments_message_id_fkey FOREIGN KEY (organization_id, user_id, message_id) REFERENCES public.chat_messages(organization_id, user_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.chat_attachments
+    ADD CONSTRAINT chat_attachments_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.chat_attachments
+    ADD CONSTRAINT chat_attachments_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.chat_messages
+    ADD CONSTRAINT chat_messages_chat_id_fkey FOREIGN KEY (organization_id, user_id, chat_id) REFERENCES public.chat_sessions(organization_id, user_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.chat_sessions
+    ADD CONSTRAINT chat_sessions_context_id_fkey FOREIGN KEY (context_id) REFERENCES public.projects(id) ON DELETE SET NULL;
+COMMENT ON CONSTRAINT chat_sessions_context_id_fkey ON public.chat_sessions IS 'Across tenants: a guest asks about a context of another organization. Each question authorizes it again.';
+ALTER TABLE ONLY public.chat_sessions
+    ADD CONSTRAINT chat_sessions_default_of_fkey FOREIGN KEY (default_of) REFERENCES public.projects(id) ON DELETE CASCADE;
+COMMENT ON CONSTRAINT chat_sessions_default_of_fkey ON public.chat_sessions IS 'Across tenants: a guest asks about a context of another organization. Each question authorizes it again.';
+ALTER TABLE ONLY public.chat_sessions
+    ADD CONSTRAINT chat_sessions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.chat_sessions
+    ADD CONSTRAINT chat_sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.chunk_terms
     ADD CONSTRAINT chunk_terms_chunk_fkey FOREIGN KEY (organization_id, run_id, chunk_id) REFERENCES public.chunks(organization_id, run_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.chunks
@@ -3858,6 +4486,10 @@ ALTER TABLE ONLY public.habits
 COMMENT ON CONSTRAINT habits_skill_id_fkey ON public.habits IS 'Across tenants: a public skill of anybody may be scheduled; a trigger judges whether the owner sees it.';
 ALTER TABLE ONLY public.habits
     ADD CONSTRAINT habits_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.hypervisa_sessions
+    ADD CONSTRAINT hypervisa_sessions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.hypervisa_sessions
+    ADD CONSTRAINT hypervisa_sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.ingestion_runs
     ADD CONSTRAINT ingestion_runs_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.ingestion_runs
@@ -3880,6 +4512,14 @@ ALTER TABLE ONLY public.kg_files
     ADD CONSTRAINT kg_files_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.kg_generations
     ADD CONSTRAINT kg_generations_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.mcp_servers
+    ADD CONSTRAINT mcp_servers_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.mcp_servers
+    ADD CONSTRAINT mcp_servers_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.mcp_servers
+    ADD CONSTRAINT mcp_servers_registry_id_fkey FOREIGN KEY (registry_id) REFERENCES public.mcp_registry_items(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.mcp_tools
+    ADD CONSTRAINT mcp_tools_server_id_fkey FOREIGN KEY (organization_id, server_id) REFERENCES public.mcp_servers(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.memberships
     ADD CONSTRAINT memberships_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.memberships
@@ -3972,7 +4612,13 @@ ALTER TABLE ONLY public.staged_files
 ALTER TABLE ONLY public.subscriptions
     ADD CONSTRAINT subscriptions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.subscriptions
+    ADD CONSTRAINT subscriptions_pending_plan_id_fkey FOREIGN KEY (pending_plan_id) REFERENCES public.plans(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.subscriptions
     ADD CONSTRAINT subscriptions_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES public.plans(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY public.support_conversations
+    ADD CONSTRAINT support_conversations_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.support_messages
+    ADD CONSTRAINT support_messages_conversation_id_fkey FOREIGN KEY (user_id, conversation_id) REFERENCES public.support_conversations(user_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.symbol_contents
     ADD CONSTRAINT symbol_contents_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.symbol_files
@@ -3989,10 +4635,14 @@ ALTER TABLE ONLY public.usage_counters
     ADD CONSTRAINT usage_counters_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.usage_days
     ADD CONSTRAINT usage_days_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.user_personas
+    ADD CONSTRAINT user_personas_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.user_settings
     ADD CONSTRAINT user_settings_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.users
     ADD CONSTRAINT users_default_organization_id_fkey FOREIGN KEY (default_organization_id) REFERENCES public.organizations(id) ON DELETE SET NULL;
+ALTER TABLE ONLY public.vat_rates
+    ADD CONSTRAINT vat_rates_country_fkey FOREIGN KEY (country) REFERENCES public.countries(code) ON DELETE RESTRICT;
 ALTER TABLE ONLY public.webhook_deliveries
     ADD CONSTRAINT webhook_deliveries_webhook_id_fkey FOREIGN KEY (organization_id, webhook_id) REFERENCES public.webhooks(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.webhooks
@@ -4016,6 +4666,8 @@ ALTER TABLE jobs.unique_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.account_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.activity_days ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.activity_mark ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.agents ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.analytics_events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.announcements ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.audit_blocks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.audit_counts ENABLE ROW LEVEL SECURITY;
@@ -4023,6 +4675,7 @@ ALTER TABLE private.audit_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.audit_growth ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.audit_mark ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.backup_codes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.chat_questions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.compliance_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.compressions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.connection_states ENABLE ROW LEVEL SECURITY;
@@ -4040,6 +4693,7 @@ ALTER TABLE private.git_connections ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.guards ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.idempotency_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.identities ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.index_words ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.installation ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.integration_calls ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.integration_logs ENABLE ROW LEVEL SECURITY;
@@ -4051,9 +4705,15 @@ ALTER TABLE private.kg_mirrors ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.login_failures ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.login_history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.mails ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.mcp_server_secrets ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.metering_events ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.metering_state ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.notification_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.notification_mails ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.oauth_states ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.outbox ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.outbox_losses ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.outbox_references ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.password_history ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.pictures ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.project_counters ENABLE ROW LEVEL SECURITY;
@@ -4084,14 +4744,20 @@ ALTER TABLE private.second_factors ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.signing_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.source_files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.subscription_transitions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.summary_jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.unit_leases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.unsubscribe_key ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.vies_answers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.zones ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.audit_filters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.audit_log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.audit_schedules ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.billing_details ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.chat_attachments ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.chat_messages ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.chat_sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.chunk_terms ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.chunks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.compliance_documents ENABLE ROW LEVEL SECURITY;
@@ -4107,6 +4773,7 @@ ALTER TABLE public.context_operations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.context_settings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.context_source_selection ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.context_summaries ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.countries ENABLE ROW LEVEL SECURITY;
 CREATE POLICY delete_admin ON public.projects FOR DELETE TO authenticated USING (private.has_project_role(id, 'admin'::text));
 CREATE POLICY delete_developer ON public.project_files FOR DELETE TO authenticated USING (((origin <> 'repository'::text) AND private.has_project_role(project_id, 'developer'::text)));
 CREATE POLICY delete_developer ON public.project_manual_contents FOR DELETE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
@@ -4138,6 +4805,7 @@ ALTER TABLE public.enrichment_states ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.events ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.file_embeddings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.habits ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.hypervisa_sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ingestion_runs ENABLE ROW LEVEL SECURITY;
 CREATE POLICY insert_developer ON public.project_files FOR INSERT TO authenticated WITH CHECK ((is_folder AND (uploaded_by = ( SELECT private.user_id() AS user_id)) AND private.has_project_role(project_id, 'developer'::text)));
 CREATE POLICY insert_developer ON public.project_manual_contents FOR INSERT TO authenticated WITH CHECK (private.has_project_role(project_id, 'developer'::text));
@@ -4182,6 +4850,9 @@ ALTER TABLE public.kg_edges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.kg_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.kg_generations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.kg_nodes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.mcp_registry_items ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.mcp_servers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.mcp_tools ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.memberships ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.model_aliases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.model_prices ENABLE ROW LEVEL SECURITY;
@@ -4208,7 +4879,9 @@ ALTER TABLE public.security_policies ENABLE ROW LEVEL SECURITY;
 CREATE POLICY select_admin ON public.ip_allow_list_entries FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canManageTeam'::text) AS has_permission)));
 CREATE POLICY select_all ON public.compliance_documents FOR SELECT TO authenticated USING (true);
 CREATE POLICY select_all ON public.compliance_frameworks FOR SELECT TO authenticated USING (true);
+CREATE POLICY select_all ON public.countries FOR SELECT TO authenticated USING (true);
 CREATE POLICY select_all ON public.integration_apps FOR SELECT TO authenticated USING (true);
+CREATE POLICY select_all ON public.mcp_registry_items FOR SELECT TO authenticated USING (true);
 CREATE POLICY select_all ON public.model_aliases FOR SELECT TO anon, authenticated, service_role USING (true);
 CREATE POLICY select_all ON public.model_prices FOR SELECT TO anon, authenticated, service_role USING (true);
 CREATE POLICY select_all ON public.model_sampling FOR SELECT TO anon, authenticated, service_role USING (true);
@@ -4216,6 +4889,7 @@ CREATE POLICY select_all ON public.model_successors FOR SELECT TO anon, authenti
 CREATE POLICY select_all ON public.models FOR SELECT TO anon, authenticated, service_role USING (true);
 CREATE POLICY select_all ON public.plans FOR SELECT TO anon, authenticated USING (true);
 CREATE POLICY select_all ON public.role_permissions FOR SELECT TO anon, authenticated USING (true);
+CREATE POLICY select_all ON public.vat_rates FOR SELECT TO authenticated USING (true);
 CREATE POLICY select_audience ON public.events FOR SELECT TO authenticated USING (
 CASE audience
     WHEN 'room'::text THEN
@@ -4241,6 +4915,8 @@ CREATE POLICY select_colleague ON public.users FOR SELECT TO authenticated USING
 CREATE POLICY select_inviting ON public.team_invitations FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canInviteMembers'::text) AS has_permission)));
 CREATE POLICY select_member ON public.connectors FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
 CREATE POLICY select_member ON public.integrations FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
+CREATE POLICY select_member ON public.mcp_servers FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
+CREATE POLICY select_member ON public.mcp_tools FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
 CREATE POLICY select_member ON public.memberships FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) OR (user_id = ( SELECT private.user_id() AS user_id))));
 CREATE POLICY select_member ON public.organizations FOR SELECT TO authenticated USING ((id = ( SELECT private.org_id() AS org_id)));
 CREATE POLICY select_member ON public.security_policies FOR SELECT TO authenticated USING ((organization_id = ( SELECT private.org_id() AS org_id)));
@@ -4253,10 +4929,14 @@ CREATE POLICY select_overseer ON public.project_activity FOR SELECT TO authentic
    FROM public.projects p
   WHERE (p.id = project_activity.project_id))))));
 CREATE POLICY select_own ON public.api_keys FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND (user_id = ( SELECT private.user_id() AS user_id)) AND (NOT ( SELECT private.is_key_request() AS is_key_request))));
+CREATE POLICY select_own ON public.chat_attachments FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY select_own ON public.chat_messages FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
+CREATE POLICY select_own ON public.chat_sessions FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND (user_id = ( SELECT private.user_id() AS user_id))));
 CREATE POLICY select_own ON public.context_source_selection FOR SELECT TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) AND (EXISTS ( SELECT
    FROM public.project_settings s
   WHERE (s.project_id = context_source_selection.project_id)))));
 CREATE POLICY select_own ON public.habits FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+CREATE POLICY select_own ON public.hypervisa_sessions FOR SELECT TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) AND (organization_id = ( SELECT private.org_id() AS org_id))));
 CREATE POLICY select_own ON public.notification_preferences FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_own ON public.notifications FOR SELECT TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) AND (due_at <= now())));
 CREATE POLICY select_own ON public.project_stars FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
@@ -4265,7 +4945,11 @@ CREATE POLICY select_own ON public.skill_executions FOR SELECT TO authenticated 
 CREATE POLICY select_own ON public.skill_ratings FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_own ON public.skill_stars FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_own ON public.staged_files FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+CREATE POLICY select_own ON public.support_conversations FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+CREATE POLICY select_own ON public.support_messages FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+CREATE POLICY select_own ON public.user_personas FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_own ON public.user_settings FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
+CREATE POLICY select_owner ON public.billing_details FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canManageBilling'::text) AS has_permission)));
 CREATE POLICY select_reader ON public.chunk_terms FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.project_indexes i
   WHERE (i.run_id = chunk_terms.run_id))));
@@ -4374,6 +5058,8 @@ ALTER TABLE public.skill_stars ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.skills ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.staged_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.subscriptions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.support_conversations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.support_messages ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.symbol_contents ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.symbol_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.symbols ENABLE ROW LEVEL SECURITY;
@@ -4382,6 +5068,7 @@ CREATE POLICY update_admin ON public.projects FOR UPDATE TO authenticated USING 
 CREATE POLICY update_developer ON public.project_files FOR UPDATE TO authenticated USING (((origin <> 'repository'::text) AND private.has_project_role(project_id, 'developer'::text)));
 CREATE POLICY update_developer ON public.project_manual_contents FOR UPDATE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
 CREATE POLICY update_developer ON public.project_repositories FOR UPDATE TO authenticated USING (private.has_project_role(project_id, 'developer'::text));
+CREATE POLICY update_in_scope ON public.billing_details AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
 CREATE POLICY update_in_scope ON public.habits AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
 CREATE POLICY update_in_scope ON public.notification_preferences AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
 CREATE POLICY update_in_scope ON public.notifications AS RESTRICTIVE FOR UPDATE TO authenticated USING (( SELECT private.has_scope('write'::text) AS has_scope));
@@ -4404,14 +5091,17 @@ CREATE POLICY update_own ON public.skill_ratings FOR UPDATE TO authenticated USI
    FROM public.skills s
   WHERE ((s.id = skill_ratings.skill_id) AND s.is_public)))));
 CREATE POLICY update_own ON public.skills FOR UPDATE TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id))) WITH CHECK ((user_id = ( SELECT private.user_id() AS user_id)));
+CREATE POLICY update_owner ON public.billing_details FOR UPDATE TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canManageBilling'::text) AS has_permission)));
 CREATE POLICY update_owner ON public.skill_playbooks FOR UPDATE TO authenticated USING ((EXISTS ( SELECT
    FROM public.skills s
   WHERE ((s.id = skill_playbooks.skill_id) AND (s.user_id = ( SELECT private.user_id() AS user_id))))));
 CREATE POLICY update_self_or_manager ON public.project_members FOR UPDATE TO authenticated USING (((user_id = ( SELECT private.user_id() AS user_id)) OR private.has_project_role(project_id, 'manager'::text)));
 ALTER TABLE public.usage_counters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.usage_days ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.user_personas ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.user_settings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.users ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.vat_rates ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.webhook_deliveries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.webhooks ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.worktree_branches ENABLE ROW LEVEL SECURITY;
@@ -4492,6 +5182,7 @@ GRANT INSERT(parameters),UPDATE(parameters) ON TABLE public.skills TO authentica
 GRANT INSERT(input_schema),UPDATE(input_schema) ON TABLE public.skills TO authenticated;
 GRANT INSERT(output_format),UPDATE(output_format) ON TABLE public.skills TO authenticated;
 GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.skills TO authenticated;
+GRANT SELECT ON TABLE public.organizations TO authenticated;
 GRANT SELECT ON TABLE public.ingestion_runs TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.audit_filters TO authenticated;
 GRANT INSERT(organization_id) ON TABLE public.audit_filters TO authenticated;
@@ -4500,6 +5191,33 @@ GRANT INSERT(name) ON TABLE public.audit_filters TO authenticated;
 GRANT INSERT(filters) ON TABLE public.audit_filters TO authenticated;
 GRANT INSERT(is_shared) ON TABLE public.audit_filters TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.audit_schedules TO authenticated;
+GRANT SELECT(organization_id) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(company_name),UPDATE(company_name) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(btw_number),UPDATE(btw_number) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(kvk_number),UPDATE(kvk_number) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(address_line1),UPDATE(address_line1) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(address_line2),UPDATE(address_line2) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(city),UPDATE(city) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(postal_code),UPDATE(postal_code) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(country),UPDATE(country) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(btw_status) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(btw_definite) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(verified_at) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(consultation_number) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(registered_name) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(registered_address) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(updated_at) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(id) ON TABLE public.chat_attachments TO authenticated;
+GRANT SELECT(organization_id) ON TABLE public.chat_attachments TO authenticated;
+GRANT SELECT(user_id) ON TABLE public.chat_attachments TO authenticated;
+GRANT SELECT(message_id) ON TABLE public.chat_attachments TO authenticated;
+GRANT SELECT(name) ON TABLE public.chat_attachments TO authenticated;
+GRANT SELECT(mime_type) ON TABLE public.chat_attachments TO authenticated;
+GRANT SELECT(size) ON TABLE public.chat_attachments TO authenticated;
+GRANT SELECT(is_image) ON TABLE public.chat_attachments TO authenticated;
+GRANT SELECT(created_at) ON TABLE public.chat_attachments TO authenticated;
+GRANT SELECT ON TABLE public.chat_messages TO authenticated;
+GRANT SELECT ON TABLE public.chat_sessions TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.habits TO authenticated;
 GRANT INSERT(user_id) ON TABLE public.habits TO authenticated;
 GRANT INSERT(organization_id) ON TABLE public.habits TO authenticated;
@@ -4509,6 +5227,7 @@ GRANT INSERT(schedule_description),UPDATE(schedule_description) ON TABLE public.
 GRANT INSERT(timezone),UPDATE(timezone) ON TABLE public.habits TO authenticated;
 GRANT INSERT(config),UPDATE(config) ON TABLE public.habits TO authenticated;
 GRANT INSERT(is_active),UPDATE(is_active) ON TABLE public.habits TO authenticated;
+GRANT SELECT ON TABLE public.hypervisa_sessions TO authenticated;
 GRANT SELECT(id) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT(organization_id) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT(email) ON TABLE public.team_invitations TO authenticated;
@@ -4520,6 +5239,7 @@ GRANT SELECT(expires_at) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT(created_at) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT(updated_at) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT ON TABLE public.ip_allow_list_entries TO authenticated;
+GRANT SELECT ON TABLE public.mcp_servers TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.notifications TO authenticated;
 GRANT UPDATE(read_at) ON TABLE public.notifications TO authenticated;
 GRANT SELECT(organization_id) ON TABLE public.security_policies TO authenticated;
@@ -4624,6 +5344,7 @@ GRANT INSERT(repository_name) ON TABLE public.project_repositories TO authentica
 GRANT INSERT(branch),UPDATE(branch) ON TABLE public.project_repositories TO authenticated;
 GRANT INSERT(include_paths),UPDATE(include_paths) ON TABLE public.project_repositories TO authenticated;
 GRANT INSERT(exclude_paths),UPDATE(exclude_paths) ON TABLE public.project_repositories TO authenticated;
+GRANT SELECT ON TABLE public.user_personas TO authenticated;
 GRANT SELECT ON TABLE public.skill_playbooks TO authenticated;
 GRANT INSERT(skill_id) ON TABLE public.skill_playbooks TO authenticated;
 GRANT INSERT(dependencies),UPDATE(dependencies) ON TABLE public.skill_playbooks TO authenticated;
@@ -4631,7 +5352,9 @@ GRANT INSERT(trigger),UPDATE(trigger) ON TABLE public.skill_playbooks TO authent
 GRANT INSERT(scope),UPDATE(scope) ON TABLE public.skill_playbooks TO authenticated;
 GRANT INSERT(tags),UPDATE(tags) ON TABLE public.skill_playbooks TO authenticated;
 GRANT INSERT(scope_selection),UPDATE(scope_selection) ON TABLE public.skill_playbooks TO authenticated;
+GRANT SELECT ON TABLE public.mcp_registry_items TO authenticated;
 GRANT SELECT ON TABLE public.webhooks TO authenticated;
+GRANT SELECT ON TABLE public.support_messages TO authenticated;
 GRANT SELECT ON TABLE jobs.queue_floor TO kijko_worker;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.stored_jobs TO kijko_worker;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE jobs.gue_jobs TO kijko_worker;
@@ -4657,10 +5380,12 @@ GRANT SELECT ON TABLE public.content_blobs TO authenticated;
 GRANT SELECT ON TABLE public.context_file_ops TO authenticated;
 GRANT SELECT ON TABLE public.context_source_selection TO authenticated;
 GRANT SELECT ON TABLE public.context_summaries TO authenticated;
+GRANT SELECT ON TABLE public.countries TO authenticated;
 GRANT SELECT ON TABLE public.events TO authenticated;
 GRANT SELECT ON TABLE public.kg_edges TO authenticated;
 GRANT SELECT ON TABLE public.kg_files TO authenticated;
 GRANT SELECT ON TABLE public.kg_generations TO authenticated;
+GRANT SELECT ON TABLE public.mcp_tools TO authenticated;
 GRANT SELECT ON TABLE public.model_aliases TO anon;
 GRANT SELECT ON TABLE public.model_aliases TO authenticated;
 GRANT SELECT ON TABLE public.model_aliases TO service_role;
@@ -4676,7 +5401,6 @@ GRANT SELECT ON TABLE public.model_successors TO service_role;
 GRANT SELECT ON TABLE public.models TO anon;
 GRANT SELECT ON TABLE public.models TO authenticated;
 GRANT SELECT ON TABLE public.models TO service_role;
-GRANT SELECT ON TABLE public.organizations TO authenticated;
 GRANT SELECT ON TABLE public.project_indexes TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.project_stars TO authenticated;
 GRANT INSERT(user_id) ON TABLE public.project_stars TO authenticated;
@@ -4699,6 +5423,7 @@ GRANT SELECT(mime_type) ON TABLE public.staged_files TO authenticated;
 GRANT SELECT(size) ON TABLE public.staged_files TO authenticated;
 GRANT SELECT(checksum) ON TABLE public.staged_files TO authenticated;
 GRANT SELECT(created_at) ON TABLE public.staged_files TO authenticated;
+GRANT SELECT ON TABLE public.support_conversations TO authenticated;
 GRANT SELECT ON TABLE public.symbol_contents TO authenticated;
 GRANT SELECT ON TABLE public.symbol_files TO authenticated;
 GRANT SELECT ON TABLE public.symbols TO authenticated;
@@ -4706,6 +5431,7 @@ GRANT SELECT ON TABLE public.usage TO authenticated;
 GRANT SELECT ON TABLE public.usage_days TO authenticated;
 GRANT SELECT ON TABLE public.usage_trend TO authenticated;
 GRANT SELECT ON TABLE public.user_settings TO authenticated;
+GRANT SELECT ON TABLE public.vat_rates TO authenticated;
 ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 --
 -- PostgreSQL database dump complete
@@ -4718,10 +5444,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.activate_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.activate_skills(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.add_access(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.add_chat_message(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.add_project_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.add_project_user(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.add_repository(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.added_sources(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.admit_attachments(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.admit_ingestion(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.admit_sources(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.admit_upload(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4730,6 +5458,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.authorize_socket(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.begin_connection(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.begin_directory_sync(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.begin_lone_question(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.begin_question(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.cancel_execution(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_project_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4737,6 +5467,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.check_project_name(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.clean_up_executions(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.clear_access_log(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.clear_chats(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.complete_ingestion(p jsonb) returns jsonb: sql volatile; service_role
 -- api.compress_ingestion(p jsonb) returns jsonb: sql volatile; authenticated
 -- api.compressed_ingestion(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4747,6 +5478,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.create_api_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_audit_filter(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_branch(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.create_chat(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.create_connector(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_context(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_context_folder(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4754,6 +5486,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.create_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_ip_entry(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.create_mcp_server(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_playbook_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_project(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4770,11 +5503,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.delete_audit_filter(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_audit_schedule(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_avatar(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.delete_chat(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.delete_chats(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_connector(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_context_file(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_ingestion(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.delete_ip_entry(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.delete_mcp_server(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_project(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_provider_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4783,6 +5519,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.delete_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_skills(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_source_file(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.delete_support_chat(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_webhook(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_worktree(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.diff_versions(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4809,7 +5546,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.finish_summary(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.generate_embeddings(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.get_aggregated_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_analytics_summary(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_billing_details(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_changelog_entry(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_chat(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_chromacode_settings(p jsonb) returns jsonb: sql stable; authenticated
 -- api.get_completion(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_compliance(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4842,6 +5582,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.get_notification_preferences(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_performance_metrics(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_performance_percentiles(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_persona(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_playbook(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_profile(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_progress_details(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4862,7 +5603,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.get_skill_full(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_skill_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_skill_stats_of(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_subscription(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_summary(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_support_chat(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_support_context(p jsonb) returns jsonb: sql stable; authenticated
 -- api.get_team(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_token_usage(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.get_two_factor(p jsonb) returns jsonb: plpgsql stable definer; authenticated
@@ -4872,6 +5616,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.leave_team(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.list_access(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_access_log(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_all_organizations(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- api.list_all_projects(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.list_all_worktrees(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_api_keys(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_audit_filters(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4880,6 +5626,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_audit_users(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_backup_codes(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.list_changelog(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_chat_messages(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_chats(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_connections(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_connectors(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_context_activity(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4899,10 +5647,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_integration_logs(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_integrations(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_login_history(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_mcp_servers(p jsonb) returns jsonb: sql stable; authenticated
+-- api.list_mcp_tools(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_models(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_notifications(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_organizations(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_pending_project_invitations(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_plans(p jsonb) returns jsonb: sql stable; anon, authenticated
 -- api.list_project_activity(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_project_members(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_project_users(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4912,6 +5663,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_recent_repositories(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_reflex_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_reflexes(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_registry(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_repositories(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_running_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_sessions(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -4924,14 +5676,20 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_starred_skills(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_team_invitations(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_team_members(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_telemetry_agents(p jsonb) returns jsonb: sql stable; authenticated
+-- api.list_telemetry_events(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_telemetry_logs(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_usage(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_versions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_webhooks(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_worktrees(p jsonb) returns jsonb: sql stable; authenticated
 -- api.look_up_team_invitation(p jsonb) returns jsonb: plpgsql stable; anon, authenticated
+-- api.open_support_chat(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.prepare_check(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.prepare_graph_read(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.prepare_ingestion(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.preview_rollback(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- api.preview_subscription(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.publish_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.rate_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reactivate_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4943,11 +5701,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.recompress_context(p jsonb) returns jsonb: sql volatile; authenticated
 -- api.recompressed_context(p jsonb) returns jsonb: sql stable; authenticated
 -- api.reconnect_integration(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.reconnect_mcp_server(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.recover_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.refresh_security_score(p jsonb) returns jsonb: sql stable; authenticated
 -- api.regenerate_backup_codes(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.regenerate_reflex_secret(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.regenerate_summary(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.register_attachments(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.register_context(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.register_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.register_ingestion_content(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4962,6 +5722,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.remove_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.rename_branch(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.rename_context(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.render_skill(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.resend_access(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.resend_context_invite(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.resend_project_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4971,6 +5732,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.reset_habit_errors(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reset_reflex_errors(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reset_settings(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.retrieve_passages(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.retry_dead_job(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.retry_delivery(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.retry_execution(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -4981,6 +5743,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.run_enrichments(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.run_habit(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.run_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.save_chat(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.save_progress_snapshot(p jsonb) returns jsonb: sql volatile; service_role
 -- api.search_chunks(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.search_context(p jsonb) returns jsonb: plpgsql stable definer; authenticated
@@ -4989,8 +5752,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.send_event(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.send_project_invitations(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_avatar(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.set_chat_source_files(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_connector_icon(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_ingestion_tags(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.set_persona(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_provider_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_setting(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_settings(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -5003,10 +5768,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.test_prompt(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.test_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.test_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.track_events(p jsonb) returns jsonb: plpgsql volatile; anon, authenticated
 -- api.unpublish_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.unstar_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.unsubscribe_mail(p jsonb) returns jsonb: plpgsql volatile; anon, authenticated
 -- api.update_access(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_billing_details(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_chat(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.update_chromacode_settings(p jsonb) returns jsonb: sql volatile; authenticated
 -- api.update_compliance(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.update_compression_settings(p jsonb) returns jsonb: sql volatile; authenticated
@@ -5022,6 +5790,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.update_lsp_settings(p jsonb) returns jsonb: sql volatile; authenticated
 -- api.update_manual_content(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_notification_preferences(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.update_organization(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.update_playbook(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_profile(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_project(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -5038,6 +5807,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.update_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_webhook(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_worktree(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.validate_btw_number(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.validate_cron(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.validate_project_name(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.validate_repository(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -5062,11 +5832,21 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.add_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns context_ingestions: plpgsql volatile definer
 -- private.add_skill(s skills) returns skills: plpgsql volatile; authenticated
 -- private.add_sources(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.admin_organization_json(o organizations) returns jsonb: plpgsql stable definer
 -- private.admit_colleague(p_project_id uuid, p_email text, p_role text) returns project_members: plpgsql volatile definer; authenticated
 -- private.admit_model_call(p_model text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.adopt_identity(p jsonb) returns uuid: plpgsql volatile definer
+-- private.agent_json(a private.agents) returns jsonb: sql stable
+-- private.agent_name(p jsonb, p_member text) returns text: plpgsql stable
+-- private.ago(p_at timestamp with time zone, p_now timestamp with time zone DEFAULT now()) returns text: sql stable; authenticated
 -- private.algorithm_info(p_settings jsonb) returns jsonb: sql stable; authenticated, service_role
+-- private.analytics_fault(p_event jsonb, p_at timestamp with time zone) returns text: sql stable
+-- private.analytics_funnel(p_started bigint, p_ingesting bigint, p_completed bigint) returns jsonb: sql stable
+-- private.analytics_message(p_field text) returns text: sql immutable
+-- private.analytics_summary(p_from timestamp with time zone, p_to timestamp with time zone) returns jsonb: plpgsql stable definer; authenticated
+-- private.analytics_types() returns text[]: sql immutable
 -- private.announce(p_body jsonb) returns integer: plpgsql volatile definer; authenticated
+-- private.answer_question(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.answering_provider(p_provider text, p_org_id uuid) returns text: plpgsql stable definer; kijko_server, kijko_worker
 -- private.api_url() returns text: plpgsql stable definer
 -- private.app_url() returns text: plpgsql stable definer
@@ -5092,14 +5872,23 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.as_parent(p_project_id uuid, p_parent_id text) returns uuid: plpgsql stable
 -- private.as_patterns(p_list jsonb, p_field text) returns jsonb: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.as_project_path(p jsonb, p_minimum text) returns jsonb: plpgsql stable; authenticated
+-- private.as_signals(p_value jsonb, p_current jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.as_tags(p_tags jsonb, p_field text, p_lower boolean) returns text[]: plpgsql stable; authenticated
 -- private.as_texts(p_value jsonb, p_field text, p_limit integer, p_length integer) returns text[]: plpgsql stable; authenticated
 -- private.as_uuid(p_text text) returns uuid: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.as_vector(p_value jsonb, p_field text) returns real[]: plpgsql stable; authenticated
 -- private.as_version(p jsonb, p_field text) returns integer: plpgsql stable; authenticated
+-- private.as_words(p_value jsonb, p_field text) returns jsonb: plpgsql stable; authenticated
 -- private.as_worktree_name(p_name text, p_field text DEFAULT 'name'::text) returns text: plpgsql stable
 -- private.assert_audit_filters_row(r audit_filters) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_audit_format(p_format text) returns void: plpgsql stable; authenticated
 -- private.assert_audit_schedules_row(r audit_schedules) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_billing_details_row(r billing_details) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_chat_attachments_row(r chat_attachments) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_chat_caller() returns void: plpgsql stable; authenticated
+-- private.assert_chat_messages_row(r chat_messages) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_chat_room(s chat_sessions, p_messages bigint, p_bytes bigint) returns void: plpgsql stable
+-- private.assert_chat_sessions_row(r chat_sessions) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_context_ingestions_row(r context_ingestions) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_context_settings_row(r context_settings) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_export_format(p_format text) returns void: plpgsql stable; authenticated
@@ -5110,12 +5899,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_guard(g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text, p_password_changed_at timestamp with time zone) returns text: plpgsql stable
 -- private.assert_habit(o habits, n habits) returns void: plpgsql stable definer
 -- private.assert_habits_row(r habits) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_hypervisa_sessions_row(r hypervisa_sessions) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_input(p_schema jsonb, p_input jsonb) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_invitation_open(i team_invitations, p_email text, p_field text) returns void: plpgsql stable definer
 -- private.assert_invitees(p_org_id uuid, p_emails text[], p_except uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
 -- private.assert_ip_allow_list_entries_row(r ip_allow_list_entries) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_lease(p_run_id uuid, p_owner uuid) returns uuid: plpgsql volatile definer
 -- private.assert_managing(p_project_id uuid, p_actor_role text, p_member project_members, p_minimum text) returns void: plpgsql stable; authenticated
+-- private.assert_mcp_servers_row(r mcp_servers) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_model_answers(p_model text) returns void: plpgsql stable definer; authenticated
 -- private.assert_notifications_row(r notifications) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_platform_admin() returns void: plpgsql stable; authenticated
@@ -5143,6 +5934,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_worktree_branches_row(r worktree_branches) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_worktrees_row(r worktrees) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.attach_content(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.attachment_json(a chat_attachments) returns jsonb: sql stable; authenticated
+-- private.attachments_json(m chat_messages) returns jsonb: plpgsql stable definer; authenticated
 -- private.audit(p_event_type text, p_description text, p_metadata jsonb DEFAULT NULL::jsonb, p_changes jsonb DEFAULT NULL::jsonb, p_org_id uuid DEFAULT NULL::uuid, p_user_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
 -- private.audit_actors(p_org_id uuid) returns SETOF uuid: sql stable definer
 -- private.audit_block_size() returns integer: sql immutable
@@ -5163,13 +5956,19 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.auditor_project_ids() returns uuid[]: plpgsql stable definer; authenticated
 -- private.author_json(m project_members, p_owner_id uuid, p_user_id uuid, p_name text, p_email text, p_at timestamp with time zone) returns jsonb: sql stable; authenticated, service_role
 -- private.authorize_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql volatile; kijko_server
+-- private.bare_btw(p_number text) returns text: sql immutable; authenticated
 -- private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) returns void: plpgsql volatile definer; kijko_server
 -- private.begin_audit_download(p_format text, p_filters jsonb, p_schedule text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_audit_export(p jsonb) returns jsonb: plpgsql volatile definer; kijko_worker
+-- private.begin_btw_check(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- private.begin_chat(p_id text, p_title text DEFAULT NULL::text, p_source_files jsonb DEFAULT '[]'::jsonb, p_context_id uuid DEFAULT NULL::uuid, p_created_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_default_of uuid DEFAULT NULL::uuid, OUT chat chat_sessions, OUT is_new boolean) returns record: plpgsql volatile definer
 -- private.begin_compression(p_operation_id uuid) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.begin_connection(p jsonb, p_project_id uuid DEFAULT NULL::uuid) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_directory(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_event(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.begin_hypervisa_deletion(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.begin_hypervisa_query(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.begin_hypervisa_session(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_idempotent(p_key text, p_operation text, p_hash bytea) returns TABLE(status integer, headers text, response jsonb): plpgsql volatile definer; authenticated
 -- private.begin_integration(p jsonb, p_what jsonb) returns void: plpgsql volatile definer; authenticated
 -- private.begin_ip_change() returns security_policies: plpgsql volatile definer
@@ -5177,15 +5976,19 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.begin_managing(p_permission text) returns text: plpgsql volatile definer
 -- private.begin_oauth(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.begin_password_change(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.begin_preview(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- private.begin_reset(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql stable definer; kijko_server
 -- private.begin_second_factor(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.begin_second_factor_call(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.begin_session(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone, p_expires_at timestamp with time zone DEFAULT NULL::timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.begin_webhook_test(p_id text) returns jsonb: plpgsql volatile definer; authenticated
+-- private.billing_details_json(d billing_details) returns jsonb: sql stable; authenticated
 -- private.body_network(b jsonb) returns inet: plpgsql stable
 -- private.braced(p_text text) returns text: sql immutable; authenticated
 -- private.branches_wanted(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns jsonb: plpgsql stable definer; kijko_worker
 -- private.break_token(p_id uuid, p_version integer) returns void: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.btw_result_json(p_check jsonb) returns jsonb: sql stable; authenticated
+-- private.bury_agents(p_alive uuid[]) returns void: plpgsql volatile definer
 -- private.bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone) returns void: plpgsql volatile definer; kijko_worker
 -- private.bury_nodes(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_server
 -- private.bytes_text(p_bytes bigint) returns text: sql immutable; authenticated
@@ -5199,6 +6002,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.cancel_run(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.cancel_team_invitation(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.cancel_waiting_ingestions(p_project_id uuid) returns void: plpgsql volatile definer
+-- private.candidate_query(p_queries tsquery[], p_chunks integer[], p_total integer, p_bound integer) returns tsquery: plpgsql immutable; authenticated
 -- private.change_branch(p_project_id uuid, p_repository_id uuid, p_branch text) returns void: plpgsql volatile definer
 -- private.change_context_settings(p jsonb, p_kind text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.change_email(p_text text, p_field text) returns void: plpgsql volatile definer
@@ -5210,6 +6014,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.change_status(p_id text, p_status text, p_gated boolean) returns jsonb: plpgsql volatile definer
 -- private.change_timezone(p_value jsonb) returns void: plpgsql volatile definer
 -- private.changed_files(p_org_id uuid, p_old_run uuid, p_new_run uuid, p_limit integer) returns jsonb: plpgsql stable definer
+-- private.changed_overrides(p_overrides jsonb, p_limits jsonb) returns jsonb: plpgsql stable
 -- private.changelog_entry(p_project_id uuid, p_number integer) returns jsonb: plpgsql stable definer; authenticated
 -- private.changelog_export_page(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- private.changelog_json(l context_changelog, p_lists integer) returns jsonb: plpgsql stable definer
@@ -5217,9 +6022,23 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.changelog_since(p_time text) returns timestamp with time zone: sql stable; authenticated
 -- private.changelog_with_changes(l context_changelog, p_lists integer) returns jsonb: plpgsql stable definer
 -- private.charge_execution(p_id uuid, p_prompt_tokens bigint, p_completion_tokens bigint) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.chat_context(p_value text) returns uuid: plpgsql stable; authenticated
+-- private.chat_id(p_text text) returns text: sql immutable; authenticated
+-- private.chat_item_json(s chat_sessions) returns jsonb: sql stable; authenticated
+-- private.chat_mentions(p_known text[], p_texts text[], p_pattern text) returns text[]: sql immutable
+-- private.chat_message_json(m chat_messages) returns jsonb: sql stable; authenticated
+-- private.chat_model(p_model text, p_org_id uuid, OUT model text, OUT called text, OUT answers text, OUT is_fallback boolean) returns record: plpgsql stable definer
+-- private.chat_moment(p_former timestamp with time zone) returns timestamp with time zone: sql volatile
+-- private.chat_new_title(p_value text) returns text: plpgsql stable; authenticated
+-- private.chat_preview(p_text text) returns text: sql immutable
+-- private.chat_session_json(s chat_sessions) returns jsonb: sql stable; authenticated
+-- private.chat_source_files(p_value jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.chat_title(p_text text) returns text: sql immutable
+-- private.check_btw(p_number text, p_answer jsonb DEFAULT NULL::jsonb, p_keeps boolean DEFAULT false) returns jsonb: plpgsql volatile definer; authenticated
 -- private.check_connection(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.check_connector(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.check_connector_test(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- private.check_mcp_server(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.check_webhook(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- private.checked_chromacode_settings(p_settings jsonb) returns jsonb: plpgsql stable
 -- private.checked_compression_settings(p_settings jsonb) returns jsonb: plpgsql stable
@@ -5228,10 +6047,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.checked_whole(p_value jsonb, p_field text, p_from integer, p_to integer) returns integer: plpgsql stable
 -- private.choose_organization(p_user_id uuid, p_wanted_id uuid DEFAULT NULL::uuid) returns uuid: plpgsql volatile definer
 -- private.chromacode_json(s enrichment_states, p_settings jsonb, p_project_id uuid, p_files bigint) returns jsonb: plpgsql stable; authenticated
+-- private.chunk_similarities(p_org_id uuid, p_project_id uuid, p_run_id uuid, p_embedder text, p_vector real[], p_among uuid[]) returns TABLE(chunk_id uuid, similarity double precision): plpgsql stable definer
 -- private.chunk_strategy_text(p_settings jsonb) returns text: sql stable; authenticated, service_role
+-- private.cited_files(p_project_id uuid, p_references jsonb, p_numbers integer[]) returns uuid[]: plpgsql stable definer
 -- private.claim_account(p_user_id uuid, p_at timestamp with time zone) returns void: plpgsql volatile definer
 -- private.claim_enrichment(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
--- private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT limit_ms bigint, OUT is_streamed boolean, OUT organization_id uuid) returns record: plpgsql volatile definer
+-- private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT limit_ms bigint, OUT is_streamed boolean, OUT organization_id uuid, OUT user_id uuid) returns record: plpgsql volatile definer
 -- private.claim_lines(p_counts jsonb) returns text: sql immutable
 -- private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claim_state(p_provider text, p_hash text, p_user_id uuid, p_org_id uuid, p_session_id uuid DEFAULT NULL::uuid) returns private.connection_states: plpgsql volatile definer
@@ -5258,6 +6079,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.commit_ingestion(p_run_id uuid) returns void: plpgsql volatile definer
 -- private.compact(p_value jsonb, INOUT cost integer, OUT compact text) returns record: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.compact_json(p_value jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.compact_length(p_value jsonb) returns bigint: sql immutable
 -- private.complete_operation(p_id uuid, p_result jsonb DEFAULT NULL::jsonb) returns void: sql volatile definer; kijko_worker
 -- private.complete_sign_in(p_user_id uuid, p_org_id uuid, p_method text, p jsonb, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.compliance_document_json(d compliance_documents) returns jsonb: sql stable; authenticated
@@ -5265,6 +6087,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.compliance_json() returns jsonb: sql stable; authenticated
 -- private.compose_notification_mail(p_rows private.notification_mails[]) returns uuid: plpgsql volatile definer
 -- private.compressed_numbers(c private.compressions) returns integer[]: plpgsql stable definer
+-- private.compressed_stretch(p_project_id uuid, p_file_id uuid, p_share double precision) returns text: plpgsql stable definer
 -- private.compressed_text(p_project_id uuid, p_file_id uuid) returns text: plpgsql stable definer
 -- private.compression_batch(p_operation_id uuid, p_key text, p_after bytea, p_after_language text, p_limit integer) returns TABLE(hash bytea, language text, path text, content bytea): plpgsql stable definer; kijko_worker
 -- private.compression_changes(p_before jsonb, p_after jsonb) returns text: sql immutable
@@ -5299,6 +6122,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.count_project(p projects, p_by integer) returns void: plpgsql volatile definer
 -- private.count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text) returns bigint: plpgsql stable; authenticated
 -- private.count_watchers(p_project_id uuid) returns bigint: plpgsql stable definer; authenticated
+-- private.count_words(p_org_id uuid, p_run_id uuid, p_terms tsvector[], p_sign integer) returns void: plpgsql volatile definer
 -- private.counted(p_count bigint, p_unit text) returns text: sql immutable
 -- private.counted_projects(OUT projects bigint, OUT active bigint, OUT processing bigint, OUT failed bigint, OUT tokens bigint, OUT files bigint) returns record: plpgsql stable definer; authenticated
 -- private.coverage_percent(p_part bigint, p_whole bigint) returns numeric: sql immutable; authenticated, service_role
@@ -5314,6 +6138,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.csv_bare_line(VARIADIC p_cells text[]) returns text: sql immutable; authenticated
 -- private.csv_cell(p_text text) returns text: sql immutable; authenticated
 -- private.csv_line(VARIADIC p_cells text[]) returns text: sql immutable; authenticated
+-- private.current_prices() returns jsonb: plpgsql stable definer; kijko_server, kijko_worker
 -- private.current_progress_json(p_project_id uuid) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.current_version(p_project_id uuid) returns integer: sql stable; authenticated, service_role
 -- private.cut_audit_block(p_org_id uuid, p_before timestamp with time zone) returns boolean: plpgsql volatile definer
@@ -5323,20 +6148,29 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.deactivate_team_member(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.dead_letter_json(d jobs.dead_letters) returns jsonb: sql stable
 -- private.declare_installation(p_key text, p_value jsonb) returns void: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.declare_metering(p_on boolean) returns void: plpgsql volatile definer; kijko_worker
 -- private.decline_project_invitation(p_token text) returns void: plpgsql volatile definer; anon, authenticated
 -- private.default_model() returns text: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
+-- private.default_signals() returns jsonb: sql immutable; authenticated
 -- private.default_value(p_field jsonb) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.delete_chats(p_ids text[]) returns bigint: plpgsql volatile definer; authenticated
 -- private.delete_graph_edges(p_project_id uuid, p_sources uuid[], p_targets uuid[], p_types text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.delete_graph_nodes(p_project_id uuid, p_ids uuid[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.delete_ingestion(p_project_id uuid, p_number integer) returns void: plpgsql volatile definer
 -- private.delete_provider_key(p_provider text) returns void: plpgsql volatile definer; authenticated
 -- private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) returns bigint: plpgsql volatile definer
 -- private.delete_settings(p_key text) returns boolean: plpgsql volatile definer; authenticated
+-- private.delete_support_conversation(p_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.deliver_notification_preferences(p_ids uuid[]) returns TABLE(id uuid, data jsonb): sql stable definer; kijko_server
 -- private.deliver_notifications(p_ids uuid[]) returns TABLE(id uuid, data jsonb): sql stable definer; kijko_server
+-- private.delivered_execution_json(p_id uuid, p_texts boolean) returns jsonb: plpgsql stable definer
+-- private.delivered_message_json(p_id uuid, p_texts boolean) returns jsonb: plpgsql stable definer
+-- private.delivered_run_json(p_id uuid, p_texts boolean) returns jsonb: plpgsql stable definer
 -- private.delivery_json(d webhook_deliveries) returns jsonb: sql stable; authenticated, kijko_server
 -- private.delivery_of(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.delivery_payload(d private.outbox) returns jsonb: plpgsql stable definer
 -- private.derive_guard(p_org_id uuid) returns void: plpgsql volatile definer
+-- private.detect_persona(p_alex integer, p_maya integer, p_sam integer, OUT persona text, OUT confidence text) returns record: sql immutable; authenticated
 -- private.device_json(p_device jsonb) returns jsonb: sql stable
 -- private.directory_json(p_project_id uuid) returns jsonb: plpgsql stable definer; authenticated
 -- private.directory_work(p_project_id uuid) returns TABLE(provider text, token_id uuid): plpgsql volatile definer; kijko_worker
@@ -5350,13 +6184,17 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.drop_enrichment_rows(p_project_id uuid, p_limit integer) returns bigint: plpgsql volatile definer; kijko_worker
 -- private.drop_graph(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.drop_graph_files(p_project_id uuid, p_paths text[]) returns void: plpgsql volatile definer
+-- private.drop_hypervisa_session(p jsonb) returns void: plpgsql volatile definer; kijko_server
 -- private.drop_integration(p_provider text) returns integrations: plpgsql volatile definer; authenticated
+-- private.drop_mcp_server(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.drop_picture() returns void: plpgsql volatile definer; authenticated
+-- private.drop_question(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.drop_run_rows(p_run_id uuid, p_limit integer DEFAULT 5000) returns bigint: plpgsql volatile definer; kijko_worker
 -- private.drop_sources(p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.drop_unsent_mail(p_id uuid) returns void: plpgsql volatile definer
 -- private.drop_webhook(p_id text) returns void: plpgsql volatile definer; authenticated
 -- private.duration_percentiles(p_skill_id uuid, p_has_skill boolean, OUT n bigint, OUT mean bigint, OUT p50 integer, OUT p90 integer, OUT p99 integer) returns record: plpgsql stable; authenticated
+-- private.dutch_postal_code(p_text text) returns text: sql immutable
 -- private.earliest_job(p_queues text[], p_from timestamp with time zone) returns timestamp with time zone: plpgsql volatile definer
 -- private.effective_plan(p_org_id uuid) returns text: plpgsql stable definer
 -- private.email_digest(p_email text) returns bytea: sql immutable
@@ -5366,10 +6204,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.embedder_key(p_settings jsonb, p_model text) returns text: sql stable; authenticated, service_role
 -- private.embedding_dimensions(p_model text) returns integer: sql immutable; authenticated
 -- private.emit(p_room text, p_type text, p_data jsonb, p_org_id uuid, p_project_id uuid DEFAULT NULL::uuid, p_audience text DEFAULT 'room'::text, p_entity text DEFAULT NULL::text, p_entity_id uuid DEFAULT NULL::uuid, p_conflation_key text DEFAULT NULL::text, p_users uuid[] DEFAULT NULL::uuid[]) returns void: plpgsql volatile
+-- private.emit_agent(a private.agents, p_online boolean) returns void: plpgsql volatile definer
 -- private.emit_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_project_id uuid, p_fields text[] DEFAULT NULL::text[]) returns void: plpgsql volatile definer
 -- private.emit_members(p_org_id uuid, p_operation text, p_ids uuid[], p_fields text[] DEFAULT NULL::text[]) returns void: plpgsql volatile definer
 -- private.emit_org_change(p_resource text, p_id uuid, p_operation text, p_org_id uuid, p_fields text[] DEFAULT NULL::text[]) returns void: plpgsql volatile definer
 -- private.emit_removal(p_kind text, p_org_id uuid, p_project_id uuid, p_user_id uuid, p_session_id uuid) returns void: plpgsql volatile definer
+-- private.end_agents(p_socket text) returns void: plpgsql volatile definer; kijko_server
 -- private.end_api_key(p_id uuid, p_reason text) returns boolean: plpgsql volatile definer
 -- private.end_by_policy(p_session_id uuid, p_at timestamp with time zone) returns void: plpgsql volatile definer
 -- private.end_directory(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
@@ -5394,6 +6234,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.enter_caller(p jsonb) returns uuid: plpgsql volatile definer
 -- private.enter_claims() returns void: plpgsql volatile definer; anon, authenticated, service_role
 -- private.enter_guarded_key(p_org_id uuid, p_role text, p_client_ip text, p_key_id uuid) returns void: plpgsql volatile
+-- private.enter_hypervisa(p jsonb, p_session_id text DEFAULT NULL::text) returns void: plpgsql stable definer
 -- private.enter_key(p_hash bytea, p_needs text, p_request_id text, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
 -- private.enter_key_again(p_user_id uuid, p_key_id uuid, p_request_id text, p_client_ip text) returns boolean: plpgsql volatile definer
 -- private.enter_socket(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
@@ -5438,8 +6279,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.filter_fault(f jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.find_integration(p_id text, OUT integration_id uuid, OUT connector_id uuid) returns record: plpgsql stable; authenticated
 -- private.find_key(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.find_passages(p_project_id uuid, p_terms jsonb, p_references jsonb, p_numbers integer[], p_sources uuid[], p_limit integer, p_model text, p_vector real[]) returns jsonb: plpgsql stable definer; authenticated
 -- private.find_project_member(p_project_id uuid, p_id text, p_by_user boolean DEFAULT false) returns project_members: plpgsql stable; authenticated
 -- private.find_source(p_project_id uuid, p_id text) returns context_files: plpgsql stable definer
+-- private.find_thread(p_id text, OUT chat_id text, OUT default_of uuid) returns record: plpgsql stable; authenticated
 -- private.finish_audit_export(p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.finish_compression(p_operation_id uuid, p_key text) returns void: plpgsql volatile definer; kijko_worker
 -- private.finish_connection(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
@@ -5451,7 +6294,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.finish_ip_change(p_description text, p_changes jsonb, p_metadata jsonb DEFAULT NULL::jsonb) returns void: plpgsql volatile definer
 -- private.finish_login(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.finish_magic_link(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.finish_mcp_server(p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.finish_metering(p_owner uuid, p_sent bigint[], p_refused bigint[], p_refusal text, p_error text, p_wait double precision) returns void: plpgsql volatile definer; kijko_worker
 -- private.finish_oauth(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.finish_outbox(p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.finish_own_connection(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.finish_password_change(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.finish_project_run(p_project_id uuid, p_total_files integer, p_original_tokens bigint, p_optimized_tokens bigint, p_seconds integer) returns void: plpgsql volatile definer
@@ -5468,10 +6314,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.fire_reflexes(p_user_id uuid, p_type text, p_ids uuid[], p_payload jsonb) returns jsonb: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.first_paragraph(p_text text) returns text: plpgsql stable; authenticated
 -- private.floored_ratio(p_over numeric, p_under numeric) returns bigint: sql immutable; authenticated
+-- private.fold_metering(p_at timestamp with time zone DEFAULT now(), p_keep integer DEFAULT 100000, p_limit integer DEFAULT 50000) returns integer: plpgsql volatile definer
 -- private.folded(p_text text) returns text: sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.folded_address(p_text text) returns text: sql immutable; authenticated
 -- private.folder_id(p_project_id uuid, p_path text) returns uuid: sql immutable
 -- private.follow_moves(e context_ingestions) returns void: plpgsql volatile definer
+-- private.forget_question_key(p_user_id uuid, p_key text) returns void: plpgsql volatile definer
 -- private.forget_token(p_id uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.free_context_name(p_name text) returns text: plpgsql stable definer
 -- private.free_skill_name(p_name text) returns text: plpgsql volatile definer; authenticated
@@ -5480,9 +6328,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.git_connections_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.git_host_provider(p_host text) returns text: plpgsql stable definer; authenticated, kijko_worker, service_role
 -- private.git_token_id(p_user_id uuid, p_provider text) returns uuid: plpgsql stable definer; kijko_server, kijko_worker
--- private.give_back_units(p_org_id uuid, p_period date, p_day date, p_units bigint) returns void: plpgsql volatile definer
+-- private.give_back_quota(p_org_id uuid, p_metric text, p_period date, p_day date, p_units bigint) returns void: plpgsql volatile definer
 -- private.given_value(p_variables jsonb, p_name text, p_trigger text) returns jsonb: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.graph_color(p_type text) returns text: sql immutable; authenticated, service_role
+-- private.graph_digest(p_context_id uuid) returns text: plpgsql stable definer
 -- private.graph_filter(p jsonb, OUT type text, OUT link_types text[], OUT search text, OUT path text, OUT minimum integer, OUT items integer) returns record: plpgsql stable; authenticated
 -- private.graph_generation(p_project_id uuid) returns integer: plpgsql stable definer; kijko_server, kijko_worker
 -- private.graph_links_count(p_project_id uuid, p_ids uuid[], p_many boolean, p_types text[] DEFAULT NULL::text[]) returns bigint: plpgsql stable; authenticated, service_role
@@ -5501,6 +6350,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.habit_json(h habits) returns jsonb: sql stable; authenticated, service_role
 -- private.habit_with_skill_json(h habits, s skills) returns jsonb: sql stable; authenticated, service_role
 -- private.hand_back_executions(p_ids uuid[], p_tokens uuid[]) returns integer: plpgsql volatile definer; kijko_worker
+-- private.has_btw_check_digits(p_number text) returns boolean: sql immutable
+-- private.has_btw_form(p_number text) returns boolean: sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.has_embedding() returns boolean: plpgsql stable definer; authenticated, service_role
 -- private.has_format_characters(p_text text) returns boolean: sql immutable; authenticated
 -- private.has_gate(p_org_id uuid, p_gate text) returns boolean: plpgsql stable definer
@@ -5514,6 +6365,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.has_webhook(p_org_id uuid, p_type text) returns boolean: plpgsql stable definer
 -- private.head_to_poll(p_repository_id uuid) returns jsonb: plpgsql stable definer; kijko_worker
 -- private.held_enrichment(p_run_id uuid, p_owner uuid) returns enrichment_runs: plpgsql volatile definer
+-- private.history_message_json(m chat_messages) returns jsonb: sql stable; authenticated
 -- private.hmac_sha256(p_key bytea, p_message bytea) returns bytea: plpgsql immutable
 -- private.hold_enrichments(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.hold_runs(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
@@ -5523,6 +6375,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.html_text(p_text text) returns text: sql immutable
 -- private.human_size(p_bytes numeric) returns text: sql immutable; authenticated, service_role
 -- private.humanized(p_at timestamp with time zone, p_now timestamp with time zone DEFAULT now()) returns text: sql stable; authenticated
+-- private.hypervisa_body(p jsonb) returns jsonb: plpgsql stable
+-- private.hypervisa_text(p_body jsonb, p_name text, p_most integer) returns text: plpgsql stable
 -- private.import_directory(p_token_id uuid, p_groups integer, p_people jsonb, p_complete boolean) returns integer: plpgsql volatile definer; kijko_worker
 -- private.indented(p_value jsonb, p_depth integer) returns text: sql immutable; authenticated
 -- private.index_of(p_run_id uuid, p_owner uuid) returns uuid: plpgsql volatile definer
@@ -5558,6 +6412,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.ip_list_json(p_org_id uuid) returns jsonb: plpgsql stable definer
 -- private.is_active_member(p_org_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.is_branch_name(p_name text) returns boolean: sql immutable; authenticated, kijko_worker, service_role
+-- private.is_btw_valid(d billing_details, p_at timestamp with time zone DEFAULT now()) returns boolean: sql stable; authenticated
 -- private.is_compressed_source(p_project_id uuid, p_file_id uuid) returns boolean: plpgsql stable definer
 -- private.is_compression_settings(p jsonb) returns boolean: sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.is_deactivated(p_org_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
@@ -5571,9 +6426,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.is_link(p_link text) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_listed(p_org_id uuid, p_address inet) returns boolean: plpgsql stable
 -- private.is_mail_address(p_address text) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.is_metered() returns boolean: plpgsql stable definer
 -- private.is_model_routable(p_model text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
 -- private.is_open(p_gate text) returns boolean: plpgsql stable definer; authenticated
 -- private.is_org_admin() returns boolean: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.is_oss_enabled() returns boolean: plpgsql stable definer; authenticated
 -- private.is_outside(g private.guards, p_role text, p_client_ip text) returns boolean: sql immutable
 -- private.is_outside_address(p_url text) returns boolean: sql immutable; authenticated
 -- private.is_overdue(s private.sessions, p_at timestamp with time zone) returns boolean: plpgsql stable
@@ -5605,15 +6462,19 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.keep_backup_codes(p_user_id uuid, p jsonb) returns void: plpgsql volatile definer
 -- private.keep_check(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.keep_head(p_repository_id uuid, p_commit text) returns void: plpgsql volatile definer; kijko_worker
+-- private.keep_hypervisa_session(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.keep_outbox_reference(p_id uuid, p_token uuid, p_reference text) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.keep_picture(p jsonb) returns text: plpgsql volatile definer; authenticated
 -- private.keep_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_projects uuid[], p_sockets integer[]) returns void: plpgsql volatile definer; kijko_server
 -- private.keep_push_secret(p_repository_id uuid, p_sealed text) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.keep_secret(p_id uuid, p_sealed text) returns void: plpgsql volatile definer; authenticated
 -- private.keep_signing_key(p_offered text) returns text: plpgsql volatile definer; kijko_server
+-- private.keep_support_turn(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.known(p_text text, p_else text) returns text: sql immutable
 -- private.known_check(p_url text) returns jsonb: plpgsql stable definer; authenticated
 -- private.known_fields(p_schema jsonb) returns jsonb: plpgsql immutable; authenticated, kijko_worker, service_role
 -- private.known_parameters(p_parameters jsonb) returns jsonb: plpgsql immutable; authenticated, kijko_worker, service_role
+-- private.known_signals() returns jsonb: sql stable; authenticated
 -- private.known_zone(p_zone text) returns text: plpgsql stable
 -- private.language_name(p_language text) returns text: sql immutable; authenticated, service_role
 -- private.language_shares(p_names text[], p_bytes bigint[]) returns jsonb: sql stable; authenticated, service_role
@@ -5627,20 +6488,26 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.like_prefix(p_prefix text) returns text: sql immutable
 -- private.limit_of(s subscriptions, p plans, p_metric text) returns bigint: sql immutable
 -- private.link_rate_problem(p_purpose text, p_email text, p_limit integer, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
+-- private.linked_chunks(p_org_id uuid, p_project_id uuid, p_run_id uuid, p_hits uuid[], p_among uuid[]) returns TABLE(chunk_id uuid, place bigint): plpgsql stable definer
+-- private.list_agents(p_project_id uuid) returns jsonb: plpgsql stable definer; authenticated
 -- private.list_dead_letters(p_type text, p_limit integer, p_offset integer) returns jsonb: plpgsql stable definer; authenticated
+-- private.list_hypervisa_sessions(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- private.list_team_invitations() returns jsonb: plpgsql stable definer; authenticated
 -- private.live_checkpoints(p_runs uuid[]) returns SETOF uuid: sql stable definer; kijko_worker
 -- private.live_repositories(p_ids uuid[]) returns SETOF uuid: sql stable definer; kijko_worker
 -- private.location_json() returns jsonb: sql immutable
+-- private.lock_chat(p_id text) returns chat_sessions: plpgsql volatile definer
 -- private.lock_context(p_project_id uuid) returns private.context_counters: plpgsql volatile definer
 -- private.lock_enrichments(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.lock_habit(p jsonb) returns habits: plpgsql volatile; authenticated, service_role
+-- private.lock_listed_chat(p jsonb) returns chat_sessions: plpgsql volatile definer
 -- private.lock_members(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.lock_organization(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.lock_tree(p_project_id uuid) returns void: sql volatile
 -- private.lock_worktrees(p_project_id uuid) returns void: sql volatile
 -- private.locked_problem(p_email text, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.locked_skill(p jsonb) returns skills: plpgsql volatile; authenticated
+-- private.log_agent(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.log_integration(p_integration_id uuid, p_connector_id uuid, p_level text, p_message text) returns void: plpgsql volatile definer
 -- private.log_out(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.log_position(p_room text, OUT head bigint, OUT pending bigint[]) returns record: plpgsql stable definer; authenticated, kijko_server
@@ -5665,6 +6532,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.max_seats(p_org_id uuid) returns integer: plpgsql stable definer
 -- private.may_run(h habits) returns boolean: plpgsql stable definer
 -- private.may_run_skill(p_skill_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
+-- private.mcp_server_json(s mcp_servers) returns jsonb: sql stable; authenticated
 -- private.me_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.meet_guard(p_org_id uuid, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text, p_password_changed_at timestamp with time zone, p_session_id uuid) returns void: plpgsql volatile
 -- private.meets_guard(g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text, p_password_changed_at timestamp with time zone) returns boolean: sql stable
@@ -5673,9 +6541,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.membership_of(p_user_id uuid, OUT org_id uuid, OUT org_role text) returns record: plpgsql stable definer
 -- private.merge_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[], p_terms tsvector[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.merge_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[], p_savings jsonb[], p_plans bytea[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.merge_messages(s chat_sessions, p_messages jsonb) returns void: plpgsql volatile definer
 -- private.merge_removals(p_run_id uuid, p_owner uuid, p_files uuid[], p_rewritten uuid[], p_chunks uuid[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.merged_context_settings(p_kind text, p_settings jsonb, p_body jsonb) returns jsonb: plpgsql stable
 -- private.merged_switches(p_current jsonb, p_patch jsonb, p_field text) returns jsonb: plpgsql stable; authenticated
+-- private.meter_seats(p_org_id uuid, p_change bigint) returns void: plpgsql volatile definer
+-- private.metering_failures() returns integer: plpgsql stable definer; kijko_worker
+-- private.metering_health(OUT pending bigint, OUT refused bigint, OUT oldest_seconds double precision, OUT is_failing boolean) returns record: plpgsql stable definer; kijko_server, kijko_worker
 -- private.metrics_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.missed_events(p_rooms text[], p_places integer[], p_cursors bigint[], p_head bigint, p_limit integer) returns TABLE(place integer, removed_until bigint, id bigint, type text, data text, audience text, project_id uuid, actor_user_id uuid, user_ids uuid[], conflation_key text, created_at timestamp with time zone): plpgsql stable definer; kijko_server
 -- private.missing_blobs(p_run_id uuid, p_owner uuid, p_hashes bytea[]) returns SETOF bytea: plpgsql volatile definer; kijko_worker
@@ -5690,6 +6562,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.my_sessions_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.my_settings_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.name_with(p_base text, p_end text) returns text: sql immutable
+-- private.named_skill(p_names text[]) returns skills: sql stable; authenticated
+-- private.neighbor_setting(p_neighbor text) returns jsonb: plpgsql stable definer
+-- private.new_chat_id(p_text text) returns text: plpgsql stable; authenticated
 -- private.new_invitation_token() returns text: sql volatile
 -- private.new_skill() returns skills: plpgsql stable; authenticated
 -- private.new_token() returns text: sql volatile
@@ -5703,6 +6578,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.next_position(p_project_id uuid, p_parent_id uuid) returns integer: plpgsql stable definer
 -- private.normal_cron(p_cron text) returns text: sql immutable; authenticated, service_role
 -- private.note_address(p_subject_id uuid, p_user_id uuid, p_org_hint uuid, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
+-- private.note_btw_status(p_check jsonb) returns void: plpgsql volatile definer
 -- private.note_bulk(p_entity text, p_room text) returns integer: plpgsql volatile
 -- private.note_directory_error(p_token_id uuid, p_error text) returns void: plpgsql volatile definer; kijko_worker
 -- private.note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]) returns double precision: plpgsql volatile definer; kijko_server
@@ -5741,6 +6617,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.open_index_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns boolean: plpgsql volatile definer
 -- private.open_invitation(p_id text) returns team_invitations: plpgsql volatile definer
 -- private.open_next_ingestion(p_project_id uuid) returns void: plpgsql volatile definer
+-- private.open_question(p_question text, p_model text, p_context_id uuid, p_chat_id text DEFAULT NULL::text, p_message_id uuid DEFAULT NULL::uuid) returns private.chat_questions: plpgsql volatile definer
 -- private.open_run_of(p_project_id uuid) returns ingestion_runs: plpgsql volatile definer
 -- private.open_sockets(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer) returns uuid[]: plpgsql volatile definer; kijko_server
 -- private.operation_answer(p_body jsonb, p_operation_id uuid) returns jsonb: sql stable; authenticated
@@ -5750,13 +6627,19 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.organization_leaders(p_org_id uuid) returns uuid[]: plpgsql stable definer
 -- private.originals_page(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- private.other_files(p_run_id uuid, p_owner uuid) returns TABLE(path text, hash bytea, origin text, repository_id uuid, language text, is_binary boolean, bytes bigint, tokens bigint, last_change jsonb): plpgsql volatile definer; kijko_worker
+-- private.outbox_pause(p_neighbor text, p_attempts integer) returns interval: sql immutable
+-- private.outbox_state(p_neighbor text, OUT pending bigint, OUT failing bigint, OUT lost bigint) returns record: plpgsql stable definer; kijko_server
+-- private.outside_text(p_text text, p_most integer) returns text: sql immutable
 -- private.overflows_context(p_run_id uuid) returns boolean: plpgsql stable definer
 -- private.overseen_project_ids() returns uuid[]: plpgsql stable definer; authenticated
 -- private.own_execution(p jsonb) returns skill_executions: plpgsql stable; authenticated
 -- private.own_reflex(p jsonb) returns reflexes: plpgsql stable; authenticated
 -- private.own_skill(p jsonb) returns skills: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.own_skills(p_ids jsonb) returns uuid[]: plpgsql volatile; authenticated
+-- private.own_support_conversation(p_id text) returns uuid: sql stable; authenticated
 -- private.own_webhook(p jsonb) returns reflexes: plpgsql stable; authenticated
+-- private.owner_id() returns uuid: plpgsql stable definer; authenticated
+-- private.owner_of(p_org_id uuid) returns uuid: plpgsql stable definer
 -- private.owns_project(p_project_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer; authenticated
 -- private.page(p jsonb, p_default integer, p_most integer DEFAULT 100, p_clamps boolean DEFAULT true, OUT size integer, OUT skipped bigint, OUT number bigint) returns record: plpgsql stable; authenticated, service_role
 -- private.page_json(p_data jsonb, p_total bigint, p_page integer, p_page_size integer) returns jsonb: sql stable; authenticated
@@ -5774,24 +6657,30 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.path_project_user(p jsonb) returns project_members: plpgsql stable; authenticated
 -- private.path_repository(p jsonb, p_minimum text) returns project_repositories: plpgsql volatile; authenticated
 -- private.path_skill(p jsonb) returns skills: plpgsql stable; authenticated, kijko_worker, service_role
+-- private.path_support_conversation(p jsonb) returns uuid: plpgsql stable; authenticated
 -- private.path_value(p_variables jsonb, p_path text) returns jsonb: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.path_weight(p_path text, p_category text, p_tests boolean) returns double precision: sql immutable
 -- private.path_worktree(p jsonb) returns worktrees: plpgsql volatile definer
 -- private.pause_connections(p_orgs uuid[]) returns jsonb: plpgsql volatile definer
 -- private.pause_people(p_user_id uuid, p_orgs uuid[]) returns jsonb: plpgsql volatile definer
 -- private.pay_for_test() returns void: plpgsql volatile definer; authenticated
 -- private.pending_email(p_user_id uuid) returns text: plpgsql stable definer
 -- private.person_name(u users) returns text: sql immutable
+-- private.persona_json(p user_personas) returns jsonb: plpgsql stable; authenticated
 -- private.personal_organization_name(p_first_name text, p_last_name text, p_email text) returns text: sql immutable
 -- private.phase_labels() returns TABLE(phase text, ordinal integer, label text, short_label text, icon text, code text, attempts integer, max_retries integer): sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.phase_started_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.place_audit_page(p_org_id uuid, p_user_id uuid, p_kinds text[], p_since timestamp with time zone, p_until timestamp with time zone, p_offset bigint, p_limit integer, OUT total bigint, OUT newest_at timestamp with time zone, OUT newest_id uuid, OUT oldest_at timestamp with time zone, OUT oldest_id uuid, OUT skip bigint) returns record: plpgsql stable definer
 -- private.place_files(p_project_id uuid, p_files jsonb, p_origin text) returns jsonb: plpgsql volatile definer
 -- private.place_text(p_project_id uuid, p_text jsonb) returns jsonb: plpgsql volatile definer
+-- private.plain_chat_text(p_text text) returns text: sql immutable
 -- private.plain_text(p_text text) returns text: sql immutable
 -- private.plan_enrichment(p_run_id uuid, p_owner uuid, p_files uuid[], p_hashes bytea[], p_languages text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.plan_in_effect(s subscriptions) returns text: sql stable
+-- private.plan_json(p plans) returns jsonb: sql stable; anon, authenticated
 -- private.plan_limit(p_org_id uuid, p_metric text) returns bigint: plpgsql stable definer
 -- private.plan_of(p_project_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable definer; authenticated
+-- private.plan_price(p_plan_id text, p_interval text) returns bigint: plpgsql stable; authenticated
 -- private.plans_lock() returns bigint: sql immutable
 -- private.playbook_json(s skills, b skill_playbooks) returns jsonb: sql stable; authenticated
 -- private.playbook_with(k skill_playbooks, b jsonb) returns skill_playbooks: plpgsql stable; authenticated
@@ -5836,8 +6725,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.provider_name(p_provider text) returns text: sql immutable
 -- private.provider_session(p_session_id uuid) returns TABLE(issuer text, session_key text): plpgsql stable definer; kijko_worker
 -- private.prune_activity(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer; kijko_worker
+-- private.prune_analytics(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 20000) returns boolean: plpgsql volatile definer
 -- private.prune_audit(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer
 -- private.prune_audit_files(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
+-- private.prune_billing(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
+-- private.prune_chats(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_checkpoints(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_core(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_worker
 -- private.prune_enrichments(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
@@ -5847,32 +6739,44 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.prune_integrations(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.prune_keys(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.prune_mails(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
+-- private.prune_metering(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_notifications(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer
 -- private.prune_operations(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
+-- private.prune_outbox(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.prune_reflexes(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_security(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_worker
 -- private.prune_staged_files(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer; kijko_worker
 -- private.prune_summaries(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
+-- private.prune_support(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
+-- private.prune_usage(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.publish(p_room text, p_type text, p_data jsonb) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.push_secret(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.query_words(p_query tsquery) returns text[]: sql immutable; authenticated
+-- private.question_json(q private.chat_questions) returns jsonb: sql stable
+-- private.question_terms(p_org_id uuid, p_run_id uuid, p_terms jsonb, p_chunks integer) returns TABLE(n bigint, query tsquery, words integer, chunks integer, idf real): plpgsql stable definer
+-- private.question_text(p_message text) returns text: plpgsql stable
 -- private.queue_attempt(d webhook_deliveries, p_at timestamp with time zone) returns webhook_deliveries: plpgsql volatile definer
 -- private.queue_audit_exports(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.queue_audit_mail(s audit_schedules, p_owner users, p_message text, p_link text) returns void: plpgsql volatile definer
 -- private.queue_compression(p_project_id uuid, p_number integer) returns uuid: plpgsql volatile definer
+-- private.queue_deliveries(p_neighbor text, p_org_id uuid, p_kind text, p_subject_ids uuid[], p_series uuid) returns void: plpgsql volatile definer
 -- private.queue_enrichment(p_run_id uuid) returns void: plpgsql volatile definer
 -- private.queue_graph_mirror(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.queue_link_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_first_name text, p_subject text, p_lead text, p_action text, p_screen text, p_token text, p_end text) returns uuid: plpgsql volatile definer
 -- private.queue_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_subject text, p_text text, p_html text, p_unsubscribe_url text DEFAULT NULL::text) returns uuid: plpgsql volatile definer
+-- private.queue_mcp_server(s mcp_servers, p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
+-- private.queue_next_of_series(p_neighbor text, p_series uuid) returns void: plpgsql volatile definer
 -- private.queue_notification_mail(p_kind text, p_user users, p_org_id uuid, p_subject text, p_category text, p_text text, p_html text) returns uuid: plpgsql volatile definer
 -- private.queue_notification_mails(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 500) returns integer: plpgsql volatile definer
 -- private.queue_operation(p_project_id uuid, p_kind text) returns uuid: plpgsql volatile definer
 -- private.queue_polls(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
+-- private.queue_registry_sync() returns void: plpgsql volatile definer
 -- private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) returns record: sql stable definer; kijko_server, kijko_worker
 -- private.queue_weekly_summaries(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 200) returns integer: plpgsql volatile definer
 -- private.quiet_until(s notification_preferences, p_zone text, p_at timestamp with time zone) returns timestamp with time zone: plpgsql stable
 -- private.raise_queue_floor() returns timestamp with time zone: plpgsql volatile definer; kijko_worker
+-- private.rank_chunks(p_org_id uuid, p_run_id uuid, p_query tsquery, p_queries tsquery[], p_words integer[], p_idf real[], p_tests boolean, p_only uuid[], p_without uuid[], p_bound integer) returns TABLE(chunk_id uuid, file_id uuid, score double precision): plpgsql stable definer
 -- private.rating_json(p_sum bigint, p_count integer) returns numeric: sql immutable; authenticated, kijko_worker, service_role
 -- private.reactivate_team_member(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.read_audit_filters(p jsonb, p_horizon timestamp with time zone, OUT user_id uuid, OUT kinds text[], OUT since timestamp with time zone, OUT until timestamp with time zone, OUT search text) returns record: plpgsql stable
@@ -5886,6 +6790,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.read_index(p_run_id uuid, p_owner uuid, p_settings text) returns TABLE(index_id uuid, id uuid, path text, hash bytea, plan bytea, bytes bigint, tokens bigint, optimized bigint, removed integer[], lost integer, kept integer): plpgsql volatile definer; kijko_worker
 -- private.read_indexed(p_run_id uuid, p_owner uuid, p_files uuid[]) returns TABLE(id uuid, file_id uuid, hash bytea, start_line integer, end_line integer, has_body boolean): plpgsql volatile definer; kijko_worker
 -- private.read_picture(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
+-- private.read_question(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.read_records(p_run_id uuid, p_owner uuid, p_after text, p_limit integer) returns TABLE(path text, hash bytea, parse_schema text, chunk_schema text, parsed bytea, facts bytea): plpgsql volatile definer; kijko_worker
 -- private.read_refusals(p_limit integer) returns jsonb: plpgsql stable definer; authenticated
 -- private.read_setting(p_key text, p_value jsonb DEFAULT NULL::jsonb) returns jsonb: plpgsql stable definer; authenticated
@@ -5894,9 +6799,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.readme_of(p_project_id uuid, p_count integer, p_bytes integer) returns TABLE(path text, content text): sql stable; authenticated
 -- private.reads_all_activity(p_project_id uuid) returns boolean: plpgsql stable; authenticated
 -- private.receive_push(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.recent_activity() returns jsonb: plpgsql stable; authenticated
 -- private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql volatile; kijko_server
 -- private.reclaim_units(p_org_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.recompressed(p_operation context_operations) returns jsonb: plpgsql stable definer; authenticated
+-- private.reconnect_mcp_server(p_id text) returns mcp_servers: plpgsql volatile definer; authenticated
 -- private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb DEFAULT NULL::jsonb, p_user_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
 -- private.record_attempt(p_user_id uuid, p_org_id uuid, p_method text, p_status text, p_reason text, p_user_agent text DEFAULT NULL::text) returns void: plpgsql volatile definer
 -- private.record_failed_login(p_email text, p_reason text, p_method text DEFAULT 'password'::text) returns void: plpgsql volatile definer
@@ -5913,9 +6820,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.refold(p_project_id uuid, p_paths text[]) returns void: plpgsql volatile definer
 -- private.refresh_session(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.refresh_summary(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.refund_hypervisa(p jsonb) returns void: plpgsql volatile definer; kijko_server
 -- private.refuse(p_status integer, p_code text, p_message text, p_field text DEFAULT NULL::text, p_details jsonb DEFAULT NULL::jsonb) returns void: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_accepted_invitation(m project_members) returns void: plpgsql stable; authenticated
 -- private.refuse_built_in(p_auth text) returns void: plpgsql stable; authenticated
+-- private.refuse_chat() returns void: plpgsql stable; authenticated
 -- private.refuse_conditions(p_field text, p_message text) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_connector_over_limit() returns void: plpgsql stable; authenticated
 -- private.refuse_execution(p_id text) returns void: plpgsql stable; authenticated
@@ -5927,7 +6836,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.refuse_keys() returns void: plpgsql stable; authenticated
 -- private.refuse_known_member(p_project_id uuid, p_email text) returns void: plpgsql stable definer; authenticated
 -- private.refuse_link() returns void: plpgsql stable
+-- private.refuse_mcp_server(s mcp_servers) returns void: plpgsql stable
 -- private.refuse_notification() returns void: plpgsql stable; authenticated
+-- private.refuse_other_context(s chat_sessions, p_context_id uuid) returns void: plpgsql stable; authenticated
 -- private.refuse_processing(p_project_id uuid) returns void: plpgsql stable; authenticated, service_role
 -- private.refuse_project_member() returns void: plpgsql stable; authenticated
 -- private.refuse_quota(p_org_id uuid, p_metric text, p_amount bigint, p_limit bigint, p_used bigint, p_at timestamp with time zone) returns void: plpgsql stable
@@ -5943,6 +6854,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.refuse_version(p_number integer, p_current integer) returns void: plpgsql stable; authenticated
 -- private.refuse_webhook_over_limit() returns void: plpgsql stable; authenticated
 -- private.regenerate_summary(p_project_id uuid) returns uuid: plpgsql volatile definer; authenticated
+-- private.registry_item_json(i mcp_registry_items) returns jsonb: sql stable; authenticated
 -- private.relative_time(p_at timestamp with time zone, p_now timestamp with time zone DEFAULT now()) returns text: sql stable
 -- private.release_enrichment(p_run_id uuid, p_owner uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.release_executions(p_skill_id uuid, p_owner_id uuid) returns void: plpgsql volatile definer
@@ -5961,6 +6873,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.renew_integration(p_id uuid, p_token uuid, p_sealed text) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.renew_token(p_id uuid, p_owner uuid, p_sealed text, p_expires_at timestamp with time zone) returns boolean: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.report_agent(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.report_enrichment(p_run_id uuid, p_owner uuid, p_percent integer, p_message text) returns void: plpgsql volatile definer; kijko_worker
 -- private.report_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.repository_json(r project_repositories) returns jsonb: sql stable; authenticated, service_role
@@ -5976,6 +6889,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.require_integration(p_provider text) returns integrations: plpgsql stable; authenticated
 -- private.require_integration_app(p_provider text) returns integration_apps: plpgsql stable; authenticated
 -- private.require_mail() returns void: plpgsql stable definer
+-- private.require_mcp_admin() returns void: plpgsql stable; authenticated
 -- private.require_member_text(b jsonb, p_key text, p_field text) returns text: plpgsql stable; authenticated
 -- private.require_membership() returns uuid: plpgsql stable; authenticated
 -- private.require_name(p_text text, p_field text, p_label text) returns text: plpgsql stable
@@ -6007,6 +6921,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.rooms_now(p_rooms text[]) returns TABLE(place integer, head bigint, pending bigint[], frames jsonb): plpgsql stable definer; kijko_server
 -- private.rounded_ratio(p_over numeric, p_under numeric) returns bigint: sql immutable; authenticated
 -- private.route_model(p_model text, p_org_id uuid, OUT provider text, OUT model text, OUT called text, OUT answers text, OUT sealed_key text) returns record: plpgsql stable definer; kijko_server, kijko_worker
+-- private.route_model_call(p_model text) returns jsonb: plpgsql stable definer; authenticated
 -- private.route_test(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.run_complete_json(r ingestion_runs, p_project jsonb) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.run_details_json(r ingestion_runs, p_at timestamp with time zone DEFAULT now()) returns jsonb: sql stable; authenticated, service_role
@@ -6028,6 +6943,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.scopes_of(p_value jsonb) returns text[]: plpgsql stable
 -- private.score_marks(p_user_id uuid, p_org_id uuid) returns jsonb: plpgsql stable definer
 -- private.score_of_keys(p_user_id uuid, p_org_id uuid, OUT is_rotated boolean, OUT is_scoped boolean, OUT is_current boolean) returns record: plpgsql stable definer
+-- private.score_persona(p_signals jsonb, OUT alex integer, OUT maya integer, OUT sam integer) returns record: sql immutable; authenticated
 -- private.seal_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.sealed_connector(p_id uuid, p_url text) returns jsonb: plpgsql stable definer; authenticated
 -- private.sealed_integration_key(p_provider text) returns jsonb: plpgsql stable definer; authenticated
@@ -6078,6 +6994,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.share_with(p_project_id uuid, p_body jsonb, p_default text DEFAULT NULL::text) returns project_members: plpgsql volatile; authenticated
 -- private.shown(p_at timestamp with time zone) returns timestamp with time zone: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.shown_author(u users) returns text: sql immutable
+-- private.shown_chat_id(p_id text) returns text: sql immutable; authenticated
 -- private.shown_enrichment_run(p_project_id uuid, p_kind text) returns enrichment_runs: sql stable; authenticated
 -- private.shown_language(p_path text) returns text: sql immutable; authenticated, service_role
 -- private.shown_name(p_user_id uuid, p_otherwise text DEFAULT 'A member'::text) returns text: plpgsql stable definer
@@ -6124,8 +7041,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.store_integration(p_org_id uuid, p_user_id uuid, p_what jsonb, p_sealed text, p_calls jsonb, p_session text) returns integrations: plpgsql volatile definer
 -- private.store_key_integration(p jsonb, p_what jsonb) returns integrations: plpgsql volatile definer; authenticated
 -- private.store_manifest(p_run_id uuid, p_owner uuid, p_first boolean, p_paths text[], p_hashes bytea[], p_origins text[], p_repositories uuid[], p_languages text[], p_binary boolean[], p_bytes bigint[], p_tokens bigint[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_mcp_server(p jsonb) returns mcp_servers: plpgsql volatile definer; authenticated
 -- private.store_optimized(p_operation_id uuid, p_key text) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_records(p_run_id uuid, p_owner uuid, p_parse_schema text, p_chunk_schema text, p_paths text[], p_hashes bytea[], p_parsed bytea[], p_facts bytea[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_registry(p_items jsonb) returns integer: plpgsql volatile definer; kijko_worker
 -- private.store_repository(p_project_id uuid, b jsonb) returns jsonb: plpgsql volatile definer
 -- private.store_sources(p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[], p_keys bytea[], p_verdicts text[], p_encodings text[], p_hashes bytea[], p_bytes bigint[], p_tokens bigint[], p_languages text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_summary(j private.summary_jobs, p jsonb) returns void: plpgsql volatile definer
@@ -6133,9 +7052,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_webhook(p jsonb) returns webhooks: plpgsql volatile definer; authenticated
 -- private.store_webhook_secret(p_project_id uuid, p_sealed text) returns void: plpgsql volatile definer; authenticated
+-- private.store_words(p_run_id uuid, p_owner uuid, p_words text[], p_chunks integer[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.stored_project_role(p_shown text) returns text: sql immutable; authenticated
 -- private.stored_source(p_project_id uuid, p_id text) returns jsonb: plpgsql stable definer
 -- private.stripped(p_text text) returns text: sql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.subscription_json(s subscriptions, p_at timestamp with time zone DEFAULT now()) returns jsonb: sql stable; authenticated
 -- private.succeed_session(p_session private.sessions, p_org_id uuid, p jsonb, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.suffixed_name(p_name text, p_suffix text) returns text: sql immutable; authenticated
 -- private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable; authenticated
@@ -6143,6 +7064,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.summary_route(p_org_id uuid) returns jsonb: plpgsql stable definer
 -- private.summary_source(p_project_id uuid) returns jsonb: plpgsql stable
 -- private.summary_version(p_project_id uuid) returns integer: sql stable; authenticated
+-- private.support_context() returns jsonb: plpgsql stable; authenticated
+-- private.support_message_json(m support_messages) returns jsonb: sql stable; authenticated
 -- private.survey_tables(p_run_id uuid, p_owner uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.sweep_compressions(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer
 -- private.sweep_contexts(p_limit integer DEFAULT 100) returns bigint: plpgsql volatile definer
@@ -6150,6 +7073,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.sweep_executions(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer
 -- private.sweep_graph_mirrors(p_backend text, p_emptied boolean, p_limit integer DEFAULT 1000) returns integer: plpgsql volatile definer; kijko_worker
 -- private.sweep_integrations(p_at timestamp with time zone DEFAULT clock_timestamp()) returns void: plpgsql volatile definer
+-- private.sweep_mcp_servers(p_at timestamp with time zone DEFAULT clock_timestamp()) returns void: plpgsql volatile definer
+-- private.sweep_outbox(p_at timestamp with time zone DEFAULT clock_timestamp()) returns void: plpgsql volatile definer
 -- private.sweep_runs(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer; kijko_worker
 -- private.sweep_summaries(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer; kijko_worker
 -- private.switch_graph(p_project_id uuid, p_nodes integer, p_links integer, p_clusters integer, p_parsed integer, p_text integer) returns integer: plpgsql volatile definer; kijko_worker
@@ -6163,7 +7088,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.take_back_grants(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.take_deliveries(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_delivery(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
--- private.take_executions(p_limit integer, p_seconds integer) returns TABLE(id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text, elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid): plpgsql volatile definer; kijko_worker
+-- private.take_executions(p_limit integer, p_seconds integer) returns TABLE(id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text, elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid, user_id uuid): plpgsql volatile definer; kijko_worker
 -- private.take_integration_state(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_integration_work(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_invitation_allowance(p_org_id uuid, p_requested integer) returns void: plpgsql volatile definer
@@ -6171,12 +7096,17 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.take_left_hooks(p_token_id uuid) returns TABLE(path text, address text): plpgsql volatile definer; kijko_worker
 -- private.take_mail(p_id uuid) returns TABLE(to_address text, subject text, body_text text, body_html text, created_at timestamp with time zone, unsubscribe_url text): plpgsql volatile definer; kijko_worker
 -- private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) returns void: plpgsql volatile definer
+-- private.take_metering(p_owner uuid, p_seconds integer, p_limit integer) returns TABLE(seq bigint, id uuid, organization_id uuid, metric text, amount bigint, total bigint, occurred_at timestamp with time zone): plpgsql volatile definer; kijko_worker
 -- private.take_oauth_state(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.take_outbox(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_own_state(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone DEFAULT clock_timestamp()) returns TABLE(allowed boolean, remaining integer, reset_at timestamp with time zone, retry_after integer): plpgsql volatile definer; kijko_server, kijko_worker
+-- private.take_registry_work(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_state(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_units(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.takes_images(p_called text) returns boolean: sql immutable
 -- private.takes_sampling(p_called text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
+-- private.tax_quote(p_net bigint, p_country text, p_number text, p_is_valid boolean, p_at timestamp with time zone DEFAULT now()) returns jsonb: sql stable; authenticated
 -- private.team_invitation_json(i team_invitations, p_token text DEFAULT ''::text) returns jsonb: plpgsql stable definer
 -- private.team_invitations_json() returns jsonb: plpgsql stable definer
 -- private.team_json() returns jsonb: plpgsql stable definer
@@ -6185,6 +7115,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.team_members_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.team_overview_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.team_rank(p_role text) returns integer: sql immutable
+-- private.telemetry_agents() returns jsonb: plpgsql stable definer; authenticated
+-- private.telemetry_lines(p_limit integer) returns TABLE(at timestamp with time zone, queue text, source text, level text, msg text): plpgsql stable definer; authenticated
 -- private.tend_connections(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.terminate_sessions(p_id uuid) returns integer: plpgsql volatile definer; authenticated
 -- private.text_fields(p_names text[]) returns jsonb: plpgsql immutable; authenticated
@@ -6193,10 +7125,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg__assert_priced() returns trigger: plpgsql volatile
 -- private.tg__derive_guard() returns trigger: plpgsql volatile definer
 -- private.tg__end_token() returns trigger: plpgsql volatile definer
+-- private.tg__meter_seats() returns trigger: plpgsql volatile definer
 -- private.tg__notify_context() returns trigger: plpgsql volatile definer
 -- private.tg__notify_failures() returns trigger: plpgsql volatile definer
 -- private.tg__notify_integration() returns trigger: plpgsql volatile definer
 -- private.tg__touch() returns trigger: plpgsql volatile
+-- private.tg_analytics_events__forget() returns trigger: plpgsql volatile
 -- private.tg_api_keys__alert() returns trigger: plpgsql volatile definer
 -- private.tg_api_keys__emit_removal() returns trigger: plpgsql volatile definer
 -- private.tg_audit_files__drop() returns trigger: plpgsql volatile definer
@@ -6205,6 +7139,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_audit_log__notify_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_audit_log__uncount() returns trigger: plpgsql volatile definer
 -- private.tg_audit_log__uncount_late() returns trigger: plpgsql volatile definer
+-- private.tg_billing_details__settle() returns trigger: plpgsql volatile definer
+-- private.tg_chat_attachments__count() returns trigger: plpgsql volatile definer
+-- private.tg_chat_messages__describe() returns trigger: plpgsql volatile definer
+-- private.tg_chat_messages__queue_deliveries() returns trigger: plpgsql volatile definer
+-- private.tg_chat_sessions__limit() returns trigger: plpgsql volatile definer
 -- private.tg_content_blobs__drop_compressed() returns trigger: plpgsql volatile definer
 -- private.tg_context_files__adopt() returns trigger: plpgsql volatile definer
 -- private.tg_context_files__count() returns trigger: plpgsql volatile definer
@@ -6237,6 +7176,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_ingestion_runs__notify() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__notify_people() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__own_entry() returns trigger: plpgsql volatile definer
+-- private.tg_ingestion_runs__queue_deliveries() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__stamp() returns trigger: plpgsql volatile definer
 -- private.tg_ingestion_runs__start_pushes() returns trigger: plpgsql volatile definer
 -- private.tg_installation__send_invitations() returns trigger: plpgsql volatile definer
@@ -6265,6 +7205,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_notifications__notify_read() returns trigger: plpgsql volatile definer
 -- private.tg_notifications__read_once() returns trigger: plpgsql volatile
 -- private.tg_notifications__trim() returns trigger: plpgsql volatile definer
+-- private.tg_organizations__billing_details() returns trigger: plpgsql volatile definer
 -- private.tg_organizations__built_in() returns trigger: plpgsql volatile definer
 -- private.tg_organizations__check_name() returns trigger: plpgsql volatile
 -- private.tg_organizations__default_policies() returns trigger: plpgsql volatile definer
@@ -6324,18 +7265,23 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_skill_executions__count() returns trigger: plpgsql volatile definer
 -- private.tg_skill_executions__emit() returns trigger: plpgsql volatile definer
 -- private.tg_skill_executions__notify_long() returns trigger: plpgsql volatile definer
+-- private.tg_skill_executions__queue_deliveries() returns trigger: plpgsql volatile definer
 -- private.tg_skill_ratings__count() returns trigger: plpgsql volatile definer
 -- private.tg_skill_stars__count() returns trigger: plpgsql volatile definer
 -- private.tg_skills__check() returns trigger: plpgsql volatile
 -- private.tg_skills__release_executions() returns trigger: plpgsql volatile definer
 -- private.tg_skills__tell() returns trigger: plpgsql volatile definer
 -- private.tg_staged_files__count() returns trigger: plpgsql volatile definer
+-- private.tg_subscriptions__audit() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__emit_change() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__guard() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__limits() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__notify() returns trigger: plpgsql volatile definer
+-- private.tg_subscriptions__settle() returns trigger: plpgsql volatile
+-- private.tg_subscriptions__transition() returns trigger: plpgsql volatile definer
 -- private.tg_team_invitations__guard() returns trigger: plpgsql volatile
 -- private.tg_team_invitations__tell() returns trigger: plpgsql volatile definer
+-- private.tg_usage_counters__meter() returns trigger: plpgsql volatile definer
 -- private.tg_user_settings__notify_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_users__alert_second_factor() returns trigger: plpgsql volatile definer
 -- private.tg_users__check_names() returns trigger: plpgsql volatile
@@ -6355,6 +7301,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.touch_parent(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.touch_project(p_project_id uuid, p_viewed boolean DEFAULT false) returns void: plpgsql volatile definer; authenticated
 -- private.touch_sessions(p_sessions uuid[], p_orgs uuid[], p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_server
+-- private.track_events(p_events jsonb) returns jsonb: plpgsql volatile definer; anon, authenticated
 -- private.transfer_project(p_member_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.transfer_team(m memberships, p_role text) returns void: plpgsql volatile definer
 -- private.tree_node_json(p_id uuid, p_name text, p_size bigint, p_is_folder boolean, p_parent_id uuid, p_order bigint) returns jsonb: sql stable
@@ -6372,15 +7319,22 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.unsubscribe_token(p_user_id uuid, p_category text, p_at timestamp with time zone DEFAULT now()) returns text: plpgsql stable definer
 -- private.update_graph_nodes(p_project_id uuid, p_ids uuid[], p_parts integer[], p_types text[], p_names text[], p_paths text[], p_languages text[], p_starts integer[], p_ends integer[], p_exported boolean[], p_references integer[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.update_team_member(p_id text, p_body jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.upper_ascii(p_text text) returns text: sql immutable; authenticated
+-- private.usage_at(p_org_id uuid, p_metric text, p_day date, p_today date) returns bigint: plpgsql stable definer
+-- private.usage_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.usage_lock(p_org_id uuid, p_metric text) returns bigint: sql immutable
+-- private.usage_of(p_org_id uuid, p_at timestamp with time zone DEFAULT now()) returns jsonb: plpgsql stable definer
 -- private.usage_period(p_metric text, p_at timestamp with time zone) returns date: sql immutable
 -- private.usage_resets_at(p_metric text, p_at timestamp with time zone) returns timestamp with time zone: sql immutable
 -- private.use_account_link(p_purpose text, p_token_hash bytea, p_at timestamp with time zone) returns private.account_tokens: plpgsql volatile definer
+-- private.use_attachments(p_ids jsonb, p_message_id uuid) returns void: plpgsql volatile definer
 -- private.use_second_factor(p_user_id uuid, p jsonb) returns boolean: plpgsql volatile definer
 -- private.user_access_json(m project_members, p_owner_id uuid) returns jsonb: sql stable; authenticated
 -- private.user_id() returns uuid: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.utc_day(p_at timestamp with time zone) returns date: sql immutable; authenticated
 -- private.value_text(p_value jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
+-- private.vat_of(p_net bigint, p_country text, p_number text, p_is_valid boolean, p_at timestamp with time zone DEFAULT now(), OUT treatment text, OUT rate numeric, OUT vat bigint, OUT total bigint, OUT note text) returns record: plpgsql stable; authenticated
+-- private.vat_rate(p_country text, p_at timestamp with time zone) returns numeric: plpgsql stable; authenticated
 -- private.verify_email(p_token text) returns void: plpgsql volatile definer; anon, authenticated
 -- private.version_difference(p_project_id uuid, p_from integer, p_to integer, p_path text) returns jsonb: plpgsql stable definer; authenticated
 -- private.version_files(p_project_id uuid, p_version integer, p_after text) returns TABLE(path text, hash bytea, number integer): sql stable; authenticated
@@ -6412,10 +7366,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.write_completion(p_run_id uuid, p jsonb) returns ingestion_runs: plpgsql volatile
 -- private.write_failure(p_run_id uuid, p_code text, p_message text, p_failed_items text[] DEFAULT '{}'::text[], p_checkpoint jsonb DEFAULT '{}'::jsonb) returns ingestion_runs: sql volatile
 -- private.write_ingestion_entry(e context_ingestions, p_metadata jsonb DEFAULT '{}'::jsonb) returns void: plpgsql volatile definer
+-- private.write_persona(p_body jsonb) returns user_personas: plpgsql volatile definer; authenticated
 -- private.write_progress(p_run_id uuid, p jsonb) returns ingestion_runs: plpgsql volatile
 -- private.write_setting(p_key text, p_value jsonb, p_picture jsonb) returns void: plpgsql volatile definer
 -- private.write_settings(p_values jsonb, p_field text, p_picture jsonb) returns void: plpgsql volatile definer; authenticated
 -- private.written_connector(c connectors, b jsonb) returns connectors: plpgsql stable; authenticated
+-- private.written_mcp_server(p jsonb) returns mcp_servers: plpgsql stable; authenticated
 -- private.written_webhook(w webhooks, b jsonb) returns webhooks: plpgsql stable; authenticated
 -- private.zero_filled(p_keys text[], p_counts jsonb) returns jsonb: sql stable; authenticated
 -- private.zone_used(p_name text) returns text: plpgsql stable definer; authenticated, service_role

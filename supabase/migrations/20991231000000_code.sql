@@ -1285,8 +1285,8 @@ begin
   where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period
   order by c.granted - c.used desc, c.slot limit 1 for update skip locked;
   if not found and v_slots < c_slots then
-    insert into public.usage_counters (organization_id, metric, period, slot, is_alone, granted_under, day)
-    values (p_org_id, p_metric, p_period, v_last + 1, v_slots = 0, quota, p_day) returning * into v;
+    insert into public.usage_counters (organization_id, metric, period, slot, is_alone, granted_under, day, is_metered)
+    values (p_org_id, p_metric, p_period, v_last + 1, v_slots = 0, quota, p_day, private.is_metered()) returning * into v;
     update public.usage_counters c set is_alone = false
     where c.organization_id = p_org_id and c.metric = p_metric and c.period = p_period and c.is_alone and v_slots > 0;
   elsif not found then
@@ -1324,7 +1324,9 @@ begin
     select c.* into v from public.usage_counters c
     where c.organization_id = p_org_id and c.metric = 'storage' and c.period = date '1970-01-01' and c.slot = 0 for update;
     exit when found;
-    insert into public.usage_counters (organization_id, metric, period, day) values (p_org_id, 'storage', '1970-01-01', v_day)
+    -- Under the lock of a change of metering, as in consume_slowly.
+    perform pg_advisory_xact_lock_shared(private.plans_lock());
+    insert into public.usage_counters (organization_id, metric, period, day, is_metered) values (p_org_id, 'storage', '1970-01-01', v_day, private.is_metered())
     on conflict do nothing;
   end loop;
   if p_bytes > 0 and v.used + p_bytes > v_cap then
@@ -1402,6 +1404,34 @@ $$;
 comment on function private.consume_quota is
   'Counts units of a plan limit in this transaction, or refuses with 429 QUOTA_EXCEEDED. Authorization: callable by definer functions and triggers of ours only.';
 
+-- Units go back to the counter that they were taken from. The counter of a past period is not read any more.
+create or replace function private.give_back_quota(p_org_id uuid, p_metric text, p_period date, p_day date, p_units bigint) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c public.usage_counters;
+  v_left bigint := p_units;
+  v_part bigint;
+begin
+  for c in
+    select * from public.usage_counters u
+    where u.organization_id = p_org_id and u.metric = p_metric and u.period = p_period order by u.slot for update
+  loop
+    exit when v_left = 0;
+    v_part := least(v_left, c.used, case when c.day = p_day then c.day_value else c.used end);
+    update public.usage_counters u
+    set used = u.used - v_part, day_value = u.day_value - case when c.day = p_day then v_part else 0 end, updated_at = now()
+    where u.organization_id = p_org_id and u.metric = p_metric and u.period = p_period and u.slot = c.slot;
+    if c.day <> p_day then
+      update public.usage_days d set value = greatest(d.value - v_part, 0)
+      where d.organization_id = p_org_id and d.metric = p_metric and d.day = p_day;
+    end if;
+    v_left := v_left - v_part;
+  end loop;
+end
+$$;
+comment on function private.give_back_quota is 'Takes units of a counter that were not used off it. Authorization: callable by functions of ours only.';
+
 -- Gates: the features that a plan opens beside its limits (plans.gates). They are read from the effective plan at the moment of the
 -- request.
 
@@ -1438,6 +1468,81 @@ comment on function private.require_gate is
   '403 PLAN_UPGRADE_REQUIRED with the smallest plan that opens the gate. Authorization: only the caller''s own organization.';
 
 grant execute on function private.is_open, private.require_gate to authenticated;
+
+-- What the overview of usage shows (contract 50, section 5.1). Nothing has to run at midnight: each point is computed from counters and days.
+
+-- Units of a metric at the end of a UTC day that is not in the future; for a counter of months the total of the month so far.
+create or replace function private.usage_at(p_org_id uuid, p_metric text, p_day date, p_today date) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_month constant date := date_trunc('month', p_day::timestamp)::date;
+begin
+  if p_metric = 'oracle_queries' then
+    return private.units_used(p_org_id, p_metric, p_day);
+  elsif p_metric = 'storage' then
+    return coalesce((select t.value from public.usage_trend t where t.organization_id = p_org_id and t.metric = 'storage' and t.day <= p_day
+      order by t.day desc limit 1), 0);
+  end if;
+  -- The total of the month without the days after this one: days before it need no rows, and retention may have deleted them.
+  return greatest(0, private.units_used(p_org_id, p_metric, v_month)
+    - coalesce((select sum(t.value) from public.usage_trend t where t.organization_id = p_org_id and t.metric = p_metric
+        and t.day > p_day and t.day < v_month + interval '1 month'), 0)
+    -- Units that server processes have taken ahead and not handed to a request yet are counted today.
+    - case when p_metric = 'api_calls' and p_day = p_today then coalesce((select sum(l.units) from private.unit_leases l
+        where l.organization_id = p_org_id and l.period = v_month), 0) else 0 end);
+end
+$$;
+comment on function private.usage_at is 'Units at the end of a day. Authorization: callable by functions of ours only.';
+
+create or replace function private.usage_of(p_org_id uuid, p_at timestamptz default now()) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_gb constant numeric := 1073741824;
+  v_today constant date := (p_at at time zone 'UTC')::date;
+begin
+  return (
+    select jsonb_agg(jsonb_build_object('type', m.metric, 'current', u.used, 'limit', l.quota,
+      'percentage', case when l.quota < 0 then 0 when l.quota = 0 then 100 else round(100 * u.used / l.quota) end, 'trend', t.points) order by m.n)
+    from unnest(array['api_calls', 'ingestions', 'storage', 'seats', 'oracle_queries']) with ordinality m (metric, n)
+    cross join lateral (select private.plan_limit(p_org_id, m.metric) as quota) l
+    cross join lateral (
+      select case when m.metric = 'seats' then '[]' else (
+        select jsonb_agg(jsonb_build_object('date', private.iso(d.day::timestamp at time zone 'UTC'), 'value', v.value) order by d.day)
+        from generate_series(0, 6) back, lateral (select v_today - back as day) d,
+          lateral (select private.usage_at(p_org_id, m.metric, d.day, v_today) as units) x,
+          lateral (select case when m.metric = 'storage' then trim_scale(round(x.units / c_gb, 2)) else x.units::numeric end as value) v) end as points) t
+    cross join lateral (select case when m.metric = 'seats' then private.seats_used(p_org_id)::numeric else (t.points -> 6 ->> 'value')::numeric end as used) u
+  );
+end
+$$;
+comment on function private.usage_of is 'UsageMetric[] of an organization. Authorization: callable by functions of ours only.';
+
+create or replace function private.usage_json() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return private.usage_of(private.require_membership());
+end
+$$;
+comment on function private.usage_json is 'UsageMetric[]. Authorization: members, of their own organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+grant execute on function private.usage_json to authenticated;
+
+-- Contract 50, section 9.4. The newest day of a gauge is its value until the next change. The counter of a gauge has no period that ends.
+create or replace function private.prune_usage(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_today constant date := (p_at at time zone 'UTC')::date;
+begin
+  delete from public.usage_days d where d.day < v_today - 30
+    and (d.metric <> 'storage' or exists (select from public.usage_days n where n.organization_id = d.organization_id and n.metric = d.metric and n.day > d.day));
+  delete from public.usage_counters c where c.metric = 'oracle_queries' and c.period < v_today - 30
+    or c.metric in ('api_calls', 'ingestions') and c.period < date_trunc('month', v_today::timestamp) - interval '13 months';
+end
+$$;
+comment on function private.prune_usage is 'Days are kept 30 days, totals of months 13 months. Authorization: callable by schedules only.';
 
 -- Plans are public knowledge. Every member of the organization sees its subscription and its usage; only functions write them.
 grant select on public.plans to anon, authenticated;
@@ -3500,7 +3605,7 @@ comment on function private.keep_presence is
   'The people and watchers of a server process, whole. Authorization: callable by the server only.';
 grant execute on function private.keep_presence to kijko_server;
 
--- A process without a heartbeat for 90 s has no people and no watchers any more.
+-- A process without a heartbeat for 90 s has no people, no watchers and no agents any more.
 create or replace function private.bury_nodes(p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -3516,6 +3621,7 @@ begin
   where s.context_id = g.context_id and s.user_id = g.user_id and s.left_at is null
     and not exists (select from private.realtime_presence r
       where r.context_id = g.context_id and r.user_id = g.user_id and r.node_id = any (v_alive));
+  perform private.bury_agents(v_alive);
 end
 $$;
 comment on function private.bury_nodes is 'Forgets the people and watchers of server processes that are dead. Authorization: callable by the server only.';
@@ -4090,34 +4196,6 @@ $$;
 comment on function private.record_key_uses is
   'Adds uses of keys to their counters, with one entry of the login history a key and UTC day, and one a refusal of an expired key. Authorization: callable by the server only.';
 
--- Units go back to the counter that they were taken from. The counter of a past month is not read any more.
-create or replace function private.give_back_units(p_org_id uuid, p_period date, p_day date, p_units bigint) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  c public.usage_counters;
-  v_left bigint := p_units;
-  v_part bigint;
-begin
-  for c in
-    select * from public.usage_counters u
-    where u.organization_id = p_org_id and u.metric = 'api_calls' and u.period = p_period order by u.slot for update
-  loop
-    exit when v_left = 0;
-    v_part := least(v_left, c.used, case when c.day = p_day then c.day_value else c.used end);
-    update public.usage_counters u
-    set used = u.used - v_part, day_value = u.day_value - case when c.day = p_day then v_part else 0 end, updated_at = now()
-    where u.organization_id = p_org_id and u.metric = 'api_calls' and u.period = p_period and u.slot = c.slot;
-    if c.day <> p_day then
-      update public.usage_days d set value = greatest(d.value - v_part, 0)
-      where d.organization_id = p_org_id and d.metric = 'api_calls' and d.day = p_day;
-    end if;
-    v_left := v_left - v_part;
-  end loop;
-end
-$$;
-comment on function private.give_back_units is 'Takes units of api_calls that were not used off the counter. Authorization: callable by functions of ours only.';
-
 -- Returns the unused units of a process that died. A living process renews its lease within a second.
 create or replace function private.reclaim_units(p_org_id uuid default null) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -4133,7 +4211,7 @@ begin
       order by y.id for update skip locked)
     returning x.*
   loop
-    perform private.give_back_units(l.organization_id, l.period, l.day, l.units);
+    perform private.give_back_quota(l.organization_id, 'api_calls', l.period, l.day, l.units);
   end loop;
 end
 $$;
@@ -4181,7 +4259,7 @@ begin
       delete from private.unit_leases x where x.id = (v ->> 'id')::uuid returning * into l;
       -- A late report finds no lease: its units were returned already.
       if found and (v ->> 'left')::bigint > 0 then
-        perform private.give_back_units(l.organization_id, l.period, l.day, (v ->> 'left')::bigint);
+        perform private.give_back_quota(l.organization_id, 'api_calls', l.period, l.day, (v ->> 'left')::bigint);
       end if;
     else
       update private.unit_leases x set units = (v ->> 'left')::bigint, renewed_at = now() where x.id = (v ->> 'id')::uuid;
@@ -5459,6 +5537,14 @@ begin
   get diagnostics v_count = row_count;
   v := v || jsonb_build_object('connectors', v_count);
 
+  -- A server of the registrant's choice stays without its tools until it is connected again. A worker that has it loses its lease.
+  update public.mcp_servers m set status = 'error', error_message = 'Paused, because the account of the owner was claimed. Check the address, then reconnect.',
+    lease_token = null, lease_until = null, updated_at = now()
+  where m.organization_id = any (p_orgs) and m.status <> 'error';
+  get diagnostics v_count = row_count;
+  v := v || jsonb_build_object('mcpServers', v_count);
+  delete from public.mcp_tools t where t.organization_id = any (p_orgs);
+
   -- An expired integration keeps its configuration and is reconnected by a consent. A synchronization in flight loses its lease.
   v_count := 0;
   for i in
@@ -5571,6 +5657,7 @@ return (
     (13, 'reflexes', 'reflex was switched off: switch it on in Reflexes.', 'reflexes were switched off: switch them on in Reflexes.'),
     (14, 'reflexSecrets', 'secret of an incoming webhook was deleted: make a new one in Reflexes.', 'secrets of incoming webhooks were deleted: make new ones in Reflexes.'),
     (15, 'watched', 'project follows no pushes any more: check its repositories, then switch incremental runs on in its settings.', 'projects follow no pushes any more: check their repositories, then switch incremental runs on in their settings.'),
+    (17, 'mcpServers', 'MCP server was disconnected: check its address, then reconnect it.', 'MCP servers were disconnected: check their addresses, then reconnect them.'),
     (16, 'apiKeys', 'API key was revoked: create another one.', 'API keys were revoked: create others.')
   ) t (ord, key, one, many)
   where (p_counts ->> t.key)::integer > 0
@@ -8259,7 +8346,7 @@ begin
 end
 $$;
 comment on function private.declare_installation is
-  'Keys: api_url (origin of webhook addresses), context_days and token_price (contract 60, sections 2 and 3.2), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, providers ({name: true} of model providers). Authorization: callable by the server and the worker only.';
+  'Keys: api_url (origin of webhook addresses), context_days and token_price (contract 60, sections 2 and 3.2), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, metering (true where units are copied to OpenMeter; private.declare_metering), neighbors ({name: {texts: may it get texts of customers}}), providers ({name: true} of model providers), worker_slots ({queue: jobs that one worker runs at a time}). Authorization: callable by the server and the worker only.';
 grant execute on function private.declare_installation to kijko_server, kijko_worker;
 
 create or replace function private.has_embedding() returns boolean
@@ -9852,6 +9939,7 @@ begin
     where not exists (select from public.project_files f where f.storage_key = k)
       and not exists (select from public.staged_files s where s.storage_key = k)
       and not exists (select from private.audit_files a where a.storage_key = k)
+      and not exists (select from public.chat_attachments c where c.storage_key = k)
   );
 end
 $$;
@@ -11952,6 +12040,41 @@ end
 $$;
 comment on function private.store_terms is 'Search terms of chunks of a leased run. Authorization: callable by the worker only, for the run it holds.';
 
+-- Counted by the worker, which has made the words.
+create or replace function private.store_words(p_run_id uuid, p_owner uuid, p_words text[], p_chunks integer[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org uuid := private.assert_lease(p_run_id, p_owner);
+begin
+  insert into private.index_words as w (organization_id, run_id, word, chunks)
+  select v_org, p_run_id, t.* from unnest(p_words, p_chunks) as t
+  on conflict (organization_id, run_id, word) do update set chunks = excluded.chunks;
+end
+$$;
+comment on function private.store_words is 'How many chunks of a leased run have each word. Authorization: callable by the worker only, for the run it holds.';
+
+-- Of chunks that come or go in an index that stays. Words that were in one chunk have no row, so a count may be one too low.
+create or replace function private.count_words(p_org_id uuid, p_run_id uuid, p_terms tsvector[], p_sign integer) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_sign < 0 then
+    update private.index_words w set chunks = greatest(w.chunks - n.chunks, 0)
+    from (select u.word collate "C" as word, count(*)::integer as chunks from unnest(p_terms) t (terms), unnest(array_append(tsvector_to_array(t.terms), '')) u (word)
+      group by 1) n
+    where w.organization_id = p_org_id and w.run_id = p_run_id and w.word = n.word;
+  else
+    insert into private.index_words as w (organization_id, run_id, word, chunks)
+    select p_org_id, p_run_id, u.word collate "C", count(*)
+    from unnest(p_terms) t (terms), unnest(array_append(tsvector_to_array(t.terms), '')) u (word)
+    group by 3
+    on conflict (organization_id, run_id, word) do update set chunks = w.chunks + excluded.chunks;
+  end if;
+end
+$$;
+comment on function private.count_words is 'Counts the words of chunks that an index gains (1) or loses (-1). Authorization: callable by definer functions of ours only.';
+
 -- The full-text index puts new words into a pending list first, which every search reads. The run that filled the list empties it.
 create or replace function private.settle_terms(p_run_id uuid, p_owner uuid) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -12004,10 +12127,10 @@ declare
   v_count bigint;
 begin
   -- Children before parents, so that no cascade does the work row by row.
-  foreach v_table in array case p_what when 'index' then array['chunk_terms'] else array['chunk_terms', 'chunks', 'run_files'] end
+  foreach v_table in array array['private.index_words', 'public.chunk_terms'] || case p_what when 'index' then '{}'::text[] else array['public.chunks', 'public.run_files'] end
   loop
-    execute format('delete from public.%1$I where ctid = any (array(
-      select ctid from public.%1$I where organization_id = $1 and run_id = $2 limit $3))', v_table)
+    execute format('delete from %1$s where ctid = any (array(
+      select ctid from %1$s where organization_id = $1 and run_id = $2 limit $3))', v_table)
     using p_org_id, p_run_id, p_limit;
     get diagnostics v_count = row_count;
     if v_count > 0 then
@@ -12077,7 +12200,7 @@ as $$
       and c.parent_run_id = r.id and c.outcome = 'open'))
 $$;
 comment on function private.live_checkpoints is 'Those of the runs whose work directories are still of use. Authorization: callable by the worker only.';
-grant execute on function private.store_files, private.store_chunks, private.store_terms, private.settle_terms, private.survey_tables,
+grant execute on function private.store_files, private.store_chunks, private.store_terms, private.store_words, private.settle_terms, private.survey_tables,
   private.clear_run, private.drop_run_rows, private.sample_search, private.read_chunks, private.live_checkpoints to kijko_worker;
 
 -- The calls by which a run builds on its predecessors: it stores original texts and what it found, reads what is known already, and changes
@@ -12355,6 +12478,8 @@ declare
   v_org uuid := private.assert_lease(p_run_id, p_owner);
   v_index uuid := private.index_of(p_run_id, p_owner);
 begin
+  perform private.count_words(v_org, v_index, array(select t.terms from public.chunk_terms t
+    where t.organization_id = v_org and t.run_id = v_index and t.chunk_id = any (p_chunks)), -1);
   delete from public.chunk_terms t where t.organization_id = v_org and t.run_id = v_index and t.chunk_id = any (p_chunks);
   delete from public.chunks c where c.organization_id = v_org and c.run_id = v_index and c.id = any (p_chunks);
   delete from public.run_files f where f.organization_id = v_org and f.run_id = v_index and f.id = any (p_files);
@@ -12410,6 +12535,9 @@ begin
     start_line = excluded.start_line, end_line = excluded.end_line, type = excluded.type, tokens = excluded.tokens,
     content = excluded.content, hash = excluded.hash, reference_of = excluded.reference_of, parent_id = excluded.parent_id,
     metadata = excluded.metadata;
+  perform private.count_words(v_org, v_index, array(select x.terms from public.chunk_terms x
+    where x.organization_id = v_org and x.run_id = v_index and x.chunk_id = any (p_ids)), -1);
+  perform private.count_words(v_org, v_index, p_terms, 1);
   insert into public.chunk_terms as x (organization_id, run_id, chunk_id, terms)
   select v_org, v_index, t.* from unnest(p_ids, p_terms) as t
   on conflict (organization_id, run_id, chunk_id) do update set terms = excluded.terms;
@@ -12675,7 +12803,7 @@ begin
       case v.name
         when 'runs.sweep' then perform private.sweep_runs();
         when 'core.prune' then perform private.prune_core(), private.prune_identity(), private.prune_keys(), private.prune_security(),
-          private.prune_operations();
+          private.prune_operations(), private.prune_billing();
         when 'contexts.sweep' then perform private.sweep_contexts();
         when 'events.prune' then perform private.prune_events();
         when 'uploads.prune' then perform private.prune_staged_files();
@@ -12703,10 +12831,23 @@ begin
         when 'pushes.due' then perform private.queue_polls();
         when 'integrations.sweep' then perform private.sweep_integrations();
         when 'integrations.prune' then perform private.prune_integrations();
+        when 'outbox.sweep' then perform private.sweep_outbox();
+        when 'outbox.prune' then perform private.prune_outbox();
         when 'enrichments.sweep' then perform private.sweep_enrichments();
         when 'enrichments.prune' then perform private.prune_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
+        when 'usage.prune' then perform private.prune_usage();
         when 'summary.prune' then perform private.prune_summaries();
+        when 'chats.prune' then perform private.prune_chats();
+        when 'support.prune' then perform private.prune_support();
+        when 'analytics.prune' then
+          if private.prune_analytics() then
+            update private.schedules set run_at = clock_timestamp() where name = v.name;
+          end if;
+        when 'metering.fold' then perform private.fold_metering();
+        when 'metering.prune' then perform private.prune_metering();
+        when 'registry.sweep' then perform private.sweep_mcp_servers();
+        when 'registry.sync' then perform private.queue_registry_sync();
         else raise warning 'schedule % is unknown to this version', v.name;
       end case;
     exception when others then
@@ -17800,6 +17941,22 @@ comment on function api.delete_provider_key is 'Deletes the organization''s key 
 
 grant execute on function api.list_provider_keys, api.set_provider_key, api.delete_provider_key to authenticated;
 
+create or replace function private.current_prices() returns jsonb
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (
+    with held as (
+      select distinct on (p.model) p.model, p.input_cents, p.output_cents from public.model_prices p
+      where p.holds_from <= now() order by p.model, p.holds_from desc)
+    select coalesce(jsonb_object_agg(x.model, jsonb_build_object('inputCents', x.input_cents, 'outputCents', x.output_cents)), '{}')
+    from (select * from held union all select '', h.input_cents, h.output_cents from held h where h.model = private.default_model()) x);
+end
+$$;
+comment on function private.current_prices is
+  'Cents a million tokens by called id, for the cost in traces; '''' is the default model''s price, for ids without a row. Authorization: gives away public knowledge only.';
+grant execute on function private.current_prices to kijko_server, kijko_worker;
+
 -- The AI gateway's part of the database (contract 60, section 14): the models that may be called, and the unit that each call costs.
 -- Prompts and answers never come here. The server asks once before it calls, in a transaction of its own, and holds no transaction while it
 -- waits.
@@ -17824,9 +17981,9 @@ as $$ select private.models_json() $$;
 comment on function api.list_models is 'Models in their order, and whether the default one can be asked.';
 grant execute on function api.list_models to authenticated;
 
--- A call that is refused here costs nothing. A call that passes has cost its unit, however it ends.
-create or replace function private.admit_model_call(p_model text) returns jsonb
-language plpgsql volatile security definer set search_path = ''
+-- Who answers a call of the caller's organization, and how. Nothing is charged.
+create or replace function private.route_model_call(p_model text) returns jsonb
+language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_org uuid := private.org_id();
@@ -17842,15 +17999,28 @@ begin
   end if;
   perform private.assert_provider(p_model, v_org);
   v_answers := private.answering_provider(v.provider, v_org);
-  perform private.consume_call(v_org);
   return jsonb_build_object('answers', v_answers, 'called', v.called, 'organizationId', v_org,
     'hasOwnKey', private.provider_key(v_answers, v_org) is not null)
     || case when private.takes_sampling(v.called) then '{}' else '{"withoutSampling": true}' end::jsonb;
 end
 $$;
+comment on function private.route_model_call is
+  'Who answers a call to a model for the caller''s organization. Authorization: only the caller''s own organization. Errors: 400 MODEL_NOT_SUPPORTED, 503 PROVIDER_NOT_CONFIGURED.';
+
+-- A call that is refused here costs nothing. A call that passes has cost its unit, however it ends.
+create or replace function private.admit_model_call(p_model text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v constant jsonb := private.route_model_call(p_model);
+begin
+  perform private.consume_call(private.org_id());
+  return v;
+end
+$$;
 comment on function private.admit_model_call is
   'Charges one api_calls unit of the caller''s organization for a call to a model, and says who answers it. Authorization: only the caller''s own organization. Errors: 400 MODEL_NOT_SUPPORTED, 503 PROVIDER_NOT_CONFIGURED, 429 QUOTA_EXCEEDED.';
-grant execute on function private.admit_model_call to authenticated;
+grant execute on function private.route_model_call, private.admit_model_call to authenticated;
 
 -- Models and their prices are public knowledge. The operator of the installation writes them, as owner of the database. The keys of
 -- organizations are reached through functions only.
@@ -18721,6 +18891,21 @@ end
 $$;
 comment on function api.get_skill is 'GET /skills/{skillId}: Skill. Errors: 404 SKILL_NOT_FOUND.';
 grant execute on function api.get_skill to authenticated;
+
+-- What a run would send, without a run: for clients whose own model answers.
+create or replace function api.render_skill(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  s public.skills := private.path_skill(p);
+  v_input jsonb := private.object_of(p -> 'body' -> 'input');
+begin
+  perform private.assert_input(s.input_schema, v_input);
+  return jsonb_build_object('prompt', private.render_prompt(s.prompt_template, s.input_schema, v_input));
+end
+$$;
+comment on function api.render_skill is 'POST /skills/{skillId}/render: the prompt of a skill with its inputs. Errors: 400 INVALID_INPUT, 404 SKILL_NOT_FOUND.';
+grant execute on function api.render_skill to authenticated;
 
 create or replace function api.update_skill(p jsonb) returns jsonb
 language plpgsql volatile
@@ -20037,7 +20222,7 @@ comment on function private.prepare_execution is 'The rendered prompt, or errorC
 drop function if exists private.claim_execution(uuid, integer);
 create function private.claim_execution(
   p_id uuid, p_seconds integer, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
-  out parameters jsonb, out prompt text, out elapsed_ms bigint, out limit_ms bigint, out is_streamed boolean, out organization_id uuid
+  out parameters jsonb, out prompt text, out elapsed_ms bigint, out limit_ms bigint, out is_streamed boolean, out organization_id uuid, out user_id uuid
 )
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -20101,6 +20286,7 @@ begin
   limit_ms := extract(epoch from private.execution_limit()) * 1000;
   is_streamed := e.is_streamed;
   organization_id := e.organization_id;
+  user_id := e.user_id;
 end
 $$;
 comment on function private.claim_execution is
@@ -20112,7 +20298,7 @@ comment on function private.claim_execution is
 drop function if exists private.take_executions(integer, integer);
 create function private.take_executions(p_limit integer, p_seconds integer)
 returns table (id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text,
-  elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid)
+  elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid, user_id uuid)
 language plpgsql volatile security definer set search_path = ''
 -- Statistics of a queue are always stale, so plans always use the index.
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set jit = off
@@ -20138,23 +20324,23 @@ begin
     end;
     if v_error is null and v.outcome <> 'busy' then
       delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
-      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, v.limit_ms, coalesce(v.is_streamed, false), v.organization_id;
+      return query select v_id, v.outcome, v.token, v.answers, v.called, v.sealed_key, v.parameters, v.prompt, v.elapsed_ms, v.limit_ms, coalesce(v.is_streamed, false), v.organization_id, v.user_id;
     elsif v_error is null then
       update jobs.gue_jobs j set run_at = clock_timestamp() + interval '100 milliseconds', updated_at = now() where j.job_id = v_job.job_id;
-      return query select v_id, 'busy', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
+      return query select v_id, 'busy', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid, null::uuid;
     elsif v_job.error_count < 4 then
       raise warning 'execution % could not be claimed: %', v_id, v_error;
       update jobs.gue_jobs j set error_count = j.error_count + 1, last_error = left(v_error, 4000), updated_at = now(),
         run_at = clock_timestamp() + make_interval(secs => 2 ^ v_job.error_count)
       where j.job_id = v_job.job_id;
-      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid, null::uuid;
     else
       perform private.bury_job(v_job.job_id, v_job.job_type, v_job.queue, case when v_id is null then 'null' else convert_from(v_job.args, 'UTF8')::jsonb end,
         v_job.error_count + 1, v_error, v_job.created_at);
       delete from jobs.gue_jobs j where j.job_id = v_job.job_id;
       update public.skill_executions x set status = 'failed', error_code = 'UNKNOWN_ERROR', error_message = 'The run could not be started.'
       where x.id = v_id and not private.is_final(x.status);
-      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid;
+      return query select v_id, 'error', null::uuid, null, null, null, null::jsonb, null, null::bigint, null::bigint, false, null::uuid, null::uuid;
     end if;
   end loop;
 end
@@ -22961,13 +23147,20 @@ as $$
 begin
   perform private.emit_org_change('subscription', new.id, 'updated', new.organization_id, array_remove(array[
     case when new.plan_id <> old.plan_id then 'planId' end, case when new.status <> old.status then 'status' end,
-    case when new.overrides <> old.overrides then 'limits' end], null));
+    case when new.overrides <> old.overrides then 'limits' end, case when new.billing_interval <> old.billing_interval then 'billingInterval' end,
+    case when new.current_period_end is distinct from old.current_period_end then 'currentPeriodEnd' end,
+    case when new.cancel_at_period_end <> old.cancel_at_period_end then 'cancelAtPeriodEnd' end,
+    case when new.trial_end is distinct from old.trial_end then 'trialEnd' end,
+    case when (new.pending_plan_id, new.pending_billing_interval) is distinct from (old.pending_plan_id, old.pending_billing_interval) then 'pendingPlanId' end],
+    null));
   return null;
 end
 $$;
 comment on function private.tg_subscriptions__emit_change is 'Trigger: a changed plan is told to the organization.';
 create or replace trigger _900_emit_change after update on public.subscriptions for each row
-  when ((old.plan_id, old.status, old.overrides) is distinct from (new.plan_id, new.status, new.overrides))
+  when ((old.plan_id, old.status, old.overrides, old.billing_interval, old.current_period_end, old.cancel_at_period_end, old.trial_end, old.pending_plan_id,
+    old.pending_billing_interval) is distinct from (new.plan_id, new.status, new.overrides, new.billing_interval, new.current_period_end, new.cancel_at_period_end,
+    new.trial_end, new.pending_plan_id, new.pending_billing_interval))
   execute function private.tg_subscriptions__emit_change();
 
 -- Access to a project also ends while its row stays: acceptance is withdrawn, the row is given to another person, or the owner changes.
@@ -24064,15 +24257,26 @@ declare
   v_where text := coalesce(' from the address ' || new.client_ip, '');
 begin
   if new.status = 'success' then
+    -- Programs sign in every minute: the last thousand sign-ins are enough to know them, and mostly the last one is.
+    if exists (
+      select from (
+        select l.user_agent, l.device from private.login_history l
+        where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id and l.method <> 'api_key'
+        order by l.created_at desc limit 1000) h
+      where (h.user_agent, h.device) is not distinct from (new.user_agent, new.device))
+    then
+      return null;
+    end if;
     -- Programs without a known name are told apart by their user agent text.
     select count(*) > 0, coalesce(bool_or(h.user_agent = new.user_agent or (h.device ->> 'browser', h.device ->> 'os') = (v_device ->> 'browser', v_device ->> 'os')
       and (v_device ->> 'browser' <> 'Unknown' or h.device ->> 'userAgent' is not distinct from v_device ->> 'userAgent')), false)
     into v_any, v_known
-    -- Programs sign in every minute; the last thousand sign-ins are enough to know them.
     from (
-      select l.user_agent, private.device_json(l.device) as device from private.login_history l
-      where l.user_id = new.user_id and l.status = 'success' and l.id <> new.id and l.method <> 'api_key'
-      order by l.created_at desc limit 1000
+      select distinct l.user_agent, private.device_json(l.device) as device
+      from (
+        select s.user_agent, s.device from private.login_history s
+        where s.user_id = new.user_id and s.status = 'success' and s.id <> new.id and s.method <> 'api_key'
+        order by s.created_at desc limit 1000) l
     ) h;
     if v_any and not v_known then
       perform private.notify_security(new.user_id, 'Sign-in from a new device',
@@ -25860,7 +26064,8 @@ begin
     perform private.store_summary(j, private.extractive_summary(j.project_id));
     return null;
   end if;
-  return jsonb_build_object('jobId', j.id, 'organizationId', j.organization_id, 'route', v_route, 'source', private.summary_source(j.project_id),
+  return jsonb_build_object('jobId', j.id, 'organizationId', j.organization_id, 'projectId', j.project_id,
+    'userId', (select o.requested_by from public.context_operations o where o.id = j.operation_id), 'route', v_route, 'source', private.summary_source(j.project_id),
     'extractive', private.extractive_summary(j.project_id));
 end
 $$;
@@ -28477,6 +28682,457 @@ $$;
 comment on function api.search_chunks is
   'Part of GET /contexts/{contextId}/chunks/search: ChunkResult[] for a tsquery made by the server. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.search_chunks to authenticated;
+
+-- Retrieval: the passages of a context that answer a question best (contract 60, section 7; docs/retrieval.md). The words of a question come
+-- from the server, which has the tokenizer of the index. Ranks are those of BM25 in shape: rarity of a word times its saturated frequency,
+-- in relation to the length of the chunk. ts_rank of one word, with equal weights, is such a frequency: 1, 1.25, 1.36 ... up to 1.64.
+
+-- A word with its other forms is one term. Forms that the index does not have are left out; the first ones stay, because a large index does not
+-- count words of one chunk.
+create or replace function private.question_terms(p_org_id uuid, p_run_id uuid, p_terms jsonb, p_chunks integer)
+returns table (n bigint, query tsquery, words integer, chunks integer, idf real)
+language plpgsql stable security definer set search_path = '' rows 20
+as $$
+begin
+  return query
+    select t.n, string_agg(format('''%s''', replace(replace(f.word, '\', '\\'), '''', '''''')), ' | ' order by f.place)::tsquery, count(*)::integer, d.chunks,
+      ln(1 + (p_chunks - d.chunks + 0.5) / (d.chunks + 0.5))::real
+    from jsonb_array_elements(p_terms) with ordinality t (forms, n)
+    cross join lateral (
+      select u.word, u.place, w.chunks, sum(coalesce(w.chunks, 1)) over () as total
+      from jsonb_array_elements_text(t.forms) with ordinality u (word, place)
+      -- The limit keeps the planner from reading all words of the run instead.
+      left join lateral (select x.chunks from private.index_words x
+        where x.organization_id = p_org_id and x.run_id = p_run_id and x.word = u.word collate "C" limit 1) w on true
+      where u.place <= 3 or w.chunks > 0
+    ) f
+    cross join lateral (select least(f.total, p_chunks)::integer as chunks) d
+    group by t.n, d.chunks;
+end
+$$;
+comment on function private.question_terms is
+  'Terms of a question as an index has them: their query, how many words and chunks it has, and its rarity. Authorization: callable by definer functions that have judged the caller.';
+
+-- The query that finds what is worth ranking. Rare terms find their chunks alone, common ones together with another, so that a word that is
+-- in each second chunk costs nothing.
+create or replace function private.candidate_query(p_queries tsquery[], p_chunks integer[], p_total integer, p_bound integer) returns tsquery
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_result tsquery;
+  v_sum bigint := 0;
+  v_count bigint;
+  v_common integer[] := '{}';
+  v_each tsquery;
+begin
+  -- Both arrays are in ascending order of chunks.
+  for i in 1 .. cardinality(p_queries) loop
+    if v_sum + p_chunks[i] <= p_bound then
+      v_result := case when v_result is null then p_queries[i] else v_result || p_queries[i] end;
+      v_sum := v_sum + p_chunks[i];
+    else
+      v_common := v_common || i;
+    end if;
+  end loop;
+  for i in 1 .. least(cardinality(v_common), 6) loop
+    for j in i + 1 .. least(cardinality(v_common), 6) loop
+      v_count := p_chunks[v_common[i]]::bigint * p_chunks[v_common[j]] / greatest(p_total, 1);
+      if v_sum + v_count <= p_bound then
+        v_each := p_queries[v_common[i]] && p_queries[v_common[j]];
+        v_result := case when v_result is null then v_each else v_result || v_each end;
+        v_sum := v_sum + v_count;
+      end if;
+    end loop;
+  end loop;
+  if v_result is null and cardinality(v_common) > 0 then
+    v_result := p_queries[v_common[1]];
+    for i in 2 .. least(cardinality(v_common), 3) loop
+      v_result := v_result && p_queries[v_common[i]];
+    end loop;
+  end if;
+  return v_result;
+end
+$$;
+comment on function private.candidate_query is 'The query for chunks worth ranking: terms in order of their chunks, p_bound chunks are to be found.';
+
+-- Tests repeat the names of what they test, and lists and documents have most words of a question somewhere.
+create or replace function private.path_weight(p_path text, p_category text, p_tests boolean) returns double precision
+language sql immutable parallel safe
+return case when not p_tests and (lower(p_path) ~ '(^|/)(__)?(tests?|testing|testdata|testutils?|specs?|examples?|bench|benchmarks?|mocks?|fixtures?)(__)?/'
+      or lower(p_path) ~ '(^|[/_.-])(tests?|spec|bench|mocks?|conftest)[_.-]' or p_path ~ '[a-z0-9](Tests?|Spec|Benchmark)\.[A-Za-z]+$') then 0.4 else 1 end
+  * case p_category when 'code' then 1 else 0.6 end;
+comment on function private.path_weight is 'How much a file counts for a question that is not about tests (or is, p_tests).';
+
+-- A chunk's score is the sum of its terms: rarity times frequency. Declared names count most, then words of the path, then those of the text. Long
+-- chunks have more words; the length in relation to the usual one takes a part of that back. The numbers were found on repositories that
+-- docs/retrieval.md names, not on those that it reports.
+create or replace function private.rank_chunks(
+  p_org_id uuid, p_run_id uuid, p_query tsquery, p_queries tsquery[], p_words integer[], p_idf real[], p_tests boolean, p_only uuid[], p_without uuid[],
+  p_bound integer
+) returns table (chunk_id uuid, file_id uuid, score double precision)
+language plpgsql stable security definer set search_path = '' set plan_cache_mode = 'force_custom_plan' rows 200
+as $$
+declare
+  c_weights constant real[] := '{0.4, 0.4, 1.0, 0.6}';
+  c_most constant real := 1.5;
+  c_usual constant real := 250;
+  v_free constant boolean := p_only is null and coalesce(cardinality(p_without), 0) = 0;
+begin
+  return query
+    with fit as materialized (
+      -- By the run alone: a condition on the organization would offer the primary key, and with it a walk over all words of the run.
+      (select t.chunk_id, t.terms || ''::tsvector as terms from public.chunk_terms t
+        where p_only is null and t.run_id = p_run_id and t.terms @@ p_query
+          and (v_free or exists (select from public.chunks c where c.organization_id = p_org_id and c.run_id = p_run_id and c.id = t.chunk_id
+            and c.file_id <> all (p_without)))
+        limit p_bound)
+      union all
+      (select t.chunk_id, t.terms || ''::tsvector from public.chunks c
+        join public.chunk_terms t on t.organization_id = p_org_id and t.run_id = p_run_id and t.chunk_id = c.id
+        where p_only is not null and c.organization_id = p_org_id and c.run_id = p_run_id and c.file_id = any (p_only)
+        limit p_bound)
+    ), scored as (
+      select f.chunk_id, s.sum / (0.6 + 0.4 * sqrt(greatest(length(f.terms), 20) / c_usual)) as score
+      from fit f cross join lateral (
+        select coalesce(sum(q.idf * least(c_most, pg_catalog.ts_rank(c_weights, f.terms, q.query) * q.words)), 0) as sum
+        from unnest(p_queries, p_words, p_idf) q (query, words, idf)
+      ) s
+      order by 2 desc limit 200
+    )
+    select s.chunk_id, c.file_id, s.score * private.path_weight(r.path, r.category, p_tests)
+    from scored s join public.chunks c on c.organization_id = p_org_id and c.run_id = p_run_id and c.id = s.chunk_id
+    join public.run_files r on r.organization_id = p_org_id and r.run_id = p_run_id and r.id = c.file_id;
+end
+$$;
+comment on function private.rank_chunks is
+  'Chunks of an index by their score for the terms of a question: those of some files only, or without some files. Authorization: callable by definer functions that have judged the caller.';
+
+-- Files that a question names: @name, @path, @Ingestion #n. Of the possible ends of a name the longest that a file has counts.
+create or replace function private.cited_files(p_project_id uuid, p_references jsonb, p_numbers integer[]) returns uuid[]
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if jsonb_array_length(p_references) = 0 and cardinality(p_numbers) = 0 then
+    return '{}';
+  end if;
+  return array(
+    with possible as (
+      select r.n as reference, lower(c.name) as name, c.place
+      from jsonb_array_elements(p_references) with ordinality r (names, n), jsonb_array_elements_text(r.names) with ordinality c (name, place)
+    ), named as (
+      select f.id, f.path, dense_rank() over (partition by p.reference order by p.place) as place
+      from public.context_files f join possible p on lower(f.path) = p.name or regexp_replace(lower(f.path), '^.*/', '') = p.name
+      where f.project_id = p_project_id and not f.is_hidden
+    )
+    select x.id from (
+      (select n.id, n.path from named n where n.place = 1 order by n.path collate "C" limit 50)
+      union
+      (select f.id, f.path from public.context_files f where f.project_id = p_project_id and not f.is_hidden and f.number = any (p_numbers)
+        order by f.path collate "C" limit 5000)
+    ) x
+  );
+end
+$$;
+comment on function private.cited_files is
+  'Ids of the files that a question names, by name, path or ingestion. Authorization: callable by definer functions that have judged the caller.';
+
+-- The text that stands in for a chunk of a compressed file: the stretch of the compressed text that is where the chunk was.
+create or replace function private.compressed_stretch(p_project_id uuid, p_file_id uuid, p_share double precision) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_long constant integer := 12000;
+  v_text constant text := private.compressed_text(p_project_id, p_file_id);
+begin
+  return case when char_length(v_text) <= c_long then v_text
+    else substr(v_text, 1 + least(floor(p_share * char_length(v_text))::integer, char_length(v_text) - c_long), c_long) end;
+end
+$$;
+comment on function private.compressed_stretch is
+  'Part of a compressed text, null where the original is served. Authorization: callable by definer functions that have judged the caller.';
+
+-- Chunks near to others in the graph: what they call, import or extend, and what does so with them.
+create or replace function private.linked_chunks(p_org_id uuid, p_project_id uuid, p_run_id uuid, p_hits uuid[], p_among uuid[])
+returns table (chunk_id uuid, place bigint)
+language plpgsql stable security definer set search_path = '' rows 20
+as $$
+begin
+  return query
+    with hit as (
+      select h.place, n.id from unnest(p_hits) with ordinality h (id, place)
+      join public.chunks c on c.organization_id = p_org_id and c.run_id = p_run_id and c.id = h.id
+      join public.run_files r on r.organization_id = p_org_id and r.run_id = p_run_id and r.id = c.file_id
+      join public.kg_files g on g.project_id = p_project_id and g.path = r.path
+      join public.kg_nodes n on n.organization_id = p_org_id and n.project_id = p_project_id and n.part = g.part
+        and n.start_line between c.start_line and c.end_line and n.type <> 'file'
+    ), near as (
+      select h.place, e.target_id as id from hit h cross join lateral (select x.target_id from public.kg_edges x
+        where x.organization_id = p_org_id and x.project_id = p_project_id and x.source_id = h.id and x.type <> 'contains' limit 30) e
+      union
+      select h.place, e.source_id from hit h cross join lateral (select x.source_id from public.kg_edges x
+        where x.organization_id = p_org_id and x.project_id = p_project_id and x.target_id = h.id and x.type <> 'contains' limit 30) e
+    ), places as (
+      select distinct n.path, n.start_line, s.place from near s
+      join public.kg_nodes n on n.organization_id = p_org_id and n.project_id = p_project_id and n.id = s.id
+      where n.path is not null and n.start_line is not null
+    )
+    select c.id, min(p.place) from unnest(p_among) a (id)
+    join public.chunks c on c.organization_id = p_org_id and c.run_id = p_run_id and c.id = a.id
+    join public.run_files r on r.organization_id = p_org_id and r.run_id = p_run_id and r.id = c.file_id
+    join places p on p.path = r.path and p.start_line between c.start_line and c.end_line and p_hits[p.place] <> c.id
+    group by c.id;
+end
+$$;
+comment on function private.linked_chunks is
+  'Which of some chunks are neighbors of hits in the graph, with the place of the best hit. Authorization: callable by definer functions that have judged the caller.';
+
+-- How near chunks are to a question by the embeddings in force, from -1 to 1.
+create or replace function private.chunk_similarities(p_org_id uuid, p_project_id uuid, p_run_id uuid, p_embedder text, p_vector real[], p_among uuid[])
+returns table (chunk_id uuid, similarity double precision)
+language plpgsql stable security definer set search_path = '' rows 50
+as $$
+begin
+  return query
+    select c.id, max((select sum(u.a * u.b) from unnest(e.embedding, p_vector) u (a, b)))::double precision
+    from unnest(p_among) a (id)
+    join public.chunks c on c.organization_id = p_org_id and c.run_id = p_run_id and c.id = a.id
+    join public.run_files r on r.organization_id = p_org_id and r.run_id = p_run_id and r.id = c.file_id
+    join public.context_files f on f.project_id = p_project_id and f.path collate "C" = r.path
+    join public.file_embeddings e on e.project_id = p_project_id and e.file_id = f.id and e.embedder = p_embedder
+      and e.dimensions = cardinality(p_vector) and e.hash = f.hash and e.start_line <= c.end_line and e.end_line >= c.start_line
+    group by c.id;
+end
+$$;
+comment on function private.chunk_similarities is
+  'Cosine of the nearest piece of each chunk and a question. Authorization: callable by definer functions that have judged the caller.';
+
+-- A template of the caller's own, or of a public skill that they see. Of the possible ends of a name the longest counts.
+create or replace function private.named_skill(p_names text[]) returns public.skills
+language sql stable
+as $$
+  select s from unnest(p_names) with ordinality n (name, place)
+  join public.skills s on lower(n.name) in (lower(s.name), replace(lower(s.name), ' ', '-')) and s.is_active and s.user_id = private.user_id()
+  order by n.place, s.updated_at desc, s.id limit 1
+$$;
+comment on function private.named_skill is 'The caller''s own active skill of a name, from several possible names, the longest first.';
+grant execute on function private.candidate_query, private.named_skill to authenticated;
+
+create or replace function private.find_passages(
+  p_project_id uuid, p_terms jsonb, p_references jsonb, p_numbers integer[], p_sources uuid[], p_limit integer, p_model text, p_vector real[]
+) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_bound constant integer := 2000;
+  c_shown constant integer := 60;
+  c_compared constant integer := 40;
+  -- The built-in embedder knows names and no meaning, so it has less to say than one of a provider.
+  c_near_names constant double precision := 0.1;
+  c_near_meaning constant double precision := 0.4;
+  c_alike constant double precision := 0.2;
+  -- An exact scan costs some 40 microseconds a vector, with pgvector a tenth of it. In larger contexts embeddings order what words found.
+  c_scanned constant integer := case when exists (select from pg_catalog.pg_extension e where e.extname = 'vector') then 10000 else 1000 end;
+  v_limit constant integer := least(greatest(p_limit, 1), 50);
+  v_run uuid;
+  v_org uuid;
+  v_total integer;
+  v_queries tsquery[];
+  v_words integer[];
+  v_counts integer[];
+  v_idf real[];
+  v_query tsquery;
+  v_most real;
+  v_tests constant boolean := exists (select from jsonb_array_elements(p_terms) t where t ->> 0 in ('test', 'tests', 'testing', 'tested', 'spec', 'mock', 'mocks', 'fixture', 'benchmark', 'example', 'examples'));
+  v_cited uuid[];
+  v_cited_files uuid[] := '{}';
+  v_only uuid[];
+  v_without uuid[] := '{}';
+  v_ids uuid[];
+  v_scores double precision[];
+  v_embedder text;
+  v_near double precision := 0;
+  v_scans boolean := false;
+begin
+  if not private.has_project_role(p_project_id, 'viewer') then
+    return '[]';
+  end if;
+  select i.run_id, i.organization_id into v_run, v_org from public.project_indexes i where i.project_id = p_project_id;
+  if v_run is null then
+    return '[]';
+  end if;
+  select w.chunks into v_total from private.index_words w where w.organization_id = v_org and w.run_id = v_run and w.word = '';
+  select coalesce(array_agg(t.query order by t.chunks), '{}'), coalesce(array_agg(t.words order by t.chunks), '{}'),
+    coalesce(array_agg(t.chunks order by t.chunks), '{}'), coalesce(array_agg(t.idf order by t.chunks), '{}'), sum(t.idf) * 1.3 into v_queries, v_words, v_counts, v_idf, v_most
+  from private.question_terms(v_org, v_run, p_terms, greatest(v_total, 1)) t;
+
+  v_cited := private.cited_files(p_project_id, p_references, p_numbers);
+  if cardinality(v_cited) > 0 then
+    v_cited_files := array(select r.id from public.context_files f join public.run_files r on r.organization_id = v_org and r.run_id = v_run and r.path = f.path
+      where f.project_id = p_project_id and f.id = any (v_cited));
+  end if;
+  if p_sources is not null then
+    v_only := array(select r.id from public.context_files f join public.run_files r on r.organization_id = v_org and r.run_id = v_run and r.path = f.path
+      where f.project_id = p_project_id and not f.is_hidden and f.id = any (p_sources));
+  else
+    v_without := array(select r.id from public.context_source_selection s
+      join public.context_files f on f.project_id = s.project_id and f.id = s.file_id
+      join public.run_files r on r.organization_id = v_org and r.run_id = v_run and r.path = f.path
+      where s.organization_id = v_org and s.project_id = p_project_id and s.user_id = private.user_id()
+      union all
+      select r.id from public.context_files f join public.run_files r on r.organization_id = v_org and r.run_id = v_run and r.path = f.path
+      where f.project_id = p_project_id and f.is_hidden);
+  end if;
+
+  -- What the question names comes first: the best chunks of each file, or its beginning where no word fits.
+  v_query := private.candidate_query(v_queries, v_counts, v_total, c_bound);
+  if cardinality(v_cited_files) > 0 then
+    select array_agg(x.chunk_id), array_agg(x.score) into v_ids, v_scores from (
+      select t.chunk_id, 2 + t.score as score from (
+        select k.chunk_id, k.score, row_number() over (partition by k.file_id order by k.score desc, c.position) as place
+        from private.rank_chunks(v_org, v_run, v_query, v_queries, v_words, v_idf, true, v_cited_files, '{}', c_bound * 2) k
+        join public.chunks c on c.organization_id = v_org and c.run_id = v_run and c.id = k.chunk_id
+      ) t order by t.place, t.score desc limit v_limit
+    ) x;
+  end if;
+  v_ids := coalesce(v_ids, '{}');
+  v_scores := coalesce(v_scores, '{}');
+  if cardinality(p_vector) > 0 then
+    select s.result ->> 'embedder' into v_embedder from public.enrichment_states s
+    where s.project_id = p_project_id and s.kind = 'chromaCode' and s.is_active and s.result ->> 'model' = p_model
+      and s.result -> 'dimensions' = to_jsonb(cardinality(p_vector));
+    if found then
+      v_near := case when p_model like 'kijko-%' then c_near_names else c_near_meaning end;
+      v_scans := (select count(*) from (select from public.file_embeddings e where e.project_id = p_project_id and e.embedder = v_embedder limit c_scanned + 1) x) <= c_scanned;
+    end if;
+  end if;
+  return (
+    with lexical as materialized (
+      select k.chunk_id, k.score / greatest(v_most, 0.001) as score
+      from private.rank_chunks(v_org, v_run, v_query, v_queries, v_words, v_idf, v_tests, v_only, v_without, c_bound) k
+      where v_query is not null and k.score > 0
+    ), alike as materialized (
+      select c.id as chunk_id, max(n.score) as similarity
+      from private.similar_chunks(p_project_id, case when v_scans then p_vector end, 24) n
+      join public.run_files r on r.organization_id = v_org and r.run_id = v_run and r.path = n.path
+      join public.chunks c on c.organization_id = v_org and c.run_id = v_run and c.file_id = r.id and n.start_line between c.start_line and c.end_line
+      where n.score > c_alike and (v_only is null or r.id = any (v_only)) and r.id <> all (v_without)
+      group by c.id
+    ), chosen as materialized (
+      (select l.chunk_id, l.score from lexical l order by l.score desc, l.chunk_id limit c_shown)
+      union all
+      select a.chunk_id, 0 from alike a where not exists (select from lexical l where l.chunk_id = a.chunk_id)
+    ), near as (
+      select x.chunk_id, x.similarity from private.chunk_similarities(v_org, p_project_id, v_run, v_embedder, p_vector,
+        array(select f.chunk_id from chosen f order by f.score desc, f.chunk_id limit c_compared)) x
+      where v_embedder is not null
+    ), best as materialized (
+      select f.chunk_id, f.score + v_near * greatest(n.similarity, a.similarity, 0) as score
+      from chosen f left join near n on n.chunk_id = f.chunk_id left join alike a on a.chunk_id = f.chunk_id
+    ), linked as (
+      select x.chunk_id from private.linked_chunks(v_org, p_project_id, v_run,
+        array(select b.chunk_id from best b order by b.score desc, b.chunk_id limit 5), array(select b.chunk_id from best b)) x
+    ), merged as (
+      select b.chunk_id, b.score + case when l.chunk_id is null then 0 else 0.03 end as score
+      from best b left join linked l on l.chunk_id = b.chunk_id
+      where b.chunk_id <> all (v_ids)
+      union all
+      select u.id, u.score from unnest(v_ids, v_scores) u (id, score)
+    ), shown as (
+      select m.score, c.id, coalesce(body.id, c.id) as body, f.id as file_id, f.path, f.number, c.start_line, c.end_line, c.tokens, c.file_id as part,
+        coalesce(body.content, c.content) as content, coalesce(body.tokens, c.tokens) as size
+      from merged m
+      join public.chunks c on c.organization_id = v_org and c.run_id = v_run and c.id = m.chunk_id
+      join public.run_files r on r.organization_id = v_org and r.run_id = v_run and r.id = c.file_id
+      join public.context_files f on f.project_id = p_project_id and f.path collate "C" = r.path and not f.is_hidden
+      left join public.chunks body on body.organization_id = v_org and body.run_id = v_run and body.id = c.reference_of
+    ), once as (
+      select distinct on (s.body) s.* from shown s order by s.body, s.score desc, s.path collate "C"
+    ), first as (
+      select o.* from once o order by o.score desc, o.path collate "C", o.start_line, o.id limit v_limit
+    )
+    select coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('fileId', t.file_id, 'path', t.path, 'number', t.number, 'startLine', t.start_line,
+        'endLine', t.end_line, 'score', round(least(t.score, 1)::numeric, 4), 'text', coalesce(z.text, t.content), 'compressed', z.text is not null,
+        'tokens', case when z.text is null then t.size end))
+      order by t.score desc, t.path collate "C", t.start_line, t.id), '[]')
+    from first t
+    cross join lateral (select private.compressed_stretch(p_project_id, t.file_id, (t.start_line - 1)::double precision
+      / greatest((select max(c.end_line) from public.chunks c where c.organization_id = v_org and c.run_id = v_run and c.file_id = t.part), 1)) as text) z
+  );
+end
+$$;
+comment on function private.find_passages is
+  'Passages of a context that fit a question, best first, those of named files before all. Authorization: viewer in the context; others get an empty list.';
+grant execute on function private.find_passages to authenticated;
+
+-- A list of lists of words, as the server sends it.
+create or replace function private.as_words(p_value jsonb, p_field text) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_list constant jsonb := coalesce(private.as_array(p_value, p_field), '[]');
+begin
+  if jsonb_array_length(v_list) > 64 or exists (select from jsonb_array_elements(v_list) l where jsonb_typeof(l) <> 'array') then
+    perform private.refuse_field(p_field, format('%s must be at most 64 lists of words.', p_field));
+  elsif exists (select from jsonb_array_elements(v_list) l where jsonb_array_length(l) not between 1 and 100)
+    or exists (select from jsonb_array_elements(v_list) l, jsonb_array_elements(l) w where jsonb_typeof(w) <> 'string' or char_length(w #>> '{}') not between 1 and 300) then
+    perform private.refuse_field(p_field, format('Each list of %s has 1 to 100 words of 1 to 300 characters.', p_field));
+  end if;
+  return v_list;
+end
+$$;
+comment on function private.as_words is 'The member as a list of lists of words, empty where it is absent, or 400 VALIDATION_ERROR about the field.';
+grant execute on function private.as_words to authenticated;
+
+-- An embedding, as the server sends it.
+create or replace function private.as_vector(p_value jsonb, p_field text) returns real[]
+language plpgsql stable
+as $$
+declare
+  v_list constant jsonb := coalesce(private.as_array(p_value, p_field), '[]');
+begin
+  if jsonb_array_length(v_list) > 8192
+    or exists (select from jsonb_array_elements(v_list) e where case jsonb_typeof(e) when 'number' then abs((e #>> '{}')::numeric) > 1000 else true end) then
+    perform private.refuse_field(p_field, format('%s must be at most 8192 numbers.', p_field));
+  end if;
+  -- Smaller numbers are out of range for a real.
+  return array(select round((e #>> '{}')::numeric, 12)::real from jsonb_array_elements(v_list) with ordinality t (e, n) order by n);
+end
+$$;
+comment on function private.as_vector is 'The member as numbers, empty where it is absent, or 400 VALIDATION_ERROR about the field.';
+grant execute on function private.as_vector to authenticated;
+
+create or replace function api.retrieve_passages(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_limit constant integer := coalesce(private.as_int(p -> 'limit', 'limit'), 12);
+  v_numbers constant jsonb := coalesce(private.as_array(p -> 'numbers', 'numbers'), '[]');
+  v_skills constant jsonb := private.as_words(p -> 'skills', 'skills');
+  v_vector constant jsonb := private.as_object(p -> 'vector', 'vector');
+  v_sources uuid[];
+  s public.skills;
+  v_passages jsonb := '[]';
+begin
+  if v_limit not between 1 and 50 then
+    perform private.refuse_field('limit', 'limit must be from 1 to 50.');
+  elsif jsonb_array_length(v_numbers) > 50 then
+    perform private.refuse_field('numbers', 'numbers has at most 50 entries.');
+  end if;
+  if private.as_array(p -> 'sourceIds', 'sourceIds') is not null then
+    v_sources := array(select private.as_uuid(e) from jsonb_array_elements_text(p -> 'sourceIds') e);
+  end if;
+  s := private.named_skill(array(select w from jsonb_array_elements(v_skills) l, jsonb_array_elements_text(l) w));
+  if p ->> 'contextId' is not null then
+    v_passages := private.find_passages(private.path_context(p, 'viewer', 'viewFiles'), private.as_words(p -> 'terms', 'terms'),
+      private.as_words(p -> 'references', 'references'), array(select private.as_int(e, 'numbers') from jsonb_array_elements(v_numbers) e), v_sources, v_limit,
+      v_vector ->> 'model', private.as_vector(v_vector -> 'values', 'vector'));
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('passages', v_passages, 'skill', s.name, 'skillPrompt', s.prompt_template));
+end
+$$;
+comment on function api.retrieve_passages is
+  'Part of POST /contexts/{contextId}/chat: {passages, skill, skillPrompt} for the words of a question. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.retrieve_passages to authenticated;
 
 -- Files to download (contract 60, section 13). A file is written from pages, so no process holds the whole of it. The first call judges the
 -- request and says name and type of the file; each further call gives the next part of it, and judges its caller again.
@@ -33473,6 +34129,1952 @@ create policy select_member on public.connectors for select to authenticated usi
 create policy select_member on public.webhooks for select to authenticated using (organization_id = (select private.org_id()));
 create policy select_member on public.webhook_deliveries for select to authenticated using (organization_id = (select private.org_id()));
 
+-- The HyperVisa proxy (contract 60, section 16). The server asks here before it asks upstream: who the caller is, whether the session is
+-- theirs, whether the input is fit to be passed on, and whether the plan has a unit left. It holds no transaction while upstream works, and
+-- tells afterwards how it ended. The functions are closed to strangers, because upstream is reached by our server alone.
+
+-- {isConfigured}
+create or replace function private.enter_hypervisa(p jsonb, p_session_id text default null) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform private.refuse_strangers('HyperVisa is asked through the API.');
+  if private.user_id() is null or private.org_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  elsif p_session_id is not null and not exists (
+    select from public.hypervisa_sessions s
+    where s.session_id = p_session_id and s.user_id = private.user_id() and s.organization_id = private.org_id())
+  then
+    perform private.refuse(404, 'SESSION_NOT_FOUND', 'There is no such session.');
+  elsif not coalesce((p ->> 'isConfigured')::boolean, false) then
+    perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED', 'HyperVisa is not configured on this installation. Ask its operator.', null,
+      '{"provider": "hypervisa"}');
+  end if;
+end
+$$;
+comment on function private.enter_hypervisa is
+  'Authorization: people of an organization through our server only, to sessions of their own. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 404 SESSION_NOT_FOUND, 503 PROVIDER_NOT_CONFIGURED.';
+
+create or replace function private.list_hypervisa_sessions(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform private.enter_hypervisa(p);
+  return jsonb_build_object('userId', private.user_id(), 'organizationId', private.org_id(), 'sessions', coalesce((
+    select jsonb_agg(s.session_id) from public.hypervisa_sessions s
+    where s.user_id = private.user_id() and s.organization_id = private.org_id()), '[]'));
+end
+$$;
+comment on function private.list_hypervisa_sessions is
+  'Ids of the caller''s sessions: {userId, organizationId, sessions}. Authorization: only the caller''s own, through our server only. Errors: 503 PROVIDER_NOT_CONFIGURED.';
+
+create or replace function private.hypervisa_text(p_body jsonb, p_name text, p_most integer) returns text
+language plpgsql stable
+as $$
+declare
+  v constant text := nullif(private.trimmed(p_body ->> p_name), '');
+begin
+  if char_length(v) > p_most or not private.is_plain(v) then
+    perform private.refuse_field(p_name, format('%s has at most %s characters and no control characters.', p_name, p_most));
+  end if;
+  return v;
+end
+$$;
+comment on function private.hypervisa_text is 'A member that may be absent or blank, trimmed, or 400 VALIDATION_ERROR about it.';
+
+-- The body to pass on, built from what was checked: no other part of the caller's input reaches upstream. kind: ingest-repo, watch, ingest.
+-- {kind, body, directory?}: directory is the cleaned path where it lies below the root that the operator named.
+create or replace function private.hypervisa_body(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_name constant text := private.hypervisa_text(b, 'name', 200);
+  v_branch text;
+  v_repository record;
+  v_urls text[];
+  v_url text;
+begin
+  case p ->> 'kind'
+    when 'ingest-repo' then
+      select * into v_repository from private.parse_repository_url(b ->> 'repo_url');
+      if v_repository.provider is null or private.trimmed(b ->> 'repo_url') !~* '^https://[^/?#@]+/' then
+        perform private.refuse_field('repo_url', 'This is not the https address of a repository at a Git host that this installation knows.');
+      end if;
+      v_branch := private.hypervisa_text(b, 'branch', 100);
+      if not private.is_branch_name(v_branch) then
+        perform private.refuse_field('branch', 'This is not the name of a branch.');
+      end if;
+      return jsonb_strip_nulls(jsonb_build_object('repo_url', v_repository.url, 'name', v_name, 'branch', v_branch));
+    when 'watch' then
+      select array_agg(private.trimmed(u.url) order by u.ord) into v_urls
+      from jsonb_array_elements_text(private.as_array(b -> 'urls', 'urls')) with ordinality u (url, ord) where private.trimmed(u.url) <> '';
+      if coalesce(cardinality(v_urls), 0) not between 1 and 20 then
+        perform private.refuse_field('urls', 'Give 1 to 20 addresses of videos.');
+      end if;
+      foreach v_url in array v_urls loop
+        if char_length(v_url) > 2048 or v_url !~* '^https?://(([a-z0-9-]+\.)*youtube\.com|(www\.)?youtu\.be)(:443|:80)?([/?][^[:space:][:cntrl:]\\]*)?$' then
+          perform private.refuse_field('urls', 'Only addresses at youtube.com and youtu.be are watched.');
+        end if;
+      end loop;
+      return jsonb_strip_nulls(jsonb_build_object('urls', to_jsonb(v_urls), 'name', v_name));
+    when 'ingest' then
+      if p ->> 'directory' is null or not private.is_org_admin() then
+        perform private.refuse(403, 'DIRECTORY_INGEST_DISABLED', 'Only an owner or admin may ingest a directory, and only below the folder that the operator of this installation named.');
+      end if;
+      return jsonb_strip_nulls(jsonb_build_object('directory', p ->> 'directory', 'name', v_name));
+  end case;
+  return null;
+end
+$$;
+comment on function private.hypervisa_body is
+  'What upstream gets for a creation. Errors: 400 VALIDATION_ERROR, 403 DIRECTORY_INGEST_DISABLED.';
+
+-- {isConfigured, kind, body, directory?, key?, keyHash?, seconds}: {userId, organizationId, chargedAt, body}; under a key that was used
+-- before {answer}, or {isRunning} while the first request waits for upstream. A server that stores no end within these seconds has died.
+-- The next request with its key takes over, and the unit that was charged counts for it.
+create or replace function private.begin_hypervisa_session(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_body jsonb;
+  v record;
+  v_key constant text := p ->> 'key';
+  v_claim jsonb;
+begin
+  perform private.refuse_strangers('HyperVisa is asked through the API.');
+  v_body := private.hypervisa_body(p);
+  perform private.enter_hypervisa(p);
+  v_claim := jsonb_build_object('chargedAt', now(), 'until', clock_timestamp() + make_interval(secs => (p ->> 'seconds')::integer));
+  if v_key is not null then
+    select * into v from private.begin_idempotent(v_key, 'begin_hypervisa_session', decode(p ->> 'keyHash', 'hex'));
+    if found then
+      if v.response ? 'answer' then
+        perform private.set_headers('{"Idempotency-Replayed": "true"}');
+        return jsonb_build_object('answer', v.response -> 'answer');
+      end if;
+      update private.idempotency_keys k set response = v_claim || jsonb_build_object('chargedAt', k.response ->> 'chargedAt')
+      where k.user_id = private.user_id() and k.key = v_key and (k.response ->> 'until')::timestamptz <= clock_timestamp()
+      returning k.response into v_claim;
+      if not found then
+        return '{"isRunning": true}';
+      end if;
+    else
+      update private.idempotency_keys k set response = v_claim where k.user_id = private.user_id() and k.key = v_key;
+      perform private.consume_quota(private.org_id(), 'ingestions', 1);
+    end if;
+  else
+    perform private.consume_quota(private.org_id(), 'ingestions', 1);
+  end if;
+  return jsonb_build_object('userId', private.user_id(), 'organizationId', private.org_id(), 'chargedAt', v_claim ->> 'chargedAt', 'body', v_body);
+end
+$$;
+comment on function private.begin_hypervisa_session is
+  'Checks and charges the creation of a session. Authorization: people of an organization, through our server only. Errors: 400 VALIDATION_ERROR, 403 DIRECTORY_INGEST_DISABLED, 409 IDEMPOTENCY_CONFLICT, 429 QUOTA_EXCEEDED, 503 PROVIDER_NOT_CONFIGURED.';
+
+-- {isConfigured, hypervisaSessionId, body}: {userId, organizationId, chargedAt, body}
+create or replace function private.begin_hypervisa_query(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_limit constant integer := 20;
+  v_prompt constant text := private.trimmed(p -> 'body' ->> 'prompt');
+  v_rate record;
+begin
+  perform private.enter_hypervisa(p, coalesce(p ->> 'hypervisaSessionId', ''));
+  if coalesce(char_length(v_prompt), 0) not between 1 and 32000 then
+    perform private.refuse_field('prompt', 'The prompt has 1 to 32000 characters.');
+  end if;
+  select * into v_rate from private.take_rate('hypervisa|' || private.user_id(), c_limit, interval '1 minute');
+  if not v_rate.allowed then
+    perform private.refuse(429, 'RATE_LIMITED', format('You can ask HyperVisa %s times a minute. Please wait a moment.', c_limit), null,
+      jsonb_build_object('limit', c_limit, 'remaining', 0, 'resetsAt', private.iso(v_rate.reset_at)));
+  end if;
+  perform private.consume_quota(private.org_id(), 'oracle_queries', 1);
+  return jsonb_build_object('userId', private.user_id(), 'organizationId', private.org_id(), 'chargedAt', now(),
+    'body', jsonb_build_object('prompt', v_prompt));
+end
+$$;
+comment on function private.begin_hypervisa_query is
+  'Checks and charges a question to a session. Authorization: the owner of the session, through our server only. Errors: 400 VALIDATION_ERROR, 404 SESSION_NOT_FOUND, 429 RATE_LIMITED, QUOTA_EXCEEDED, 503 PROVIDER_NOT_CONFIGURED.';
+
+-- {isConfigured, hypervisaSessionId, key?, keyHash?}: {userId, organizationId}, or {isDone} where the same key has deleted it before.
+create or replace function private.begin_hypervisa_deletion(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  perform private.refuse_strangers('HyperVisa is asked through the API.');
+  if p ->> 'key' is not null and private.user_id() is not null then
+    select * into v from private.begin_idempotent(p ->> 'key', 'begin_hypervisa_deletion', decode(p ->> 'keyHash', 'hex'));
+    if found and v.response = '{"isDone": true}' then
+      perform private.set_headers('{"Idempotency-Replayed": "true"}');
+      return v.response;
+    end if;
+  end if;
+  perform private.enter_hypervisa(p, coalesce(p ->> 'hypervisaSessionId', ''));
+  return jsonb_build_object('userId', private.user_id(), 'organizationId', private.org_id());
+end
+$$;
+comment on function private.begin_hypervisa_deletion is
+  'Authorization: the owner of the session, through our server only. Errors: 404 SESSION_NOT_FOUND, 409 IDEMPOTENCY_CONFLICT, 503 PROVIDER_NOT_CONFIGURED.';
+grant execute on function private.list_hypervisa_sessions, private.begin_hypervisa_session, private.begin_hypervisa_query,
+  private.begin_hypervisa_deletion to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------ how it ended
+
+-- {userId, organizationId, sessionId, key?, answer}: false where the id belongs to another caller.
+create or replace function private.keep_hypervisa_session(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user constant uuid := private.as_uuid(p ->> 'userId');
+  v_org constant uuid := private.as_uuid(p ->> 'organizationId');
+begin
+  insert into public.hypervisa_sessions as s (session_id, organization_id, user_id) values (p ->> 'sessionId', v_org, v_user)
+  on conflict (session_id) do update set created_at = clock_timestamp() where s.user_id = v_user and s.organization_id = v_org;
+  if not found then
+    -- Upstream has used an id twice. Whose content it holds now is unknown, so neither caller has it.
+    delete from public.hypervisa_sessions s where s.session_id = p ->> 'sessionId';
+    return 'false';
+  end if;
+  update private.idempotency_keys k set response = jsonb_build_object('answer', p -> 'answer')
+  where k.user_id = v_user and k.key = p ->> 'key';
+  return 'true';
+end
+$$;
+comment on function private.keep_hypervisa_session is
+  'Records the owner of a new session, and the answer under the Idempotency-Key. Authorization: callable by the server only, for the caller of a request.';
+
+-- {userId, organizationId, metric, chargedAt, key?}: upstream has failed.
+create or replace function private.refund_hypervisa(p jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_at constant timestamptz := (p ->> 'chargedAt')::timestamptz;
+  v_metric constant text := p ->> 'metric';
+begin
+  if v_metric not in ('ingestions', 'oracle_queries') then
+    raise exception 'no unit of % is given back here', v_metric;
+  end if;
+  perform private.give_back_quota(private.as_uuid(p ->> 'organizationId'), v_metric, private.usage_period(v_metric, v_at), (v_at at time zone 'UTC')::date, 1);
+  delete from private.idempotency_keys k
+  where k.user_id = private.as_uuid(p ->> 'userId') and k.key = p ->> 'key' and v_metric = 'ingestions' and k.operation = 'begin_hypervisa_session'
+    and not k.response ? 'answer';
+end
+$$;
+comment on function private.refund_hypervisa is
+  'Gives back the unit of a call that failed upstream, and frees its Idempotency-Key. Authorization: callable by the server only, for the caller of a request.';
+
+-- {userId, organizationId, sessionId, key?}
+create or replace function private.drop_hypervisa_session(p jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.hypervisa_sessions s where s.session_id = p ->> 'sessionId' and s.user_id = private.as_uuid(p ->> 'userId')
+    and s.organization_id = private.as_uuid(p ->> 'organizationId');
+  update private.idempotency_keys k set response = '{"isDone": true}'
+  where k.user_id = private.as_uuid(p ->> 'userId') and k.key = p ->> 'key' and k.operation = 'begin_hypervisa_deletion';
+end
+$$;
+comment on function private.drop_hypervisa_session is
+  'A session that upstream has deleted, or does not know any more. Authorization: callable by the server only, for the caller of a request.';
+grant execute on function private.keep_hypervisa_session, private.refund_hypervisa, private.drop_hypervisa_session to kijko_server;
+
+-- A session is its owner's, in the organization where they made it. The server writes.
+grant execute on function private.assert_hypervisa_sessions_row to authenticated, service_role, kijko_server, kijko_worker;
+grant select on public.hypervisa_sessions to authenticated;
+create policy select_own on public.hypervisa_sessions for select to authenticated
+  using (user_id = (select private.user_id()) and organization_id = (select private.org_id()));
+
+-- The registry of MCP servers (contract 60, section 17.1) and the servers of an organization (17.2). A request never calls out: jobs connect
+-- servers and synchronize the registry.
+
+create or replace function private.registry_item_json(i public.mcp_registry_items) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', i.id, 'name', i.name, 'description', i.description, 'homepage', i.homepage, 'vendor', i.vendor,
+  'downloadCount', i.download_count));
+comment on function private.registry_item_json is 'RegistryItem of the contract.';
+
+create or replace function private.mcp_server_json(s public.mcp_servers) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', s.id, 'name', s.name, 'status', s.status,
+  'version', case when s.version is null then '' when s.version ~ '^v' then s.version else 'v' || s.version end, 'registryId', s.registry_id, 'url', s.url,
+  'errorMessage', s.error_message));
+comment on function private.mcp_server_json is 'An MCP server of an organization; its version is empty until the server or the registry tells it.';
+grant execute on function private.registry_item_json, private.mcp_server_json to authenticated;
+
+create or replace function private.require_mcp_admin() returns void
+language plpgsql stable
+as $$
+begin
+  if private.is_org_admin() is not true then
+    perform private.refuse(403, 'FORBIDDEN', 'Only an owner or admin of your organization may change its MCP servers.', null, '{"required": "admin"}');
+  end if;
+end
+$$;
+comment on function private.require_mcp_admin is '403 FORBIDDEN unless the caller is owner or admin of the organization.';
+
+-- The server as a creation would store it. {body: {registryId?, name?, url?}}
+create or replace function private.written_mcp_server(p jsonb) returns public.mcp_servers
+language plpgsql stable
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  s public.mcp_servers;
+  i public.mcp_registry_items;
+begin
+  if coalesce(b -> 'registryId', 'null') <> 'null' then
+    select * into i from public.mcp_registry_items x where x.id = b ->> 'registryId';
+    if not found then
+      perform private.refuse_field('registryId', 'The registry has no such server.');
+    end if;
+  end if;
+  s.registry_id := i.id;
+  s.version := i.version;
+  s.name := private.trimmed(coalesce(b ->> 'name', i.name));
+  if coalesce(char_length(s.name), 0) not between 1 and 100 or not private.is_plain(s.name) then
+    perform private.refuse_field('name', 'The name has 1 to 100 characters.');
+  end if;
+  s.url := coalesce(b ->> 'url', i.remote_url);
+  if s.url is null then
+    perform private.refuse_field('url', 'This server is not reached over the network by itself. Give the address where you run it.');
+  elsif not coalesce(private.is_web_address(s.url, 'https?'), false) then
+    perform private.refuse_field('url', 'The server has an http or https address of at most 2048 characters, without credentials in it.');
+  end if;
+  return s;
+end
+$$;
+comment on function private.written_mcp_server is 'An MCP server as its creation would store it, or 400 VALIDATION_ERROR about the field.';
+
+create or replace function private.refuse_mcp_server(s public.mcp_servers) returns void
+language plpgsql stable
+as $$
+begin
+  if (select count(*) from public.mcp_servers x where x.organization_id = private.org_id()) >= 50 then
+    perform private.refuse(409, 'TOO_MANY_MCP_SERVERS', 'An organization has at most 50 MCP servers. Delete one first.', null, '{"limit": 50}');
+  elsif exists (select from public.mcp_servers x where x.organization_id = private.org_id() and lower(x.name) = lower(s.name)) then
+    perform private.refuse(409, 'NAME_TAKEN', 'Your organization has an MCP server of this name.', 'name');
+  end if;
+end
+$$;
+comment on function private.refuse_mcp_server is '409 TOO_MANY_MCP_SERVERS, or NAME_TAKEN where the organization has a server of this name.';
+
+-- {body}: the address that a creation would store. The server checks it, and seals the headers, before anything is stored.
+create or replace function private.check_mcp_server(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  s public.mcp_servers;
+begin
+  perform private.require_mcp_admin();
+  perform private.refuse_strangers('MCP servers are added through the API, which checks their addresses.');
+  s := private.written_mcp_server(p);
+  return jsonb_build_object('url', s.url);
+end
+$$;
+comment on function private.check_mcp_server is
+  'Where a new MCP server would be. Authorization: owners and admins, through our server only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+grant execute on function private.require_mcp_admin, private.written_mcp_server, private.check_mcp_server to authenticated;
+
+create or replace function private.queue_mcp_server(s public.mcp_servers, p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.enqueue('registry.run', jsonb_build_object('serverId', s.id), p_at, p_queue => 'registry');
+end
+$$;
+comment on function private.queue_mcp_server is 'Has a job connect the server. Authorization: callable by definer functions of ours only.';
+
+-- {id, body, sealed?}
+create or replace function private.store_mcp_server(p jsonb) returns public.mcp_servers
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.mcp_servers;
+begin
+  perform private.require_mcp_admin();
+  perform private.refuse_strangers('MCP servers are added through the API, which checks their addresses.');
+  -- Writers of one organization are serialized, so that the limit is exact and a taken name is refused as such.
+  perform pg_advisory_xact_lock(hashtextextended('mcp servers ' || private.org_id(), 0));
+  s := private.written_mcp_server(p);
+  perform private.refuse_mcp_server(s);
+  insert into public.mcp_servers (id, organization_id, created_by, registry_id, name, url, version)
+  values (private.as_uuid(p ->> 'id'), private.org_id(), private.user_id(), s.registry_id, s.name, s.url, s.version) returning * into s;
+  if p ->> 'sealed' is not null then
+    insert into private.mcp_server_secrets (server_id, sealed) values (s.id, p ->> 'sealed');
+  end if;
+  perform private.queue_mcp_server(s);
+  perform private.audit('integration.connected', format('Added the MCP server "%s".', s.name),
+    jsonb_build_object('provider', 'mcp', 'mcpServerId', s.id, 'mcpServerName', s.name));
+  return s;
+end
+$$;
+comment on function private.store_mcp_server is
+  'Authorization: owners and admins, through our server only, which checks the address and seals the headers. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 409 NAME_TAKEN, TOO_MANY_MCP_SERVERS.';
+
+create or replace function private.reconnect_mcp_server(p_id text) returns public.mcp_servers
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.mcp_servers;
+begin
+  perform private.require_mcp_admin();
+  select * into s from public.mcp_servers x where x.organization_id = private.org_id() and x.id = private.as_uuid(p_id) for update;
+  if not found then
+    perform private.refuse(404, 'MCP_SERVER_NOT_FOUND', 'There is no such MCP server.');
+  elsif s.status <> 'connecting' then
+    -- A server that is being connected has its job already.
+    update public.mcp_servers x
+    set status = 'connecting', error_message = null, tries = 0, lease_token = null, lease_until = null, updated_at = now()
+    where x.id = s.id returning * into s;
+    perform private.queue_mcp_server(s);
+  end if;
+  return s;
+end
+$$;
+comment on function private.reconnect_mcp_server is
+  'Connects a server again and reads its tools. Authorization: owners and admins of its organization. Errors: 403 FORBIDDEN, 404 MCP_SERVER_NOT_FOUND.';
+
+create or replace function private.drop_mcp_server(p_id text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.mcp_servers;
+begin
+  perform private.require_mcp_admin();
+  delete from public.mcp_servers x where x.organization_id = private.org_id() and x.id = private.as_uuid(p_id) returning * into s;
+  if not found then
+    perform private.refuse(404, 'MCP_SERVER_NOT_FOUND', 'There is no such MCP server.');
+  end if;
+  perform private.audit('integration.disconnected', format('Deleted the MCP server "%s".', s.name),
+    jsonb_build_object('provider', 'mcp', 'mcpServerId', s.id, 'mcpServerName', s.name));
+end
+$$;
+comment on function private.drop_mcp_server is 'Authorization: owners and admins of its organization. Errors: 403 FORBIDDEN, 404 MCP_SERVER_NOT_FOUND.';
+grant execute on function private.store_mcp_server, private.reconnect_mcp_server, private.drop_mcp_server to authenticated;
+
+-- The calls of workers. A job is taken together with the lease of its server, and only the owner of the lease writes the result. A worker that
+-- dies loses its lease, and the attempt counts.
+
+create or replace function private.outside_text(p_text text, p_most integer) returns text
+language sql immutable parallel safe
+return nullif(btrim(left(private.one_line(p_text), p_most)), '');
+comment on function private.outside_text is 'Text of another system on one line of at most p_most characters; null where nothing is left.';
+
+create or replace function private.take_registry_work(p_limit integer, p_seconds integer) returns setof jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_args jsonb;
+  s public.mcp_servers;
+begin
+  for v_args in select t from private.take_jobs('registry', p_limit) t loop
+    if v_args ? 'sync' then
+      return next '{"kind": "sync"}';
+      continue;
+    end if;
+    update public.mcp_servers x
+    set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), tries = x.tries + 1
+    where x.id = private.as_uuid(v_args ->> 'serverId') and x.status = 'connecting' and x.lease_token is null
+    returning * into s;
+    return next case when found then jsonb_build_object('kind', 'server', 'id', s.id, 'token', s.lease_token, 'url', s.url,
+      'sealed', (select x.sealed from private.mcp_server_secrets x where x.server_id = s.id)) end;
+  end loop;
+end
+$$;
+comment on function private.take_registry_work is 'Leases up to p_limit servers to connect; null where there is nothing to do. Authorization: callable by the worker only.';
+
+-- {id, token, ok, version?, tools?, message?, isFinal?}; false where another holder has the server, or it is gone. Three attempts, then an error.
+create or replace function private.finish_mcp_server(p jsonb) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_waits constant interval[] := array['2 seconds', '10 seconds']::interval[];
+  v_ok constant boolean := (p ->> 'ok')::boolean;
+  s public.mcp_servers;
+begin
+  select * into s from public.mcp_servers x
+  where x.id = private.as_uuid(p ->> 'id') and x.lease_token = private.as_uuid(p ->> 'token') and x.status = 'connecting' for update;
+  if not found then
+    return false;
+  end if;
+  if not v_ok and s.tries <= cardinality(c_waits) and not coalesce((p ->> 'isFinal')::boolean, false) then
+    update public.mcp_servers x set lease_token = null, lease_until = null where x.id = s.id;
+    perform private.queue_mcp_server(s, clock_timestamp() + c_waits[s.tries]);
+    return true;
+  end if;
+  update public.mcp_servers x
+  set lease_token = null, lease_until = null, status = case when v_ok then 'connected' else 'error' end,
+    version = case when v_ok then coalesce(private.outside_text(p ->> 'version', 255), x.version) else x.version end,
+    error_message = case when not v_ok then coalesce(private.outside_text(p ->> 'message', 500), 'The server could not be reached.') end, updated_at = now()
+  where x.id = s.id;
+  delete from public.mcp_tools t where t.server_id = s.id;
+  if v_ok then
+    insert into public.mcp_tools (organization_id, server_id, name)
+    select s.organization_id, s.id, t.name from jsonb_array_elements_text(private.as_array(p -> 'tools', 'tools')) with ordinality t (name, ord)
+    where char_length(t.name) between 1 and 200 and private.is_plain(t.name) and t.ord <= 200 on conflict do nothing;
+  end if;
+  return true;
+end
+$$;
+comment on function private.finish_mcp_server is
+  'The result of an attempt to connect: connected with at most 200 tools, the next attempt, or an error. Authorization: callable by the worker only, by the token of the lease.';
+
+-- Of the registry's items nothing that a browser would run or that does not fit is kept. All items or none: a failure leaves the stored rows.
+create or replace function private.store_registry(p_items jsonb) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_at constant timestamptz := clock_timestamp();
+  v_count integer;
+begin
+  perform pg_advisory_xact_lock(hashtextextended('registry', 0));
+  insert into public.mcp_registry_items as x (id, name, description, homepage, vendor, version, remote_url, synced_at)
+  select distinct on (i.id) i.id, i.name, coalesce(private.outside_text(i.description, 1000), ''),
+    case when private.is_web_address(i.homepage, 'https?') then i.homepage end, i.vendor, private.outside_text(i.version, 255),
+    case when private.is_web_address(i.remote, 'https') and i.remote !~ '[{}]' then i.remote end, v_at
+  from (
+    select e ->> 'name' as id, regexp_replace(e ->> 'name', '^.*/', '') as name, e ->> 'description' as description, e ->> 'homepage' as homepage,
+      '@' || nullif(split_part(e ->> 'name', '/', 1), e ->> 'name') as vendor, e ->> 'version' as version, e ->> 'remote' as remote, o.ord
+    from jsonb_array_elements(p_items) with ordinality o (e, ord)) i
+  where i.id ~ '^[A-Za-z0-9][A-Za-z0-9._/@-]{0,198}$' and i.name <> ''
+  order by i.id, i.ord
+  on conflict (id) do update set name = excluded.name, description = excluded.description, homepage = excluded.homepage, vendor = excluded.vendor,
+    version = excluded.version, remote_url = excluded.remote_url, synced_at = excluded.synced_at
+  where x.position is null;
+  get diagnostics v_count = row_count;
+  -- An empty registry is more likely a fault of it.
+  if v_count > 0 then
+    delete from public.mcp_registry_items x where x.position is null and x.synced_at < v_at;
+  end if;
+  return v_count;
+end
+$$;
+comment on function private.store_registry is
+  'Replaces the synchronized items, [{name, description, version, homepage?, remote?}]; seeds stay as they are. Authorization: callable by the worker only.';
+grant execute on function private.take_registry_work, private.finish_mcp_server, private.store_registry to kijko_worker;
+
+create or replace function private.sweep_mcp_servers(p_at timestamptz default clock_timestamp()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.mcp_servers;
+begin
+  for s in select * from public.mcp_servers x where x.lease_until < p_at limit 1000 for update skip locked loop
+    perform private.finish_mcp_server(jsonb_build_object('id', s.id, 'token', s.lease_token, 'ok', false, 'message', 'Connecting was interrupted.'));
+  end loop;
+end
+$$;
+comment on function private.sweep_mcp_servers is 'Gives servers of lost workers to others. Authorization: callable by schedules only.';
+
+create or replace function private.queue_registry_sync() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.enqueue('registry.run', '{"sync": true}', now(), 'registry.sync', 'registry');
+end
+$$;
+comment on function private.queue_registry_sync is 'Has a job synchronize the registry; one waits at a time. Authorization: callable by schedules only.';
+
+create or replace function api.list_registry(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_at record := private.page(p, 100);
+  v_search constant text := lower(p ->> 'search');
+  v_total bigint;
+  v_items jsonb;
+begin
+  select count(*) into v_total from public.mcp_registry_items i where v_search is null or strpos(lower(i.name), v_search) > 0 or strpos(lower(i.description), v_search) > 0;
+  select coalesce(jsonb_agg(private.registry_item_json(i) order by i.position nulls last, i.name, i.id), '[]') into v_items
+  from (
+    select * from public.mcp_registry_items i
+    where v_search is null or strpos(lower(i.name), v_search) > 0 or strpos(lower(i.description), v_search) > 0
+    order by i.position nulls last, i.name, i.id limit v_at.size offset v_at.skipped) i;
+  perform private.set_headers(jsonb_build_object('X-Total-Count', v_total::text, 'X-Has-More', (v_at.skipped + v_at.size < v_total)::text));
+  return v_items;
+end
+$$;
+comment on function api.list_registry is 'GET /mcp/registry: RegistryItem[], seeds first. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.list_mcp_servers(p jsonb) returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(private.mcp_server_json(s) order by s.created_at, s.id), '[]') from public.mcp_servers s where s.organization_id = private.org_id()
+$$;
+comment on function api.list_mcp_servers is 'GET /mcp/servers: the organization''s MCP servers.';
+
+create or replace function api.create_mcp_server(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.mcp_server_json(private.store_mcp_server(private.as_object(p, 'p')));
+end
+$$;
+comment on function api.create_mcp_server is
+  'POST /mcp/servers, with the headers sealed. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 409 NAME_TAKEN, TOO_MANY_MCP_SERVERS.';
+
+create or replace function api.reconnect_mcp_server(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.mcp_server_json(private.reconnect_mcp_server(p ->> 'mcpServerId'));
+end
+$$;
+comment on function api.reconnect_mcp_server is 'POST /mcp/servers/{id}/reconnect. Errors: 403 FORBIDDEN, 404 MCP_SERVER_NOT_FOUND.';
+
+create or replace function api.delete_mcp_server(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.drop_mcp_server(p ->> 'mcpServerId');
+  return null;
+end
+$$;
+comment on function api.delete_mcp_server is 'DELETE /mcp/servers/{id}. Errors: 403 FORBIDDEN, 404 MCP_SERVER_NOT_FOUND.';
+
+-- Tools of a server that cannot be reached are not offered; those of one that is connected again still are.
+create or replace function api.list_mcp_tools(p jsonb) returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(jsonb_build_object('tool', s.name || '.' || t.name, 'server', s.name) order by s.created_at, s.id, t.name), '[]')
+  from public.mcp_servers s join public.mcp_tools t on t.organization_id = s.organization_id and t.server_id = s.id
+  where s.organization_id = private.org_id()
+$$;
+comment on function api.list_mcp_tools is 'GET /mcp/tools: {tool, server}[] of the organization''s MCP servers.';
+grant execute on function api.list_registry, api.list_mcp_servers, api.create_mcp_server, api.reconnect_mcp_server, api.delete_mcp_server, api.list_mcp_tools
+  to authenticated;
+
+-- Everybody who is signed in reads the registry, and every member the servers and tools of the organization. All writing goes through
+-- functions, because it depends on data that only the server and the worker have.
+grant execute on function private.assert_mcp_servers_row to authenticated, service_role, kijko_server, kijko_worker;
+grant select on public.mcp_registry_items, public.mcp_servers, public.mcp_tools to authenticated;
+create policy select_all on public.mcp_registry_items for select to authenticated using (true);
+create policy select_member on public.mcp_servers for select to authenticated using (organization_id = (select private.org_id()));
+create policy select_member on public.mcp_tools for select to authenticated using (organization_id = (select private.org_id()));
+
+-- Telemetry (contract 60, section 17.3): what the queues do for the caller's organization, from rows of jobs and runs. Members read it who may
+-- not see each other's projects and runs, so no line has a name, a text or an address of a row: only what kind of work began or ended, and how.
+
+-- The latest p_limit rows of each queue, as the moments at which they began and ended.
+create or replace function private.telemetry_lines(p_limit integer) returns table (at timestamptz, queue text, source text, level text, msg text)
+language plpgsql stable security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  v_org constant uuid := private.org_id();
+begin
+  return query
+  with work as (
+    (select 'executions' as queue, 'AGENT' as source, 'Run of a skill' as what, e.executed_at as began, e.completed_at as ended, e.status, e.error_code as code
+      from public.skill_executions e where e.organization_id = v_org order by e.executed_at desc limit p_limit)
+    union all
+    (select 'ingestion', 'JOB', 'Ingestion', r.created_at, r.ended_at, case r.outcome when 'open' then 'running' else r.outcome end, r.error_code
+      from public.ingestion_runs r where r.organization_id = v_org order by r.created_at desc limit p_limit)
+    union all
+    (select 'enrichments', 'JOB', 'Enrichment', r.created_at, r.finished_at, r.status, null
+      from public.enrichment_runs r where r.organization_id = v_org order by r.created_at desc limit p_limit)
+    union all
+    (select 'summary', 'JOB', 'Summary', j.created_at, j.finished_at, j.status, null
+      from private.summary_jobs j where j.organization_id = v_org order by j.created_at desc limit p_limit)
+    union all
+    -- A delivery has no moment of its end.
+    (select 'webhooks', 'NETWORK', 'Delivery to a webhook', d.created_at, case when d.status <> 'pending' then d.created_at end,
+        case d.status when 'success' then 'completed' else d.status end, d.response_status::text
+      from public.webhook_deliveries d where d.organization_id = v_org order by d.created_at desc limit p_limit)
+    union all
+    (select 'registry', 'MCP', 'Connection to an MCP server', s.created_at, case when s.status <> 'connecting' then s.updated_at end,
+        case s.status when 'connected' then 'completed' when 'error' then 'failed' else 'running' end, null
+      from public.mcp_servers s where s.organization_id = v_org order by s.created_at desc limit p_limit)
+    union all
+    (select 'integrations', 'SYSTEM', 'Synchronization of an integration', i.last_sync_at, i.last_sync_at, 'completed', null
+      from public.integrations i where i.organization_id = v_org and i.last_sync_at is not null order by i.last_sync_at desc limit p_limit)
+  ), moments as (
+    select w.began as at, w.queue, w.source, 'DEBUG' as level, w.what || ' began' as msg, 1 as step from work w
+    union all
+    select w.ended, w.queue, w.source, case w.status when 'completed' then 'INFO' when 'failed' then 'ERROR' else 'WARN' end,
+      w.what || case w.status when 'completed' then ' completed' when 'failed' then ' failed' else ' was cancelled' end
+        || case when w.status = 'failed' and w.code is not null then format(' (%s)', w.code) else '' end
+        || case when w.ended > w.began then format(' after %s s', round(extract(epoch from w.ended - w.began)::numeric, 1)) else '' end, 2
+    from work w where w.ended is not null
+  ), latest as (
+    select m.* from moments m order by m.at desc, m.step desc, m.queue limit p_limit
+  )
+  select l.at, l.queue, l.source, l.level, l.msg from latest l order by l.at, l.step, l.queue;
+end
+$$;
+comment on function private.telemetry_lines is
+  'What the queues did for the caller''s organization, the latest last. Authorization: only the caller''s own organization; no line has content of a row.';
+
+-- Worker and slots are those of one worker: the load of an organization is its share of them.
+create or replace function private.telemetry_agents() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := private.org_id();
+  v_slots constant jsonb := '{"executions": 50, "ingestion": 2, "enrichments": 2, "summary": 10, "webhooks": 20, "integrations": 5, "registry": 10}'::jsonb
+    || coalesce(private.installation_value('worker_slots'), '{}');
+begin
+  return (
+    select jsonb_agg(jsonb_build_object('name', a.queue,
+        'state', case when a.running > 0 and a.waiting = a.running then 'Thinking' when a.running > 0 then 'Working' when a.last = 'failed' then 'Error' else 'Idle' end,
+        'load', least(100, round(100.0 * a.running / greatest(1, (v_slots ->> a.queue)::integer)))) order by a.ord)
+    from (
+      -- Until the first text comes a run waits for its model.
+      select 1 as ord, 'executions' as queue,
+        (select count(*) from public.skill_executions e where e.organization_id = v_org and e.status = 'running') as running,
+        (select count(*) from public.skill_executions e where e.organization_id = v_org and e.status = 'running' and not e.has_streamed) as waiting,
+        (select e.status from public.skill_executions e where e.organization_id = v_org and e.completed_at is not null order by e.executed_at desc limit 1) as last
+      union all
+      select 2, 'ingestion', (select count(*) from public.ingestion_runs r where r.organization_id = v_org and r.outcome = 'open' and r.lease_owner is not null), 0,
+        (select r.outcome from public.ingestion_runs r where r.organization_id = v_org and r.outcome <> 'open' order by r.created_at desc limit 1)
+      union all
+      select 3, 'enrichments', (select count(*) from public.enrichment_runs r where r.organization_id = v_org and r.status = 'running'), 0,
+        (select r.status from public.enrichment_runs r where r.organization_id = v_org and r.finished_at is not null order by r.created_at desc limit 1)
+      union all
+      select 4, 'summary', j.n, j.n, 'completed'
+      from (select count(*) as n from private.summary_jobs x where x.organization_id = v_org and x.status = 'running') j
+      union all
+      select 5, 'webhooks', (select count(*) from public.webhook_deliveries d where d.organization_id = v_org and d.status = 'pending' and d.lease_until is not null), 0,
+        (select d.status from public.webhook_deliveries d where d.organization_id = v_org and d.status <> 'pending' order by d.created_at desc limit 1)
+      union all
+      select 6, 'integrations', (select count(*) from public.integrations i where i.organization_id = v_org and i.sync_lease_until is not null), 0,
+        case when exists (select from public.integrations i where i.organization_id = v_org and i.sync_failures > 0) then 'failed' end
+      union all
+      select 7, 'registry', (select count(*) from public.mcp_servers s where s.organization_id = v_org and s.lease_until is not null), 0,
+        (select case s.status when 'error' then 'failed' end from public.mcp_servers s where s.organization_id = v_org and s.status <> 'connecting'
+          order by s.updated_at desc limit 1)) a);
+end
+$$;
+comment on function private.telemetry_agents is
+  'AgentStatus[], an agent for each queue. Authorization: only the caller''s own organization.';
+grant execute on function private.telemetry_lines, private.telemetry_agents to authenticated;
+
+create or replace function api.list_telemetry_events(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_at record := private.page(p, 50, 500);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('ts', to_char(l.at at time zone 'UTC', 'HH24:MI:SS.MS'), 'source', l.source, 'msg', l.msg,
+      'timestamp', private.iso(l.at)) order by l.ord), '[]')
+    from private.telemetry_lines(v_at.size) with ordinality l (at, queue, source, level, msg, ord));
+end
+$$;
+comment on function api.list_telemetry_events is 'GET /telemetry/events: {ts, source, msg, timestamp}[], the newest last. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.list_telemetry_logs(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_at record := private.page(p, 50, 500);
+begin
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('ts', to_char(l.at at time zone 'UTC', 'HH24:MI:SS'), 'level', l.level, 'agent', l.queue, 'msg', l.msg)
+      order by l.ord), '[]')
+    from private.telemetry_lines(v_at.size) with ordinality l (at, queue, source, level, msg, ord));
+end
+$$;
+comment on function api.list_telemetry_logs is 'GET /telemetry/logs: LogEntry[], the newest last. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.list_telemetry_agents(p jsonb) returns jsonb
+language sql stable
+as $$ select private.telemetry_agents() $$;
+comment on function api.list_telemetry_agents is 'GET /telemetry/agents: AgentStatus[].';
+grant execute on function api.list_telemetry_events, api.list_telemetry_logs, api.list_telemetry_agents to authenticated;
+
+-- Agents of a project (contract 30, 8.5): programs of people who may change the project report their state and lines of their log. A state
+-- is an event of the log, in the room of the project and, for those who see the project, in the room of the organization. A line is told to
+-- open sockets only, and to the organization's room only where each of its members sees the project.
+
+create or replace function private.agent_json(a private.agents) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('name', a.name, 'state', a.state, 'load', a.load, 'projectId', a.project_id, 'userId', a.user_id);
+comment on function private.agent_json is 'AgentStatus of contract 30, 8.5, with the project and the person whose program it is.';
+
+create or replace function private.emit_agent(a private.agents, p_online boolean) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_data constant jsonb := private.agent_json(a) || jsonb_build_object('online', p_online, 'timestamp', private.iso(clock_timestamp()));
+begin
+  perform private.emit('project:' || a.project_id, 'agent:status', v_data, a.organization_id, a.project_id, 'project', 'agent', a.id, 'agent:' || a.id);
+  perform private.emit('org:' || a.organization_id, 'agent:status', v_data, a.organization_id, a.project_id, 'project', 'agent', a.id, 'agent:' || a.id);
+end
+$$;
+comment on function private.emit_agent is 'agent:status to the project and its organization. Authorization: callable by functions of ours only.';
+
+-- The name of an agent, from a member of an event's argument.
+create or replace function private.agent_name(p jsonb, p_member text) returns text
+language plpgsql stable parallel safe
+as $$
+declare
+  v_name constant text := case when jsonb_typeof(p -> p_member) = 'string' then private.trimmed(p ->> p_member) end;
+begin
+  if coalesce(char_length(v_name), 0) not between 1 and 60 or not private.is_plain(v_name) then
+    perform private.refuse_field(p_member, format('%s is the agent''s name: 1 to 60 characters.', p_member));
+  end if;
+  return v_name;
+end
+$$;
+comment on function private.agent_name is 'The name of an agent, or 400 VALIDATION_ERROR.';
+
+-- {projectId, socket, nodeId, data: {name, state, load}}.
+create or replace function private.report_agent(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_limit constant integer := 50;
+  d constant jsonb := p -> 'data';
+  v_project constant uuid := private.as_uuid(p ->> 'projectId');
+  v_org uuid;
+  v_name text;
+  v_known private.agents;
+  a private.agents;
+begin
+  perform private.refuse_strangers('Agents report over Socket.IO.');
+  perform private.require_scope('write');
+  perform private.assert_project_role(v_project, 'developer');
+  v_name := private.agent_name(d, 'name');
+  if coalesce(d ->> 'state', '') not in ('Idle', 'Thinking', 'Working', 'Error') then
+    perform private.refuse_field('state', 'state is Idle, Thinking, Working or Error.');
+  elsif coalesce(private.as_int(d -> 'load', 'load'), 0) not between 0 and 100 then
+    perform private.refuse_field('load', 'load is a number from 0 to 100.');
+  end if;
+  select organization_id into v_org from public.projects x where x.id = v_project;
+  -- New agents of a project are counted one after the other.
+  select * into v_known from private.agents x
+  where x.organization_id = v_org and x.project_id = v_project and x.user_id = private.user_id() and x.name = v_name for update;
+  if not found then
+    perform pg_advisory_xact_lock(hashtextextended('agents ' || v_project, 0));
+    if (select count(*) from private.agents x where x.organization_id = v_org and x.project_id = v_project) >= c_limit then
+      perform private.refuse(409, 'TOO_MANY_AGENTS', format('A project has at most %s agents at a time. Disconnect one first.', c_limit), null,
+        jsonb_build_object('limit', c_limit));
+    end if;
+  end if;
+  insert into private.agents as x (organization_id, project_id, user_id, name, state, load, socket, node_id)
+  values (v_org, v_project, private.user_id(), v_name, d ->> 'state', coalesce(private.as_int(d -> 'load', 'load'), 0), p ->> 'socket', private.as_uuid(p ->> 'nodeId'))
+  on conflict on constraint agents_name_key do update
+    set state = excluded.state, load = excluded.load, socket = excluded.socket, node_id = excluded.node_id, updated_at = clock_timestamp()
+  returning * into a;
+  if v_known.id is null or (v_known.state, v_known.load) is distinct from (a.state, a.load) then
+    perform private.emit_agent(a, true);
+  end if;
+  return private.agent_json(a);
+end
+$$;
+comment on function private.report_agent is
+  'The state of an agent, for all who see the project. Authorization: developers of the project and above, through our server only, which holds the connection. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 403 INSUFFICIENT_SCOPE, 404 PROJECT_NOT_FOUND, 409 TOO_MANY_AGENTS.';
+
+-- {projectId, socket, data: {agent, level, msg}}.
+create or replace function private.log_agent(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  d constant jsonb := p -> 'data';
+  v_project constant uuid := private.as_uuid(p ->> 'projectId');
+  v_name text;
+  v_line jsonb;
+  v_org uuid;
+  v_privacy text;
+begin
+  perform private.refuse_strangers('Agents report over Socket.IO.');
+  perform private.require_scope('write');
+  perform private.assert_project_role(v_project, 'developer');
+  v_name := private.agent_name(d, 'agent');
+  if coalesce(d ->> 'level', '') not in ('INFO', 'DEBUG', 'WARN', 'ERROR') then
+    perform private.refuse_field('level', 'level is INFO, DEBUG, WARN or ERROR.');
+  elsif jsonb_typeof(d -> 'msg') is distinct from 'string' or char_length(d ->> 'msg') not between 1 and 1000 then
+    perform private.refuse_field('msg', 'msg is a text of 1 to 1000 characters.');
+  end if;
+  select x.organization_id, x.privacy into v_org, v_privacy from public.projects x where x.id = v_project;
+  if not exists (select from private.agents x
+    where x.organization_id = v_org and x.project_id = v_project and x.user_id = private.user_id() and x.name = v_name and x.socket = p ->> 'socket') then
+    perform private.refuse(409, 'AGENT_UNKNOWN', 'This connection has not reported the state of that agent. Send agent:status first.', 'agent');
+  end if;
+  v_line := jsonb_build_object('ts', to_char(clock_timestamp() at time zone 'UTC', 'HH24:MI:SS'), 'level', d -> 'level', 'agent', v_name, 'msg', d -> 'msg',
+    'projectId', v_project, 'userId', private.user_id(), 'timestamp', private.iso(clock_timestamp()));
+  perform private.publish('project:' || v_project, 'agent:log', v_line);
+  -- Admission to a room alone guards a line, and the organization's room admits all members.
+  if v_privacy = 'shared' then
+    perform private.publish('org:' || v_org, 'agent:log', v_line);
+  end if;
+  return '{}';
+end
+$$;
+comment on function private.log_agent is
+  'A line of an agent''s log, for open sockets. Authorization: developers of the project and above, through our server only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 403 INSUFFICIENT_SCOPE, 404 PROJECT_NOT_FOUND, 409 AGENT_UNKNOWN.';
+
+create or replace function private.list_agents(p_project_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform private.assert_project_role(p_project_id);
+  return (
+    select coalesce(jsonb_agg(private.agent_json(a) || jsonb_build_object('online', true, 'onlineSince', private.iso(a.online_since)) order by a.name, a.id), '[]')
+    from private.agents a join public.projects x on x.id = a.project_id and x.organization_id = a.organization_id
+    where x.id = p_project_id
+  );
+end
+$$;
+comment on function private.list_agents is 'The agents of a project that are online. Authorization: everyone who sees the project. Errors: 404 PROJECT_NOT_FOUND.';
+grant execute on function private.report_agent, private.log_agent, private.list_agents to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------- departures
+
+-- A connection that continues under another process, or another name, has reported again under that one.
+create or replace function private.end_agents(p_socket text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  a private.agents;
+begin
+  for a in delete from private.agents x where x.socket = p_socket returning x.* loop
+    a.state := 'Idle';
+    a.load := 0;
+    perform private.emit_agent(a, false);
+  end loop;
+end
+$$;
+comment on function private.end_agents is 'The agents of a connection that ended are offline. Authorization: callable by the server only.';
+grant execute on function private.end_agents to kijko_server;
+
+create or replace function private.bury_agents(p_alive uuid[]) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_socket text;
+begin
+  for v_socket in select distinct x.socket from private.agents x where x.node_id <> all (p_alive) loop
+    perform private.end_agents(v_socket);
+  end loop;
+end
+$$;
+comment on function private.bury_agents is 'The agents of dead server processes are offline. Authorization: callable by functions of ours only.';
+
+-- Deliveries to neighbors. Triggers queue them, only for a neighbor that the operator configured; the worker takes a row with a lease, sends
+-- it and reports the result. A worker that dies loses its lease, and the row is sent again: neighbors are asked for what they have already.
+
+create or replace function private.neighbor_setting(p_neighbor text) returns jsonb
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return private.installation_value('neighbors') -> p_neighbor;
+end
+$$;
+comment on function private.neighbor_setting is
+  'The settings of a neighbor ({"texts": may it get texts of customers}), or null where it is not configured. Authorization: callable by functions of ours only.';
+
+create or replace function private.queue_deliveries(p_neighbor text, p_org_id uuid, p_kind text, p_subject_ids uuid[], p_series uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  -- Of one organization for one neighbor: more wait only when the neighbor has been away for long.
+  c_limit constant integer := 10000;
+  v_free integer;
+  v_first uuid;
+begin
+  if private.neighbor_setting(p_neighbor) is null then
+    return;
+  end if;
+  select c_limit - count(*) into v_free
+  from (select from private.outbox o where o.organization_id = p_org_id and o.neighbor = p_neighbor limit c_limit) w;
+  if v_free < cardinality(p_subject_ids) then
+    insert into private.outbox_losses as l (organization_id, neighbor, lost) values (p_org_id, p_neighbor, cardinality(p_subject_ids) - v_free)
+    on conflict (organization_id, neighbor) do update set lost = l.lost + excluded.lost, last_at = now();
+  end if;
+  with queued as (
+    insert into private.outbox (organization_id, neighbor, kind, subject_id, series)
+    select p_org_id, p_neighbor, p_kind, s.id, p_series from unnest(p_subject_ids) with ordinality s (id, nth) where s.nth <= v_free order by s.nth
+    on conflict on constraint outbox_subject_key do nothing
+    returning id, position
+  )
+  select q.id into v_first from queued q order by q.position limit 1;
+  if found then
+    perform private.enqueue('outbox.send', jsonb_build_object('deliveryId', v_first), p_queue => 'outbox');
+  end if;
+end
+$$;
+comment on function private.queue_deliveries is
+  'Queues deliveries of a series and the job of the first, where the neighbor is configured; at most 10,000 of an organization wait. Authorization: callable by triggers of ours only.';
+
+-- ---------------------------------------------------------------------------------------------------------------------- texts
+
+-- Each shape has ids and numbers, and texts of customers only with p_texts.
+create or replace function private.delivered_run_json(p_id uuid, p_texts boolean) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_strip_nulls(jsonb_build_object('organizationId', r.organization_id, 'projectId', r.project_id, 'runId', r.id, 'outcome', r.outcome,
+        'phase', r.phase, 'files', r.files_processed, 'tokens', r.tokens_processed, 'chunks', r.chunks_created,
+        'seconds', round(extract(epoch from r.ended_at - r.started_at))::integer, 'errorCode', r.error_code, 'endedAt', private.iso(r.ended_at)))
+      || case when p_texts then jsonb_strip_nulls(jsonb_build_object('project', p.name, 'error', left(r.error_message, 2000))) else '{}' end
+    from public.ingestion_runs r join public.projects p on p.id = r.project_id
+    where r.id = p_id and r.outcome in ('completed', 'failed')
+  );
+end
+$$;
+comment on function private.delivered_run_json is 'What a neighbor is sent of an ended ingestion; null when it is gone. Authorization: callable by functions of ours only.';
+
+create or replace function private.delivered_execution_json(p_id uuid, p_texts boolean) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_most constant integer := 200000; -- characters of a text
+begin
+  return (
+    select jsonb_strip_nulls(jsonb_build_object('organizationId', e.organization_id, 'userId', e.user_id, 'executionId', e.id, 'skillId', e.skill_id,
+        'type', e.execution_type, 'status', e.status, 'model', coalesce(e.model_called, e.model), 'promptTokens', e.prompt_tokens,
+        'completionTokens', e.completion_tokens, 'costCents', e.cost_cents, 'durationMs', e.duration_ms, 'errorCode', e.error_code,
+        'startedAt', private.iso(coalesce(e.started_at, e.executed_at)), 'completedAt', private.iso(e.completed_at)))
+      || case when p_texts then jsonb_strip_nulls(jsonb_build_object('skill', s.name, 'input', left(e.input::text, c_most),
+        'output', left(e.output, c_most), 'error', left(e.error_message, 2000))) else '{}' end
+    from public.skill_executions e left join public.skills s on s.id = e.skill_id
+    where e.id = p_id and e.status in ('completed', 'failed')
+  );
+end
+$$;
+comment on function private.delivered_execution_json is 'What a neighbor is sent of an ended run of a skill; null when it is gone. Authorization: callable by functions of ours only.';
+
+create or replace function private.delivered_message_json(p_id uuid, p_texts boolean) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_strip_nulls(jsonb_build_object('organizationId', m.organization_id, 'userId', m.user_id, 'messageId', m.id, 'role', m.role, 'seq', m.seq,
+        'contextId', coalesce(c.context_id, c.default_of), 'model', m.model, 'promptTokens', m.input_tokens, 'completionTokens', m.output_tokens,
+        'stopped', m.is_stopped, 'createdAt', private.iso(m.created_at)))
+      || case when p_texts then jsonb_build_object('text', m.content) else '{}' end
+    from public.chat_messages m
+    join public.chat_sessions c on c.organization_id = m.organization_id and c.user_id = m.user_id and c.id = m.chat_id
+    where m.id = p_id
+  );
+end
+$$;
+comment on function private.delivered_message_json is 'What a neighbor is sent of a message of a chat; null when it is gone. Authorization: callable by functions of ours only.';
+
+create or replace function private.delivery_payload(d private.outbox) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_setting constant jsonb := private.neighbor_setting(d.neighbor);
+  v_texts constant boolean := coalesce((v_setting ->> 'texts')::boolean, false);
+begin
+  if v_setting is null then
+    return null; -- It was switched off after the event.
+  end if;
+  return case d.kind when 'ingestion' then private.delivered_run_json(d.subject_id, v_texts)
+    when 'execution' then private.delivered_execution_json(d.subject_id, v_texts) when 'message' then private.delivered_message_json(d.subject_id, v_texts) end;
+end
+$$;
+comment on function private.delivery_payload is
+  'What a delivery sends, or null where there is nothing to send any more. Authorization: callable by functions of ours only.';
+
+-- ------------------------------------------------------------------------------------------------------------------ for the worker
+
+create or replace function private.queue_next_of_series(p_neighbor text, p_series uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  select o.id into v_id from private.outbox o
+  where o.neighbor = p_neighbor and o.series = p_series and o.status = 'waiting' order by o.position limit 1;
+  if found then
+    perform private.enqueue('outbox.send', jsonb_build_object('deliveryId', v_id), p_queue => 'outbox');
+  end if;
+end
+$$;
+comment on function private.queue_next_of_series is 'Enqueues the first waiting delivery of a series. Authorization: callable by functions of ours only.';
+
+-- Returns one element for each job that was looked at; null where there is nothing to send. A delivery behind another one of its series
+-- waits without a job: the end of the earlier one enqueues it.
+create or replace function private.take_outbox(p_limit integer, p_seconds integer) returns setof jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_args jsonb;
+  d private.outbox;
+  v_payload jsonb;
+begin
+  for v_args in select t from private.take_jobs('outbox', p_limit) t loop
+    update private.outbox o
+    set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), attempts = o.attempts + 1, status = 'waiting'
+    where o.id = private.as_uuid(v_args ->> 'deliveryId') and o.lease_token is null
+      and not exists (select from private.outbox e
+        where e.neighbor = o.neighbor and e.series = o.series and e.status = 'waiting' and e.position < o.position)
+    returning * into d;
+    if not found then
+      return next null;
+      continue;
+    end if;
+    v_payload := private.delivery_payload(d);
+    if v_payload is null then
+      delete from private.outbox o where o.id = d.id;
+      perform private.queue_next_of_series(d.neighbor, d.series);
+      return next null;
+      continue;
+    end if;
+    return next jsonb_build_object('id', d.id, 'token', d.lease_token, 'neighbor', d.neighbor, 'kind', d.kind, 'series', d.series, 'attempt', d.attempts,
+      'payload', v_payload, 'reference', coalesce((select r.reference from private.outbox_references r where r.neighbor = d.neighbor and r.series = d.series), ''));
+  end loop;
+end
+$$;
+comment on function private.take_outbox is 'Leases up to p_limit deliveries for p_seconds. Authorization: callable by the worker only.';
+
+create or replace function private.keep_outbox_reference(p_id uuid, p_token uuid, p_reference text) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.outbox_references as r (neighbor, series, organization_id, reference)
+  select o.neighbor, o.series, o.organization_id, p_reference from private.outbox o where o.id = p_id and o.lease_token = p_token
+  on conflict (neighbor, series) do update set reference = excluded.reference, used_at = now();
+  return found;
+end
+$$;
+comment on function private.keep_outbox_reference is
+  'Keeps what a neighbor calls the series of a delivery; false when the lease is lost. Authorization: callable by the worker only, by the token of the lease.';
+
+-- Zulip's own client repeats ten times, a second apart; this goes on more slowly afterwards.
+create or replace function private.outbox_pause(p_neighbor text, p_attempts integer) returns interval
+language sql immutable parallel safe
+return case when p_neighbor = 'zulip' and p_attempts <= 10 then interval '1 second'
+  else make_interval(secs => least(3600, power(2, least(case p_neighbor when 'zulip' then p_attempts - 9 else p_attempts end, 12)))) end;
+comment on function private.outbox_pause is 'How long a delivery waits after its failed attempt: to an hour.';
+
+-- {id, token, ok, refused, error, after}: refused where no further attempt can succeed, after = seconds that the neighbor asks to wait.
+create or replace function private.finish_outbox(p jsonb) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_patience constant interval := '3 days';
+  v_error constant text := left(p ->> 'error', 500);
+  d private.outbox;
+begin
+  select * into d from private.outbox o
+  where o.id = private.as_uuid(p ->> 'id') and o.lease_token = private.as_uuid(p ->> 'token') for update;
+  if not found then
+    return false;
+  end if;
+  if (p ->> 'ok')::boolean then
+    delete from private.outbox o where o.id = d.id;
+    update private.outbox_references r set used_at = now() where r.neighbor = d.neighbor and r.series = d.series;
+  elsif coalesce((p ->> 'refused')::boolean, false) or d.created_at < clock_timestamp() - c_patience then
+    update private.outbox o set status = 'failed', error = v_error, lease_token = null, lease_until = null where o.id = d.id;
+    perform private.bury_job(private.new_ulid(), 'outbox.send', 'outbox', jsonb_build_object('deliveryId', d.id), d.attempts, v_error, d.created_at);
+  else
+    d.due_at := clock_timestamp() + greatest(private.outbox_pause(d.neighbor, d.attempts), make_interval(secs => least(coalesce((p ->> 'after')::double precision, 0), 3600)));
+    update private.outbox o set error = v_error, lease_token = null, lease_until = null, due_at = d.due_at where o.id = d.id;
+    perform private.enqueue('outbox.send', jsonb_build_object('deliveryId', d.id), d.due_at, p_queue => 'outbox');
+    return true;
+  end if;
+  perform private.queue_next_of_series(d.neighbor, d.series);
+  return true;
+end
+$$;
+comment on function private.finish_outbox is
+  'The result of a delivery, by who holds it: gone, tried again, or failed and a dead letter; false when the lease is lost. Authorization: callable by the worker only, by the token of the lease.';
+grant execute on function private.take_outbox, private.keep_outbox_reference, private.finish_outbox to kijko_worker;
+
+create or replace function private.outbox_state(p_neighbor text, out pending bigint, out failing bigint, out lost bigint)
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  select count(*), count(*) filter (where o.error is not null) into pending, failing
+  from (select x.error from private.outbox x where x.neighbor = p_neighbor limit 10000) o;
+  select coalesce(sum(l.lost), 0) into lost from private.outbox_losses l
+  where l.neighbor = p_neighbor and l.last_at > now() - interval '1 day';
+end
+$$;
+comment on function private.outbox_state is
+  'Deliveries of a neighbor that wait and those that failed, counted up to 10,000, and, for a day, those that were dropped. Authorization: callable by the server only, numbers of all organizations together.';
+grant execute on function private.outbox_state to kijko_server;
+
+-- ----------------------------------------------------------------------------------------------------------------------- schedules
+
+-- Gives deliveries of lost workers to others, and enqueues those whose job was lost.
+create or replace function private.sweep_outbox(p_at timestamptz default clock_timestamp()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id uuid;
+begin
+  for v_id in
+    update private.outbox o set lease_token = null, lease_until = null, due_at = p_at
+    where o.id in (select x.id from private.outbox x where x.lease_until < p_at limit 1000 for update skip locked)
+    returning o.id
+  loop
+    perform private.enqueue('outbox.send', jsonb_build_object('deliveryId', v_id), p_queue => 'outbox');
+  end loop;
+  for v_id in
+    update private.outbox o set due_at = p_at
+    where o.id in (select x.id from private.outbox x
+      where x.status = 'waiting' and x.due_at < p_at - interval '10 minutes' and x.lease_token is null order by x.due_at limit 1000 for update skip locked)
+    returning o.id
+  loop
+    perform private.enqueue('outbox.send', jsonb_build_object('deliveryId', v_id), p_queue => 'outbox');
+  end loop;
+end
+$$;
+comment on function private.sweep_outbox is 'Gives deliveries of lost workers to others. Authorization: callable by schedules only.';
+
+create or replace function private.prune_outbox(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  with gone as (
+    delete from private.outbox o where o.created_at < p_at - interval '7 days' returning o.organization_id, o.neighbor
+  )
+  insert into private.outbox_losses as l (organization_id, neighbor, lost)
+  select g.organization_id, g.neighbor, count(*) from gone g group by 1, 2 order by 1, 2
+  on conflict (organization_id, neighbor) do update set lost = l.lost + excluded.lost, last_at = now();
+  delete from private.outbox_references r where r.used_at < p_at - interval '90 days';
+end
+$$;
+comment on function private.prune_outbox is 'Ends deliveries after 7 days and names of series after 90. Authorization: callable by schedules only.';
+
+-- Which events neighbors are told, in the transaction of the event. Without a configured neighbor it costs one look at the settings.
+
+create or replace function private.tg_ingestion_runs__queue_deliveries() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.queue_deliveries('zulip', new.organization_id, 'ingestion', array[new.id], new.id);
+  return null;
+end
+$$;
+comment on function private.tg_ingestion_runs__queue_deliveries is 'Trigger: an ingestion that was completed or failed is announced.';
+create or replace trigger _950_queue_deliveries after update of outcome on public.ingestion_runs
+  for each row when (old.outcome = 'open' and new.outcome in ('completed', 'failed')) execute function private.tg_ingestion_runs__queue_deliveries();
+
+-- A run that a person started shows its result to that person. Habits and reflexes run unseen, so these are announced.
+create or replace function private.tg_skill_executions__queue_deliveries() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if new.execution_type in ('habit', 'reflex') then
+    perform private.queue_deliveries('zulip', new.organization_id, 'execution', array[new.id], new.id);
+  end if;
+  perform private.queue_deliveries('cxdb', new.organization_id, 'execution', array[new.id], new.id);
+  perform private.queue_deliveries('lightning', new.organization_id, 'execution', array[new.id], new.id);
+  return null;
+end
+$$;
+comment on function private.tg_skill_executions__queue_deliveries is
+  'Trigger: a run of a skill that was completed or failed is announced where no person waits for it, and goes to the stores of turns and of spans.';
+create or replace trigger _950_queue_deliveries after update of status on public.skill_executions
+  for each row when (old.status <> new.status and new.status in ('completed', 'failed')) execute function private.tg_skill_executions__queue_deliveries();
+-- A run that cannot begin is written as failed.
+create or replace trigger _950_queue_failed after insert on public.skill_executions
+  for each row when (new.status = 'failed') execute function private.tg_skill_executions__queue_deliveries();
+
+-- The series of a chat is a uuid of its key, so that its turns go to one context of cxdb in their order.
+create or replace function private.tg_chat_messages__queue_deliveries() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if private.neighbor_setting('cxdb') is not null then
+    perform private.queue_deliveries('cxdb', w.organization_id, 'message', array_agg(w.id order by w.seq), md5(w.organization_id::text || w.user_id || w.chat_id)::uuid)
+    from written w group by w.organization_id, w.user_id, w.chat_id;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_chat_messages__queue_deliveries is 'Trigger: messages of chats go to the store of turns.';
+create or replace trigger _950_queue_deliveries after insert on public.chat_messages
+  referencing new table as written for each statement execute function private.tg_chat_messages__queue_deliveries();
+
+-- Plans and the subscription (contract 50, sections 1 and 2). Writes to a payment provider are no part of this; what they would lead to is.
+
+create or replace function private.plan_json(p public.plans) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', p.id, 'name', p.name, 'price', p.price, 'annualPrice', p.annual_price, 'description', p.description,
+  'features', p.features, 'limits', jsonb_build_object('apiCalls', p.api_calls, 'ingestions', p.ingestions, 'storageGb', p.storage_gb, 'seats', p.seats,
+    'oracleQueries', p.oracle_queries), 'isPopular', case when p.is_popular then true end));
+comment on function private.plan_json is 'Plan.';
+grant execute on function private.plan_json to anon, authenticated;
+
+create or replace function private.owner_of(p_org_id uuid) returns uuid
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return (select m.user_id from public.memberships m where m.organization_id = p_org_id and m.role = 'owner');
+end
+$$;
+comment on function private.owner_of is 'The owner of an organization. Authorization: callable by functions of ours only.';
+
+create or replace function private.owner_id() returns uuid
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return private.owner_of(private.org_id());
+end
+$$;
+comment on function private.owner_id is 'The owner of the organization that the caller acts in. Authorization: private.org_id() only.';
+grant execute on function private.owner_id to authenticated;
+
+-- Without a period of a payment provider the period is the calendar month: nothing has to move it.
+create or replace function private.subscription_json(s public.subscriptions, p_at timestamptz default now()) returns jsonb
+language sql stable
+return jsonb_strip_nulls(jsonb_build_object('id', s.id, 'userId', private.owner_id(), 'planId', s.plan_id, 'status', s.status,
+  'billingInterval', s.billing_interval, 'stripeSubscriptionId', s.stripe_subscription_id,
+  'currentPeriodStart', private.iso(coalesce(s.current_period_start, date_trunc('month', p_at at time zone 'UTC') at time zone 'UTC')),
+  'currentPeriodEnd', private.iso(coalesce(s.current_period_end, (date_trunc('month', p_at at time zone 'UTC') + interval '1 month') at time zone 'UTC')),
+  'cancelAtPeriodEnd', s.cancel_at_period_end, 'trialEnd', private.iso(s.trial_end), 'createdAt', private.iso(s.created_at),
+  'updatedAt', private.iso(s.updated_at), 'pendingPlanId', s.pending_plan_id, 'pendingBillingInterval', s.pending_billing_interval));
+comment on function private.subscription_json is 'Subscription.';
+grant execute on function private.subscription_json to authenticated;
+
+-- The net price of a plan that people buy themselves, in cents.
+create or replace function private.plan_price(p_plan_id text, p_interval text) returns bigint
+language plpgsql stable
+as $$
+declare
+  t public.plans;
+begin
+  select * into t from public.plans x where x.id = p_plan_id;
+  if t.id = 'enterprise' then
+    perform private.refuse(400, 'PLAN_NOT_SELF_SERVICE', 'The plan Enterprise is agreed on with sales.', 'planId');
+  elsif t.monthly_cents is null then
+    perform private.refuse_field('planId', 'planId is pro or teams.');
+  elsif p_interval is null or p_interval not in ('monthly', 'annually') then
+    perform private.refuse_field('billingInterval', 'billingInterval is monthly or annually.');
+  end if;
+  return case p_interval when 'monthly' then t.monthly_cents else t.yearly_cents end;
+end
+$$;
+comment on function private.plan_price is 'What a period of a plan costs. Errors: 400 VALIDATION_ERROR, PLAN_NOT_SELF_SERVICE.';
+grant execute on function private.plan_price to authenticated;
+
+-- VAT (contract 50, section 7). One function decides and computes, for quotes and for invoices. Amounts are whole cents; between them and for
+-- rates numeric is used, whose round() goes half away from zero, for credits too.
+
+-- The tax point is a day in the country of the seller.
+create or replace function private.vat_rate(p_country text, p_at timestamptz) returns numeric
+language plpgsql stable
+as $$
+declare
+  v_rate numeric;
+begin
+  select r.rate into v_rate from public.vat_rates r
+  where r.country = p_country and r.valid_from <= (p_at at time zone 'Europe/Amsterdam')::date
+  order by r.valid_from desc limit 1;
+  if v_rate is null then
+    -- A wrong rate must not reach an invoice.
+    raise exception 'public.vat_rates has no rate for % at %', p_country, p_at;
+  end if;
+  return v_rate;
+end
+$$;
+comment on function private.vat_rate is 'The standard rate of a member state that is in force at a moment, in percent.';
+
+create or replace function private.is_oss_enabled() returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return coalesce(private.installation_value('vat_oss') = 'true', false);
+end
+$$;
+comment on function private.is_oss_enabled is
+  'Does the seller declare VAT of other member states (One Stop Shop)? Authorization: open to all; a setting of the installation, no content.';
+
+create or replace function private.vat_of(
+  p_net bigint, p_country text, p_number text, p_is_valid boolean, p_at timestamptz default now(),
+  out treatment text, out rate numeric, out vat bigint, out total bigint, out note text
+)
+language plpgsql stable
+as $$
+declare
+  -- An unknown country counts as the seller's own.
+  v_country constant text := coalesce((select c.code from public.countries c where c.code = p_country), 'NL');
+  v_prefix constant text := (select c.vat_prefix from public.countries c where c.code = v_country);
+begin
+  if v_country = 'NL' then
+    treatment := 'domestic';
+    rate := private.vat_rate('NL', p_at);
+  elsif v_prefix is null then
+    treatment := 'outside_eu';
+    rate := 0;
+    note := 'Outside the scope of Dutch VAT.';
+  elsif p_is_valid and left(p_number, 2) = v_prefix then
+    treatment := 'reverse_charge';
+    rate := 0;
+    note := format('VAT reverse-charged to %s.', p_number);
+  elsif private.is_oss_enabled() then
+    treatment := 'eu_b2c';
+    rate := private.vat_rate(v_country, p_at);
+    note := format('VAT of %s (One Stop Shop), because no valid VAT number of this country is given.', v_country);
+  else
+    treatment := 'eu_b2c';
+    rate := private.vat_rate('NL', p_at);
+    note := format('Dutch VAT, because no valid VAT number of %s is given.', v_country);
+  end if;
+  vat := round(p_net * rate / 100);
+  total := p_net + vat;
+end
+$$;
+comment on function private.vat_of is
+  'VAT on a net amount in cents for a customer of a country, whose VAT number (bare, or null) was found valid or not.';
+
+create or replace function private.tax_quote(
+  p_net bigint, p_country text, p_number text, p_is_valid boolean, p_at timestamptz default now()
+) returns jsonb
+language sql stable
+return (
+  select jsonb_strip_nulls(jsonb_build_object('currency', 'eur', 'netAmount', p_net,
+    'vatRate', to_char(v.rate, case when v.rate = round(v.rate, 2) then 'FM990.00' else 'FM990.000' end), 'vatAmount', v.vat, 'totalAmount', v.total,
+    'treatment', v.treatment, 'note', v.note))
+  from private.vat_of(p_net, p_country, p_number, p_is_valid, p_at) v
+);
+comment on function private.tax_quote is 'TaxQuote.';
+
+-- VAT numbers (contract 50, section 6.1): their form, the check digits of Dutch ones, and the answers of VIES. Only the server asks VIES. It
+-- passes the answer to the operation as p.answer, which callers past it cannot.
+
+-- Only letters of ASCII change: a letter outside it that folds into it would make another number valid.
+create or replace function private.upper_ascii(p_text text) returns text
+language sql immutable parallel safe
+return translate(p_text, 'abcdefghijklmnopqrstuvwxyz', 'ABCDEFGHIJKLMNOPQRSTUVWXYZ');
+comment on function private.upper_ascii is 'The text with its letters of ASCII in upper case.';
+
+create or replace function private.bare_btw(p_number text) returns text
+language sql immutable parallel safe
+return nullif(private.upper_ascii(regexp_replace(p_number, '[\s\u00A0\u2010-\u2015.-]', '', 'g')), '');
+comment on function private.bare_btw is 'A VAT number without blanks, dots and dashes, in upper case; null where nothing is left.';
+
+-- Two tests, because numbers of sole traders are not made of their tax number since 2020.
+create or replace function private.has_btw_check_digits(p_number text) returns boolean
+language sql immutable parallel safe
+return case when p_number not like 'NL%' then true else
+  (select sum((10 - i) * substr(p_number, i + 2, 1)::integer) % 11 from generate_series(1, 8) i) = substr(p_number, 11, 1)::integer
+  or (select string_agg(case when c ~ '[A-Z]' then (ascii(c) - 55)::text else c end, '' order by i)::numeric % 97
+    from regexp_split_to_table(p_number, '') with ordinality t (c, i)) = 1 end;
+comment on function private.has_btw_check_digits is
+  'Do the check digits of a number of the right form match (elfproef, or modulo 97)? Those of other states than NL are left to VIES.';
+
+-- outcome: form, digits (the layer that failed), valid, invalid, unavailable, or unasked where only VIES can tell.
+create or replace function private.check_btw(p_number text, p_answer jsonb default null, p_keeps boolean default false) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := private.org_id();
+  v_number constant text := private.bare_btw(left(p_number, 100));
+  v_outcome text;
+  v_check jsonb;
+  a private.vies_answers;
+begin
+  perform private.require_permission('canManageBilling');
+  if not coalesce(private.has_btw_form(v_number), false) then
+    v_outcome := 'form';
+  elsif not private.has_btw_check_digits(v_number) then
+    v_outcome := 'digits';
+  elsif coalesce(p_answer, 'null') <> 'null' then
+    perform private.refuse_strangers('VIES is asked through the API.');
+    v_outcome := p_answer ->> 'outcome';
+    -- Offline is no answer of VIES, and a trouble of VIES is no definite one.
+    if v_outcome in ('valid', 'invalid') then
+      insert into private.vies_answers as x (organization_id, number, is_valid, name, address, consultation_number)
+      values (v_org, v_number, v_outcome = 'valid', left(p_answer ->> 'name', 500), left(p_answer ->> 'address', 1000), left(p_answer ->> 'consultation', 100))
+      on conflict (organization_id, number) do update set is_valid = excluded.is_valid, name = excluded.name, address = excluded.address,
+        consultation_number = excluded.consultation_number, answered_at = now()
+      returning * into a;
+      delete from private.vies_answers x where x.organization_id = v_org and x.number in (
+        select o.number from private.vies_answers o where o.organization_id = v_org order by o.answered_at desc, o.number offset 100);
+    elsif v_outcome is distinct from 'unavailable' and v_outcome is distinct from 'offline' then
+      perform private.refuse_field('answer', 'answer has an outcome.');
+    end if;
+    v_outcome := case v_outcome when 'offline' then 'valid' else v_outcome end;
+  else
+    select * into a from private.vies_answers x
+    where x.organization_id = v_org and x.number = v_number and x.answered_at > now() - interval '24 hours';
+    v_outcome := case when a.is_valid then 'valid' when not a.is_valid then 'invalid'
+      when private.installation_value('vies_mode') = '"offline"' then 'valid' else 'unasked' end;
+  end if;
+  v_check := jsonb_strip_nulls(jsonb_build_object('number', case when v_outcome <> 'form' then v_number end, 'outcome', v_outcome, 'name', a.name, 'address', a.address,
+    'consultation', a.consultation_number, 'at', a.answered_at));
+  if p_keeps then
+    perform private.note_btw_status(v_check);
+  end if;
+  return v_check;
+end
+$$;
+comment on function private.check_btw is
+  'What is known of a VAT number; p_answer is what VIES said just now. p_keeps: the result is kept beside the stored number. Authorization: canManageBilling in the caller''s own organization; an answer only from our server. Errors: 403 FORBIDDEN.';
+
+create or replace function private.btw_result_json(p_check jsonb) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('isValid', p_check ->> 'outcome' = 'valid',
+  'companyName', case when p_check ->> 'outcome' = 'valid' then p_check ->> 'name' end,
+  'address', case when p_check ->> 'outcome' = 'valid' then p_check ->> 'address' end,
+  'errorMessage', case p_check ->> 'outcome'
+    when 'form' then 'This does not have the form of a BTW number, such as NL004495445B01.'
+    when 'digits' then 'The check digits of this BTW number do not match. Please look for a typing error.'
+    when 'invalid' then 'This BTW number is not registered in VIES.'
+    when 'unavailable' then 'VIES is unavailable, try again later' end));
+comment on function private.btw_result_json is 'BtwValidationResult.';
+
+-- The status beside the stored number, where this is that number. A trouble of VIES keeps the last definite answer.
+create or replace function private.note_btw_status(p_check jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_outcome constant text := case when p_check ->> 'outcome' in ('form', 'digits') then 'invalid' else p_check ->> 'outcome' end;
+begin
+  if v_outcome = 'unasked' then
+    return;
+  elsif v_outcome = 'unavailable' then
+    update public.billing_details d set btw_status = v_outcome where d.organization_id = private.org_id() and d.btw_number = p_check ->> 'number';
+  else
+    update public.billing_details d
+    set btw_status = v_outcome, btw_definite = v_outcome, verified_at = coalesce((p_check ->> 'at')::timestamptz, now()),
+      consultation_number = p_check ->> 'consultation', registered_name = p_check ->> 'name', registered_address = p_check ->> 'address'
+    where d.organization_id = private.org_id() and d.btw_number = p_check ->> 'number';
+  end if;
+end
+$$;
+comment on function private.note_btw_status is
+  'Keeps the result of a check beside the stored number. Authorization: callable by private.check_btw only.';
+
+create or replace function private.is_btw_valid(d public.billing_details, p_at timestamptz default now()) returns boolean
+language sql stable parallel safe
+return coalesce(d.btw_status = 'valid' or d.btw_status = 'unavailable' and d.btw_definite = 'valid' and d.verified_at > p_at - interval '30 days', false);
+comment on function private.is_btw_valid is
+  'Does the stored number count as valid? While VIES is unavailable, its last answer counts for 30 days.';
+
+create or replace function private.prune_billing(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from private.vies_answers where answered_at < p_at - interval '24 hours';
+end
+$$;
+comment on function private.prune_billing is 'Retention of answers of VIES. Authorization: callable by schedules only.';
+
+-- Billing details (contract 50, section 6). The form saves at each keystroke, so unfinished numbers come all the time: a value that is not
+-- allowed is refused with its field, and the stored one stays. What the row itself can tell is settled by its trigger, for all callers alike.
+
+create or replace function private.billing_details_json(d public.billing_details) returns jsonb
+language sql stable
+return jsonb_strip_nulls(jsonb_build_object('userId', private.owner_id(), 'companyName', d.company_name, 'btwNumber', d.btw_number, 'kvkNumber', d.kvk_number,
+  'addressLine1', d.address_line1, 'addressLine2', d.address_line2, 'city', d.city, 'postalCode', d.postal_code, 'country', d.country,
+  'updatedAt', private.iso(d.updated_at)));
+comment on function private.billing_details_json is 'BillingDetails.';
+grant execute on function private.billing_details_json to authenticated;
+
+create or replace function private.dutch_postal_code(p_text text) returns text
+language sql immutable parallel safe
+return regexp_replace(private.upper_ascii(p_text), '^([0-9]{4}) ?([A-Z]{2})$', '\1 \2');
+comment on function private.dutch_postal_code is 'A Dutch postal code as it is stored, 1234 AB; another text in upper case.';
+
+create or replace function private.tg_billing_details__settle() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  new.country := private.upper_ascii(new.country);
+  if new.country is null or not exists (select from public.countries c where c.code = new.country) then
+    perform private.refuse_field('country', 'country is the two-letter code of a country, such as NL.');
+  end if;
+  if new.country = 'NL' then
+    new.postal_code := private.dutch_postal_code(new.postal_code);
+    if new.postal_code !~ '^[0-9]{4} [A-Z]{2}$' then
+      perform private.refuse_field('postalCode', 'A Dutch postal code has four digits and two letters, such as 1234 AB.');
+    end if;
+  end if;
+  if new.kvk_number !~ '^[0-9]{8}$' then
+    perform private.refuse_field('kvkNumber', 'kvkNumber must be 8 digits.');
+  end if;
+  new.btw_number := private.bare_btw(left(new.btw_number, 100));
+  if not private.has_btw_form(new.btw_number) then
+    perform private.refuse_field('btwNumber', 'btwNumber does not have the form of a BTW number, such as NL004495445B01.');
+  end if;
+  if tg_op = 'UPDATE' then
+    if (new.btw_number, new.country) is distinct from (old.btw_number, old.country) then
+      new.btw_status := 'unverified';
+      new.btw_definite := null;
+      new.verified_at := null;
+      new.consultation_number := null;
+      new.registered_name := null;
+      new.registered_address := null;
+    end if;
+    if (new.company_name, new.btw_number, new.kvk_number, new.address_line1, new.address_line2, new.city, new.postal_code, new.country)
+      is distinct from (old.company_name, old.btw_number, old.kvk_number, old.address_line1, old.address_line2, old.city, old.postal_code, old.country) then
+      new.updated_at := now();
+    elsif new is not distinct from old then
+      -- Nothing is written for a value that is stored already.
+      return null;
+    end if;
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_billing_details__settle is
+  'Trigger: numbers, postal code and country in the form in which they are stored, or a refusal with the field; another number or country has yet to be verified.';
+create or replace trigger _100_settle before insert or update on public.billing_details
+  for each row execute function private.tg_billing_details__settle();
+
+-- Operations of contract 50, sections 1, 2.1, 5.1, 6 and 7.
+
+create or replace function api.list_plans(p jsonb) returns jsonb
+language sql stable
+as $$ select jsonb_agg(private.plan_json(t) order by t.position) from public.plans t $$;
+comment on function api.list_plans is 'GET /billing/plans: Plan[].';
+grant execute on function api.list_plans to anon, authenticated;
+
+create or replace function api.get_subscription(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_org_id constant uuid := private.require_membership();
+begin
+  return (select private.subscription_json(s) from public.subscriptions s where s.organization_id = v_org_id);
+end
+$$;
+comment on function api.get_subscription is 'GET /billing/subscription: Subscription. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+grant execute on function api.get_subscription to authenticated;
+
+create or replace function api.list_usage(p jsonb) returns jsonb
+language sql stable
+as $$ select private.usage_json() $$;
+comment on function api.list_usage is 'GET /billing/usage: UsageMetric[]. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
+grant execute on function api.list_usage to authenticated;
+
+create or replace function api.get_billing_details(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_org_id constant uuid := private.require_membership();
+begin
+  perform private.require_permission('canManageBilling');
+  return (select private.billing_details_json(d) from public.billing_details d where d.organization_id = v_org_id);
+end
+$$;
+comment on function api.get_billing_details is 'GET /billing/details: BillingDetails. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+grant execute on function api.get_billing_details to authenticated;
+
+create or replace function api.update_billing_details(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.require_membership();
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_unknown constant text := (select min(k) from jsonb_object_keys(b) k
+    where k <> all (array['companyName', 'btwNumber', 'kvkNumber', 'addressLine1', 'addressLine2', 'city', 'postalCode', 'country']));
+begin
+  perform private.require_permission('canManageBilling');
+  if v_unknown is not null then
+    perform private.refuse_field(left(v_unknown, 100), format('%s is not a known field.', left(v_unknown, 100)));
+  end if;
+  update public.billing_details d
+  set company_name = private.patched_text(b, 'companyName', d.company_name), btw_number = private.patched_text(b, 'btwNumber', d.btw_number),
+    kvk_number = private.patched_text(b, 'kvkNumber', d.kvk_number), address_line1 = private.patched_text(b, 'addressLine1', d.address_line1),
+    address_line2 = private.patched_text(b, 'addressLine2', d.address_line2), city = private.patched_text(b, 'city', d.city),
+    postal_code = private.patched_text(b, 'postalCode', d.postal_code), country = private.patched_text(b, 'country', d.country)
+  where d.organization_id = v_org_id;
+  return (select private.billing_details_json(d) from public.billing_details d where d.organization_id = v_org_id);
+end
+$$;
+comment on function api.update_billing_details is
+  'PATCH /billing/details: BillingDetails. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+grant execute on function api.update_billing_details to authenticated;
+
+-- {organizationId, check}: what is known before VIES is asked.
+create or replace function private.begin_btw_check(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.require_membership();
+begin
+  perform private.require_permission('canManageBilling');
+  if private.bare_btw(left(p -> 'body' ->> 'btwNumber', 100)) is null then
+    perform private.refuse_field('btwNumber', 'btwNumber is required.');
+  end if;
+  return jsonb_build_object('organizationId', v_org_id, 'check', private.check_btw(p -> 'body' ->> 'btwNumber'));
+end
+$$;
+comment on function private.begin_btw_check is
+  'What is known of the number of a body. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+
+create or replace function api.validate_btw_number(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_check jsonb;
+begin
+  perform private.begin_btw_check(p);
+  v_check := private.check_btw(p -> 'body' ->> 'btwNumber', p -> 'answer', true);
+  if v_check ->> 'outcome' = 'unasked' then
+    perform private.refuse(403, 'FORBIDDEN', 'VIES is asked through the API.');
+  elsif v_check ->> 'outcome' = 'unavailable' then
+    perform private.set_headers('{"Retry-After": "60"}');
+  end if;
+  return private.btw_result_json(v_check);
+end
+$$;
+comment on function api.validate_btw_number is
+  'POST /billing/details/validate-btw: BtwValidationResult. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+grant execute on function api.validate_btw_number to authenticated;
+
+-- {organizationId, check?}: a check where a number is sent that could change the quote.
+create or replace function private.begin_preview(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.require_membership();
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_country text := private.upper_ascii(b ->> 'country');
+  v_number constant text := private.bare_btw(left(b ->> 'btwNumber', 100));
+begin
+  perform private.require_permission('canManageBilling');
+  perform private.plan_price(b ->> 'planId', coalesce(b ->> 'billingInterval', 'monthly'));
+  if v_country is not null and not exists (select from public.countries c where c.code = v_country) then
+    perform private.refuse_field('country', 'country is the two-letter code of a country, such as NL.');
+  end if;
+  v_country := coalesce(v_country, (select d.country from public.billing_details d where d.organization_id = v_org_id));
+  return jsonb_strip_nulls(jsonb_build_object('organizationId', v_org_id, 'check', case
+    when v_country <> 'NL' and exists (select from public.countries c where c.code = v_country and c.vat_prefix = left(v_number, 2))
+    then private.check_btw(v_number) end));
+end
+$$;
+comment on function private.begin_preview is
+  'Checks what a quote is asked for, and says whether VIES has to be asked. Errors: 400 VALIDATION_ERROR, PLAN_NOT_SELF_SERVICE, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+
+create or replace function api.preview_subscription(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_check jsonb := private.begin_preview(p) -> 'check';
+  v_number text := private.bare_btw(left(b ->> 'btwNumber', 100));
+  v_is_valid boolean;
+  d public.billing_details;
+begin
+  if v_check is not null and coalesce(p -> 'answer', 'null') <> 'null' then
+    v_check := private.check_btw(v_number, p -> 'answer');
+  end if;
+  select * into d from public.billing_details x where x.organization_id = private.org_id();
+  -- The stored number keeps what was known of it while VIES is unavailable.
+  v_is_valid := coalesce(v_check ->> 'outcome' = 'valid', false)
+    or (v_number is null or v_number = d.btw_number and coalesce(v_check ->> 'outcome' in ('unavailable', 'unasked'), false)) and private.is_btw_valid(d);
+  return private.tax_quote(private.plan_price(b ->> 'planId', coalesce(b ->> 'billingInterval', 'monthly')),
+    coalesce(private.upper_ascii(b ->> 'country'), d.country), coalesce(v_number, d.btw_number), v_is_valid);
+end
+$$;
+comment on function api.preview_subscription is
+  'POST /billing/preview: TaxQuote. Errors: 400 VALIDATION_ERROR, PLAN_NOT_SELF_SERVICE, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+grant execute on function api.preview_subscription, private.begin_btw_check, private.begin_preview, private.check_btw, private.btw_result_json,
+  private.is_btw_valid, private.is_oss_enabled, private.bare_btw, private.upper_ascii, private.tax_quote, private.vat_of, private.vat_rate to authenticated;
+
+-- Every organization has a row of billing details from its beginning.
+create or replace function private.tg_organizations__billing_details() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into public.billing_details (organization_id) values (new.id) on conflict do nothing;
+  return null;
+end
+$$;
+comment on function private.tg_organizations__billing_details is 'Trigger: a new organization has empty billing details, in the Netherlands.';
+create or replace trigger _500_billing_details after insert on public.organizations
+  for each row execute function private.tg_organizations__billing_details();
+
+-- Requests are held to the state machine. A webhook of the payment provider acts for no user: the provider is the authority, whatever it
+-- implies. Staff end a contract or make one by the same transitions.
+create or replace function private.tg_subscriptions__transition() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if private.user_id() is not null and not exists (
+    select from private.subscription_transitions t
+    where t.was_paid = (old.plan_id <> 'free') and t.from_status = old.status and t.is_paid = (new.plan_id <> 'free') and t.to_status = new.status) then
+    perform private.refuse(409, 'INVALID_STATUS',
+      format('A subscription that is %s on %s cannot become %s on %s.', old.status, old.plan_id, new.status, new.plan_id), 'status');
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_subscriptions__transition is 'Trigger: a request causes only the transitions of private.subscription_transitions.';
+create or replace trigger _200_transition before update on public.subscriptions for each row
+  when ((old.plan_id, old.status) is distinct from (new.plan_id, new.status))
+  execute function private.tg_subscriptions__transition();
+
+create or replace function private.tg_subscriptions__settle() returns trigger
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  new.billing_interval := 'monthly';
+  new.stripe_subscription_id := null;
+  new.current_period_start := null;
+  new.current_period_end := null;
+  new.cancel_at_period_end := false;
+  new.trial_end := null;
+  new.pending_plan_id := null;
+  new.pending_billing_interval := null;
+  return new;
+end
+$$;
+comment on function private.tg_subscriptions__settle is 'Trigger: a subscription that ends at free has no period, no flags and no waiting change.';
+create or replace trigger _100_settle before update on public.subscriptions for each row
+  when (new.plan_id = 'free' and old.plan_id <> 'free') execute function private.tg_subscriptions__settle();
+
+create or replace function private.tg_subscriptions__audit() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.audit('system.plan_changed', format('The plan changed from %s to %s.', (select p.name from public.plans p where p.id = old.plan_id),
+      (select p.name from public.plans p where p.id = new.plan_id)),
+    jsonb_build_object('planId', new.plan_id, 'status', new.status),
+    private.audit_changes(jsonb_build_object('planId', old.plan_id, 'status', old.status), jsonb_build_object('planId', new.plan_id, 'status', new.status),
+      array['planId', 'status']), new.organization_id);
+  return null;
+end
+$$;
+comment on function private.tg_subscriptions__audit is 'Trigger: another plan is an entry of the audit log.';
+create or replace trigger _900_audit after update on public.subscriptions for each row
+  when (old.plan_id <> new.plan_id) execute function private.tg_subscriptions__audit();
+
+-- Countries and rates are public knowledge. Billing details are for who manages billing, the owner alone; what VIES said is written by
+-- functions only.
+grant execute on function private.assert_billing_details_row, private.has_btw_form to authenticated, service_role, kijko_server, kijko_worker;
+grant select on public.countries, public.vat_rates to authenticated;
+create policy select_all on public.countries for select to authenticated using (true);
+create policy select_all on public.vat_rates for select to authenticated using (true);
+grant select (organization_id, company_name, btw_number, kvk_number, address_line1, address_line2, city, postal_code, country, btw_status, btw_definite, verified_at,
+  consultation_number, registered_name, registered_address, updated_at) on public.billing_details to authenticated;
+grant update (company_name, btw_number, kvk_number, address_line1, address_line2, city, postal_code, country) on public.billing_details to authenticated;
+create policy select_owner on public.billing_details for select to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canManageBilling')));
+create policy update_owner on public.billing_details for update to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canManageBilling')));
+
+-- What the staff of the platform see and change of organizations (contract 50, section 11).
+
+create or replace function private.admin_organization_json(o public.organizations) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_strip_nulls(jsonb_build_object('id', o.id, 'name', o.name, 'ownerId', private.owner_of(o.id), 'planId', s.plan_id, 'status', s.status,
+      'seats', private.seats_used(o.id), 'createdAt', private.iso(o.created_at)))
+    from public.subscriptions s where s.organization_id = o.id
+  );
+end
+$$;
+comment on function private.admin_organization_json is 'An organization as staff see it. Authorization: callable by functions of ours only.';
+
+create or replace function api.list_all_projects(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_at record;
+begin
+  perform private.assert_platform_admin();
+  v_at := private.page(p, 50);
+  return (
+    select coalesce(jsonb_agg(jsonb_build_object('id', x.id, 'name', x.name, 'organizationId', x.organization_id, 'status', x.status,
+      'createdAt', private.iso(x.created_at)) order by x.created_at desc, x.id), '[]')
+    from (select * from public.projects r order by r.created_at desc, r.id limit v_at.size offset v_at.skipped) x
+  );
+end
+$$;
+comment on function api.list_all_projects is
+  'GET /admin/projects: {id, name, organizationId, status, createdAt}[]. Authorization: the staff of this platform only. Errors: 403 FORBIDDEN.';
+
+create or replace function api.list_all_organizations(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_at record;
+  v_pattern constant text := private.like_pattern(left(nullif(btrim(p ->> 'search'), ''), 200));
+begin
+  perform private.assert_platform_admin();
+  v_at := private.page(p, 50);
+  return (
+    select coalesce(jsonb_agg(private.admin_organization_json(x) order by x.created_at desc, x.id), '[]')
+    from (select * from public.organizations o where v_pattern is null or o.name ilike v_pattern
+      order by o.created_at desc, o.id limit v_at.size offset v_at.skipped) x
+  );
+end
+$$;
+comment on function api.list_all_organizations is
+  'GET /admin/organizations: {id, name, ownerId, planId, status, seats, createdAt}[]. Authorization: the staff of this platform only. Errors: 403 FORBIDDEN.';
+
+-- The limits of a contract under the names of Plan.limits; null takes the plan's own number.
+create or replace function private.changed_overrides(p_overrides jsonb, p_limits jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  c_metrics constant jsonb := '{"apiCalls": "api_calls", "ingestions": "ingestions", "storageGb": "storage", "seats": "seats", "oracleQueries": "oracle_queries"}';
+  v_overrides jsonb := p_overrides;
+  v_limit bigint;
+  l record;
+begin
+  for l in select * from jsonb_each(p_limits) order by key loop
+    if not c_metrics ? l.key then
+      perform private.refuse_field(left('limits.' || l.key, 100), 'limits has apiCalls, ingestions, storageGb, seats and oracleQueries.');
+    end if;
+    v_limit := private.as_bigint(l.value, 'limits.' || l.key);
+    if v_limit not between -1 and 1000000000000 then
+      perform private.refuse_field('limits.' || l.key, format('%s goes from 0 to 1000000000000; -1 is unlimited.', l.key));
+    end if;
+    v_overrides := v_overrides - (c_metrics ->> l.key) || case when v_limit is null then '{}' else jsonb_build_object(c_metrics ->> l.key, v_limit) end;
+  end loop;
+  return v_overrides;
+end
+$$;
+comment on function private.changed_overrides is 'Overrides of limits after a change. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.update_organization(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  o public.organizations;
+  s public.subscriptions;
+  n public.subscriptions;
+begin
+  perform private.assert_platform_admin();
+  select * into o from public.organizations x where x.id = private.as_uuid(p ->> 'organizationId');
+  if not found then
+    perform private.refuse(404, 'NOT_FOUND', format('Organization with ID %s not found', left(p ->> 'organizationId', 100)));
+  end if;
+  select * into s from public.subscriptions x where x.organization_id = o.id for update;
+  n := s;
+  n.plan_id := coalesce(b ->> 'planId', s.plan_id);
+  if n.plan_id not in ('free', 'pro', 'teams', 'enterprise') then
+    perform private.refuse_field('planId', 'planId is free, pro, teams or enterprise.');
+  elsif n.plan_id <> s.plan_id then
+    if s.stripe_subscription_id is not null then
+      perform private.refuse(409, 'SUBSCRIPTION_EXISTS', 'The organization pays for a subscription. It has to be canceled first.', 'planId');
+    end if;
+    n.status := case when n.plan_id = 'free' then 'canceled' else 'active' end;
+    n.pending_plan_id := null;
+    n.pending_billing_interval := null;
+    n.cancel_at_period_end := false;
+    if s.plan_id = 'enterprise' then
+      -- The limits of a contract end with it.
+      n.overrides := '{}';
+    end if;
+  end if;
+  n.overrides := private.changed_overrides(n.overrides, private.as_object(b -> 'limits', 'limits'));
+  if n is distinct from s then
+    update public.subscriptions x set plan_id = n.plan_id, status = n.status, overrides = n.overrides, pending_plan_id = n.pending_plan_id,
+      pending_billing_interval = n.pending_billing_interval, cancel_at_period_end = n.cancel_at_period_end where x.id = s.id;
+  end if;
+  if n.overrides <> s.overrides then
+    perform private.audit('system.plan_changed', 'The limits of the contract changed.', null, jsonb_build_array(jsonb_build_object('field', 'limits', 'oldValue', s.overrides,
+      'newValue', n.overrides)), o.id);
+  end if;
+  return private.admin_organization_json(o);
+end
+$$;
+comment on function api.update_organization is
+  'PATCH /admin/organizations/{organizationId}: an organization. Authorization: the staff of this platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 NOT_FOUND, 409 INVALID_STATUS, SUBSCRIPTION_EXISTS.';
+grant execute on function api.list_all_projects, api.list_all_organizations, api.update_organization to authenticated;
+
 -- The caller's own profile (contract 40, section 3). A request with an API key may only read it.
 
 create or replace function private.gravatar_url(p_email text) returns text
@@ -34076,6 +36678,1859 @@ create or replace trigger _950_notify_webhooks after insert or update or delete 
 grant select on public.user_settings to authenticated;
 create policy select_own on public.user_settings for select to authenticated using (user_id = (select private.user_id()));
 
+-- Chats (contract 60, sections 7 and 8): ids, derived texts, shapes. api.sql has the history, questions.sql what a question and its answer store.
+
+create or replace function private.assert_chat_caller() returns void
+language plpgsql stable
+as $$
+begin
+  if private.user_id() is null or private.org_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+end
+$$;
+comment on function private.assert_chat_caller is 'Refuses a caller without a person and an organization. Errors: 401 UNAUTHENTICATED.';
+
+create or replace function private.chat_id(p_text text) returns text
+language sql immutable parallel safe
+return case when p_text ~ '^chat_[0-9a-z]{1,20}_[0-9a-z]{1,20}$' then p_text else private.as_uuid(p_text)::text end;
+comment on function private.chat_id is 'The id of a chat as it is stored, or null where the text is none.';
+
+-- The id of a path, where a chat is made of it.
+create or replace function private.new_chat_id(p_text text) returns text
+language plpgsql stable
+as $$
+begin
+  if private.chat_id(p_text) is null then
+    perform private.refuse_field('id', 'The id of a chat is chat_<letters and digits>_<letters and digits>, or a UUID.');
+  end if;
+  return private.chat_id(p_text);
+end
+$$;
+comment on function private.new_chat_id is 'The id of a chat that may not exist yet. Errors: 400 VALIDATION_ERROR.';
+
+-- A default thread is shown under the id of its context, by which it is asked.
+create or replace function private.shown_chat_id(p_id text) returns text
+language sql immutable parallel safe
+return case when p_id like 'context:%' then substr(p_id, 9) else p_id end;
+comment on function private.shown_chat_id is 'The id that a client has for the thread.';
+
+-- ------------------------------------------------------------------------------------------------------------------ derived texts
+
+create or replace function private.plain_chat_text(p_text text) returns text
+language sql immutable parallel safe
+return translate(private.trimmed(p_text), '#*_`~[]', '');
+comment on function private.plain_chat_text is 'A message without Markdown, for a title or a preview.';
+
+create or replace function private.chat_title(p_text text) returns text
+language sql immutable parallel safe
+return (
+  select case when line = '' then 'New Chat' when char_length(line) > 50 then left(line, 47) || '...' else line end
+  from substring(private.plain_chat_text(p_text) from '^[^\r\n]*') line
+);
+comment on function private.chat_title is 'The automatic title of a chat that begins with this message.';
+
+create or replace function private.chat_preview(p_text text) returns text
+language sql immutable parallel safe
+return (
+  select case when char_length(line) > 100 then left(line, 97) || '...' else line end
+  from regexp_replace(private.plain_chat_text(p_text), '[\r\n]+', ' ', 'g') line
+);
+comment on function private.chat_preview is 'The preview of a chat that ends with this message.';
+
+-- At most 500 names of at most 200 characters, because one message can have many thousands.
+create or replace function private.chat_mentions(p_known text[], p_texts text[], p_pattern text) returns text[]
+language sql immutable parallel safe
+return array(
+  select m.name from (
+    select k.name, min(k.place) as place from unnest(p_known) with ordinality k (name, place) group by 1
+    union all
+    select left(f.found[1], 200), min(1000000 + t.place * 1000000 + f.place)
+    from unnest(p_texts) with ordinality t (content, place), regexp_matches(t.content, p_pattern, 'g') with ordinality f (found, place)
+    where not left(f.found[1], 200) = any (p_known) group by 1
+  ) m order by m.place limit 500
+);
+comment on function private.chat_mentions is 'The known names and the new ones that the texts mention, each once, in the order of their first use.';
+
+-- ------------------------------------------------------------------------------------------------------------------------- shapes
+
+create or replace function private.chat_item_json(s public.chat_sessions) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', s.id, 'timestamp', private.iso(s.created_at), 'title', s.title, 'preview', s.preview, 'messageCount', s.message_count,
+    'lastActivity', private.iso(s.last_activity))
+  || case when s.used_contexts = '{}' then '{}' else jsonb_build_object('usedContexts', s.used_contexts) end
+  || case when s.used_skills = '{}' then '{}' else jsonb_build_object('usedSkills', s.used_skills) end;
+comment on function private.chat_item_json is 'ChatHistoryItem.';
+
+create or replace function private.attachment_json(a public.chat_attachments) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', a.id, 'name', a.name, 'mimeType', a.mime_type, 'size', a.size);
+comment on function private.attachment_json is 'Description of an attachment, without the key of its content.';
+
+create or replace function private.attachments_json(m public.chat_messages) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select jsonb_agg(private.attachment_json(a) order by a.created_at, a.id) from public.chat_attachments a
+    where a.organization_id = m.organization_id and a.user_id = m.user_id and a.message_id = m.id
+      and a.organization_id = private.org_id() and a.user_id = private.user_id());
+end
+$$;
+comment on function private.attachments_json is 'The attachments of a message, null without any. Authorization: only the caller''s own.';
+
+create or replace function private.history_message_json(m public.chat_messages) returns jsonb
+language sql stable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object('id', m.id, 'role', m.role, 'timestamp', private.iso(m.created_at), 'sources', m.sources,
+    'attachmentInfo', private.attachments_json(m), 'stopped', case when m.is_stopped then true end)) || jsonb_build_object('content', m.content)
+$$;
+comment on function private.history_message_json is 'Message of a chat''s history.';
+
+create or replace function private.chat_message_json(m public.chat_messages) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', m.id, 'role', case m.role when 'model' then 'assistant' else m.role end, 'content', m.content,
+    'timestamp', private.iso(m.created_at))
+  || case when m.role = 'model' then jsonb_build_object('sources', coalesce(m.sources, '[]')) else '{}' end
+  || case when m.is_stopped then '{"stopped": true}' else '{}' end::jsonb;
+comment on function private.chat_message_json is 'ChatMessage.';
+
+create or replace function private.chat_session_json(s public.chat_sessions) returns jsonb
+language sql stable
+as $$
+  select jsonb_build_object('id', s.id, 'metadata', private.chat_item_json(s),
+    'messages', coalesce((select jsonb_agg(private.history_message_json(m) order by m.seq) from public.chat_messages m
+      where m.organization_id = s.organization_id and m.user_id = s.user_id and m.chat_id = s.id), '[]'),
+    'sourceFiles', s.source_files, 'createdAt', private.iso(s.created_at), 'updatedAt', private.iso(s.updated_at))
+$$;
+comment on function private.chat_session_json is 'ChatSession with all its messages.';
+
+-- ------------------------------------------------------------------------------------------------------------------ what callers send
+
+create or replace function private.chat_source_files(p_value jsonb) returns jsonb
+language plpgsql stable parallel safe
+as $$
+declare
+  v constant jsonb := coalesce(private.as_array(p_value, 'sourceFiles'), '[]');
+  v_wrong bigint;
+begin
+  if jsonb_array_length(v) > 2000 or octet_length(v::text) > 1048576 then
+    perform private.refuse_field('sourceFiles', 'A chat has at most 2,000 source files, which are described in at most 1 MB.');
+  end if;
+  select min(f.n) - 1 into v_wrong from jsonb_array_elements(v) with ordinality f (file, n)
+  where not coalesce(jsonb_typeof(f.file) = 'object' and jsonb_typeof(f.file -> 'id') = 'string' and jsonb_typeof(f.file -> 'name') = 'string'
+    and f.file ->> 'type' in ('code', 'document', 'image', 'json', 'text', 'other') and jsonb_typeof(f.file -> 'size') = 'number'
+    and jsonb_typeof(f.file -> 'selected') = 'boolean' and coalesce(jsonb_typeof(f.file -> 'path'), 'string') = 'string', false);
+  if v_wrong is not null then
+    perform private.refuse_field(format('sourceFiles[%s]', v_wrong), 'A source file has id, name, type, size and selected.');
+  end if;
+  return v;
+end
+$$;
+comment on function private.chat_source_files is 'The source files of a chat as they were sent, checked. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function private.chat_new_title(p_value text) returns text
+language plpgsql stable parallel safe
+as $$
+declare
+  v constant text := private.trimmed(p_value);
+begin
+  if v = '' then
+    perform private.refuse_field('title', 'The title must not be blank.');
+  end if;
+  return left(v, 100);
+end
+$$;
+comment on function private.chat_new_title is 'A title that was sent: trimmed, cut at 100 characters; null where there is none. Errors: 400 VALIDATION_ERROR.';
+
+-- A context that a chat may be bound to: one that the caller sees.
+create or replace function private.chat_context(p_value text) returns uuid
+language plpgsql stable
+as $$
+declare
+  v_id constant uuid := private.as_uuid(p_value);
+begin
+  if p_value is not null and private.project_role(v_id) is null then
+    perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.', 'contextId');
+  end if;
+  return v_id;
+end
+$$;
+comment on function private.chat_context is 'The context that the text names; null without a text. Errors: 404 CONTEXT_NOT_FOUND.';
+
+create or replace function private.refuse_other_context(s public.chat_sessions, p_context_id uuid) returns void
+language plpgsql stable
+as $$
+begin
+  if s.context_id <> p_context_id then
+    perform private.refuse(409, 'CHAT_CONFLICT', 'This chat belongs to another context. Begin a new chat to ask about this one.', 'contextId');
+  end if;
+end
+$$;
+comment on function private.refuse_other_context is '409 CHAT_CONFLICT where the chat is bound to another context.';
+
+create or replace function private.refuse_chat() returns void
+language plpgsql stable
+as $$
+begin
+  perform private.refuse(404, 'CHAT_NOT_FOUND', 'This chat does not exist.');
+end
+$$;
+comment on function private.refuse_chat is '404 CHAT_NOT_FOUND.';
+
+-- The next moment of a chat: later than the former one also as it is shown, so that If-Match notices every change.
+create or replace function private.chat_moment(p_former timestamptz) returns timestamptz
+language sql volatile
+return greatest(clock_timestamp(), private.shown(p_former) + interval '1 millisecond');
+comment on function private.chat_moment is 'updated_at of a chat that changes now.';
+
+create or replace function private.lock_chat(p_id text) returns public.chat_sessions
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.chat_sessions;
+begin
+  select * into s from public.chat_sessions x
+  where x.organization_id = private.org_id() and x.user_id = private.user_id() and x.id = p_id for no key update;
+  return s;
+end
+$$;
+comment on function private.lock_chat is 'A chat of the caller, locked, so that its messages come one after another; without an id where there is none. Authorization: only the caller''s own.';
+
+create or replace function private.lock_listed_chat(p jsonb) returns public.chat_sessions
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.chat_sessions;
+begin
+  perform private.assert_chat_caller();
+  s := private.lock_chat(private.chat_id(p ->> 'chatId'));
+  if s.id is null then
+    perform private.refuse_chat();
+  end if;
+  return s;
+end
+$$;
+comment on function private.lock_listed_chat is 'The chat of a path, locked. Authorization: only the caller''s own. Errors: 401, 404 CHAT_NOT_FOUND.';
+
+-- Attachments that the caller has sent and not used yet.
+create or replace function private.use_attachments(p_ids jsonb, p_message_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_ids constant jsonb := coalesce(private.as_array(p_ids, 'attachmentIds'), '[]');
+  v_wanted uuid[];
+  v_found bigint;
+begin
+  if jsonb_array_length(v_ids) > 10 then
+    perform private.refuse_field('attachmentIds', 'A message has at most 10 attachments.');
+  end if;
+  v_wanted := array(select distinct private.as_uuid(i) from jsonb_array_elements_text(v_ids) i);
+  update public.chat_attachments a set message_id = p_message_id
+  where a.organization_id = private.org_id() and a.user_id = private.user_id() and a.id = any (v_wanted) and a.message_id is null;
+  get diagnostics v_found = row_count;
+  if v_found <> cardinality(v_wanted) then
+    perform private.refuse_field('attachmentIds', 'An attachment does not exist, has expired, or was sent with another message.');
+  elsif (select count(*) from public.chat_attachments a
+      where a.organization_id = private.org_id() and a.user_id = private.user_id() and a.message_id = p_message_id) > 10 then
+    perform private.refuse_field('attachmentIds', 'A message has at most 10 attachments.');
+  end if;
+end
+$$;
+comment on function private.use_attachments is 'Gives attachments to a message. Authorization: only the caller''s own. Errors: 400 VALIDATION_ERROR.';
+
+grant execute on function private.assert_chat_caller, private.chat_id, private.new_chat_id, private.shown_chat_id, private.chat_item_json,
+  private.attachments_json, private.history_message_json, private.chat_message_json, private.chat_session_json, private.attachment_json, private.chat_source_files,
+  private.chat_new_title, private.chat_context, private.refuse_other_context, private.refuse_chat to authenticated;
+
+-- What a chat says of its messages, and the limits of both.
+
+-- Two requests of a person may begin chats at the same moment.
+create or replace function private.tg_chat_sessions__limit() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('chats ' || new.organization_id || new.user_id, 0));
+  if (select count(*) from public.chat_sessions s
+      where s.organization_id = new.organization_id and s.user_id = new.user_id and s.default_of is null) >= 2000 then
+    perform private.refuse(409, 'CHAT_LIMIT', 'You have 2,000 chats. Delete some before you begin another one.', null, '{"limit": 2000}');
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_chat_sessions__limit is 'Trigger: at most 2,000 chats of a person. Errors: 409 CHAT_LIMIT.';
+create or replace trigger _200_limit before insert on public.chat_sessions
+  for each row when (new.default_of is null) execute function private.tg_chat_sessions__limit();
+
+create or replace function private.assert_chat_room(s public.chat_sessions, p_messages bigint, p_bytes bigint) returns void
+language plpgsql stable
+as $$
+begin
+  -- The whole chat is one answer of GET /chats/{chatId} and one body of PUT, so its size has a limit too.
+  if s.message_count + p_messages > 5000 or s.bytes + p_bytes > 8000000 then
+    perform private.refuse(409, 'CHAT_LIMIT', 'This chat is full: it has 5,000 messages, or 8 MB of text. Begin a new one.', null,
+      '{"limit": 5000, "limitBytes": 8000000}');
+  end if;
+end
+$$;
+comment on function private.assert_chat_room is 'Is there room for so many more messages? Errors: 409 CHAT_LIMIT.';
+
+create or replace function private.tg_chat_messages__describe() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  s public.chat_sessions;
+  v_asked text[];
+begin
+  for v in
+    select a.organization_id, a.user_id, a.chat_id, count(*) as messages, sum(octet_length(a.content)) as bytes, min(a.seq) as first, max(a.created_at) as last_at,
+      (array_agg(a.content order by a.seq desc))[1] as last, array_agg(a.content order by a.seq) filter (where a.role = 'user') as asked
+    from added a group by 1, 2, 3
+  loop
+    select * into s from public.chat_sessions x
+    where x.organization_id = v.organization_id and x.user_id = v.user_id and x.id = v.chat_id for no key update;
+    perform private.assert_chat_room(s, v.messages, v.bytes);
+    v_asked := coalesce(v.asked, '{}');
+    update public.chat_sessions x
+    set message_count = s.message_count + v.messages, bytes = s.bytes + v.bytes, preview = private.chat_preview(v.last), last_activity = v.last_at,
+      title = case when s.title = 'New Chat' and v_asked <> '{}' and not exists (
+          select from public.chat_messages m where m.organization_id = v.organization_id and m.user_id = v.user_id and m.chat_id = v.chat_id
+            and m.role = 'user' and m.seq < v.first)
+        then private.chat_title(v_asked[1]) else s.title end,
+      used_contexts = private.chat_mentions(s.used_contexts, v_asked, '@(\S+)'),
+      used_skills = private.chat_mentions(s.used_skills, v_asked, '/skill:(\S+)'), updated_at = private.chat_moment(s.updated_at)
+    where x.organization_id = v.organization_id and x.user_id = v.user_id and x.id = v.chat_id;
+  end loop;
+  return null;
+end
+$$;
+comment on function private.tg_chat_messages__describe is 'Trigger: count, preview, title, last activity and mentions of a chat. Errors: 409 CHAT_LIMIT.';
+create or replace trigger _800_describe after insert on public.chat_messages referencing new table as added
+  for each statement execute function private.tg_chat_messages__describe();
+
+create or replace function private.tg_chat_attachments__count() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+begin
+  if tg_op = 'INSERT' then
+    for v in select a.organization_id, sum(a.size) as bytes from added a group by 1 loop
+      perform private.move_storage(v.organization_id, v.bytes);
+    end loop;
+  else
+    for v in select r.organization_id, sum(r.size) as bytes, array_agg(r.storage_key) as keys from removed r group by 1 loop
+      perform private.move_storage(v.organization_id, -v.bytes);
+      perform private.discard_blobs(v.keys);
+    end loop;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_chat_attachments__count is 'Trigger: storage and content of attachments. Errors: 429 QUOTA_EXCEEDED.';
+create or replace trigger _800_added after insert on public.chat_attachments referencing new table as added
+  for each statement execute function private.tg_chat_attachments__count();
+create or replace trigger _800_removed after delete on public.chat_attachments referencing old table as removed
+  for each statement execute function private.tg_chat_attachments__count();
+
+-- The chat history of a person (contract 60, section 8).
+
+create or replace function api.list_chats(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_at constant record := private.page(p, 50, 200, p_clamps => false);
+  v_search constant text := lower(coalesce(p ->> 'search', ''));
+  v_context constant uuid := private.as_uuid(p ->> 'contextId');
+  v_org constant uuid := private.org_id();
+  v_user constant uuid := private.user_id();
+  v_items jsonb;
+  v_total bigint;
+begin
+  if v_context is null and coalesce(p ->> 'contextId', '') <> '' then
+    perform private.refuse_field('contextId', 'contextId must be the id of a context.');
+  end if;
+  with fitting as materialized (
+    select s from public.chat_sessions s
+    where s.organization_id = v_org and s.user_id = v_user and s.default_of is null
+      and (v_context is null or s.context_id = v_context)
+      and (v_search = '' or strpos(lower(s.title), v_search) > 0 or strpos(lower(s.preview), v_search) > 0)
+  ), shown as (
+    select (f.s).* from fitting f order by (f.s).last_activity desc, (f.s).id limit v_at.size offset v_at.skipped
+  )
+  select coalesce(jsonb_agg(private.chat_item_json(x) order by x.last_activity desc, x.id), '[]'), (select count(*) from fitting)
+  into v_items, v_total from shown x;
+  return jsonb_build_object('items', v_items, 'total', v_total, 'page', v_at.number, 'pageSize', v_at.size,
+    'hasMore', v_at.skipped + jsonb_array_length(v_items) < v_total);
+end
+$$;
+comment on function api.list_chats is 'GET /chats: {items: ChatHistoryItem[], total, page, pageSize, hasMore}; the caller''s own, latest first. Errors: 400.';
+grant execute on function api.list_chats to authenticated;
+
+create or replace function api.get_chat(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  s public.chat_sessions;
+begin
+  select * into s from public.chat_sessions x
+  where x.organization_id = private.org_id() and x.user_id = private.user_id() and x.id = private.chat_id(p ->> 'chatId');
+  if s.id is null then
+    perform private.refuse_chat();
+  end if;
+  return private.chat_session_json(s);
+end
+$$;
+comment on function api.get_chat is 'GET /chats/{chatId}: ChatSession. Errors: 404 CHAT_NOT_FOUND.';
+grant execute on function api.get_chat to authenticated;
+
+-- A chat that is there already is left as it is. Two requests for one id: the second waits for the first, and finds its chat.
+create or replace function private.begin_chat(
+  p_id text, p_title text default null, p_source_files jsonb default '[]', p_context_id uuid default null, p_created_at timestamptz default null,
+  p_default_of uuid default null, out chat public.chat_sessions, out is_new boolean
+)
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  chat := private.lock_chat(p_id);
+  if chat.id is null then
+    insert into public.chat_sessions (organization_id, user_id, id, title, source_files, context_id, default_of, created_at, last_activity)
+    values (private.org_id(), private.user_id(), p_id, coalesce(p_title, 'New Chat'), p_source_files, p_context_id, p_default_of, least(p_created_at, clock_timestamp()),
+      least(p_created_at, clock_timestamp()))
+    on conflict do nothing;
+    is_new := found;
+    chat := private.lock_chat(p_id);
+  else
+    is_new := false;
+  end if;
+end
+$$;
+comment on function private.begin_chat is
+  'The caller''s chat of an id, made if need be, locked. Authorization: callable by definer functions of ours that have judged the caller; only the caller''s own. Errors: 409 CHAT_LIMIT.';
+
+create or replace function api.create_chat(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_id text;
+  v record;
+begin
+  perform private.assert_chat_caller();
+  v_id := private.new_chat_id(coalesce(b ->> 'id', gen_random_uuid()::text));
+  v := private.begin_chat(v_id, private.chat_new_title(b ->> 'title'), private.chat_source_files(b -> 'sourceFiles'), private.chat_context(b ->> 'contextId'));
+  perform set_config('response.status', case when v.is_new then '201' else '200' end, true);
+  return private.chat_session_json(v.chat);
+end
+$$;
+comment on function api.create_chat is
+  'POST /chats: ChatSession; 200 with the chat that has the id already. Authorization: signed in; only the caller''s own. Errors: 400, 401, 404 CONTEXT_NOT_FOUND, 409 CHAT_LIMIT.';
+grant execute on function api.create_chat to authenticated;
+
+-- Appends of the client's messages those that are not stored. In order, each is matched with the first stored message after the match before
+-- it that equals it in role and content. What this call appends is not matched: two equal messages of a client are two.
+create or replace function private.merge_messages(s public.chat_sessions, p_messages jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_place integer := 0;
+  v_match integer;
+  v_missing bigint[] := '{}';
+  v_bytes bigint := 0;
+begin
+  for v in
+    select m.n, m.message ->> 'role' as role, m.message ->> 'content' as content, jsonb_typeof(m.message) as kind, jsonb_typeof(m.message -> 'content') as content_kind
+    from jsonb_array_elements(p_messages) with ordinality m (message, n) order by m.n
+  loop
+    if v.kind <> 'object' or v.role is null or v.role not in ('user', 'model') then
+      perform private.refuse_field(format('messages[%s].role', v.n - 1), 'The role of a message is user or model.');
+    elsif v.content_kind is distinct from 'string' then
+      perform private.refuse_field(format('messages[%s].content', v.n - 1), 'A message has a content.');
+    elsif char_length(v.content) > 200000 then
+      perform private.refuse_field('content', 'A message has at most 200,000 characters.');
+    end if;
+    select min(m.seq) into v_match from public.chat_messages m
+    where m.organization_id = s.organization_id and m.user_id = s.user_id and m.chat_id = s.id and m.role = v.role and md5(m.content) = md5(v.content)
+      and m.content = v.content and m.seq > v_place;
+    if v_match is not null then
+      v_place := v_match;
+    else
+      v_missing := v_missing || v.n;
+      v_bytes := v_bytes + octet_length(v.content);
+    end if;
+  end loop;
+  if v_missing <> '{}' then
+    perform private.assert_chat_room(s, cardinality(v_missing), v_bytes);
+    insert into public.chat_messages (organization_id, user_id, chat_id, seq, role, content)
+    select s.organization_id, s.user_id, s.id, s.message_count + row_number() over (order by i.place), p_messages -> (i.n - 1)::integer ->> 'role',
+      p_messages -> (i.n - 1)::integer ->> 'content'
+    from unnest(v_missing) with ordinality i (n, place);
+  end if;
+end
+$$;
+comment on function private.merge_messages is
+  'Appends messages of a client that are not stored; removes and reorders nothing. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400, 409 CHAT_LIMIT.';
+
+-- p: {chatId, ifMatch?, body: ChatSession}
+create or replace function api.save_chat(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_metadata constant jsonb := private.as_object(b -> 'metadata', 'metadata');
+  v_messages constant jsonb := coalesce(private.as_array(b -> 'messages', 'messages'), '[]');
+  v_expected constant text := nullif(btrim(regexp_replace(p ->> 'ifMatch', '^W/', ''), ' "'), '*');
+  v_title constant text := left(nullif(private.trimmed(v_metadata ->> 'title'), ''), 100);
+  v_files constant jsonb := private.chat_source_files(b -> 'sourceFiles');
+  v_id text;
+  v record;
+  s public.chat_sessions;
+begin
+  perform private.assert_chat_caller();
+  v_id := private.new_chat_id(p ->> 'chatId');
+  if private.chat_id(coalesce(b ->> 'id', v_id)) is distinct from v_id then
+    perform private.refuse_field('id', 'The id of the body is not that of the path.');
+  elsif jsonb_array_length(v_messages) > 5000 then
+    perform private.refuse(409, 'CHAT_LIMIT', 'A chat has at most 5,000 messages.', 'messages', '{"limit": 5000}');
+  end if;
+  s := private.lock_chat(v_id);
+  if p ? 'ifMatch' and (s.id is null or private.iso(s.updated_at) <> v_expected) then
+    perform private.refuse(409, 'CHAT_CONFLICT', 'This chat was changed by another window. Load it again.', null,
+      case when s.id is not null then jsonb_build_object('updatedAt', private.iso(s.updated_at)) end);
+  end if;
+  v := private.begin_chat(v_id, v_title, v_files, null, private.as_instant(coalesce(v_metadata ->> 'timestamp', b ->> 'createdAt')));
+  update public.chat_sessions x
+  set title = coalesce(v_title, x.title), source_files = case when b ? 'sourceFiles' then v_files else x.source_files end,
+    updated_at = private.chat_moment(x.updated_at)
+  where x.organization_id = private.org_id() and x.user_id = private.user_id() and x.id = v_id;
+  perform private.merge_messages(v.chat, v_messages);
+  perform set_config('response.status', case when v.is_new then '201' else '200' end, true);
+  return private.chat_session_json(private.lock_chat(v_id));
+end
+$$;
+comment on function api.save_chat is
+  'PUT /chats/{chatId}: ChatSession, made or merged. Authorization: signed in; only the caller''s own. Errors: 400, 401, 409 CHAT_CONFLICT, CHAT_LIMIT.';
+grant execute on function api.save_chat to authenticated;
+
+create or replace function api.update_chat(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  s constant public.chat_sessions := private.lock_listed_chat(p);
+  v_title constant text := private.chat_new_title(b ->> 'title');
+  v_files constant jsonb := private.chat_source_files(b -> 'sourceFiles');
+  v_context constant uuid := private.chat_context(b ->> 'contextId');
+begin
+  perform private.refuse_other_context(s, v_context);
+  update public.chat_sessions x
+  set title = coalesce(v_title, x.title), source_files = case when coalesce(b -> 'sourceFiles', 'null') <> 'null' then v_files else x.source_files end,
+    context_id = coalesce(x.context_id, v_context), updated_at = private.chat_moment(x.updated_at)
+  where x.organization_id = s.organization_id and x.user_id = s.user_id and x.id = s.id;
+  return private.chat_session_json(private.lock_chat(s.id));
+end
+$$;
+comment on function api.update_chat is
+  'PATCH /chats/{chatId}: ChatSession. Authorization: only the caller''s own. Errors: 400, 401, 404 CHAT_NOT_FOUND, CONTEXT_NOT_FOUND, 409 CHAT_CONFLICT.';
+grant execute on function api.update_chat to authenticated;
+
+create or replace function api.set_chat_source_files(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return api.update_chat(jsonb_build_object('chatId', p ->> 'chatId', 'body', jsonb_build_object('sourceFiles', coalesce(private.as_array(p -> 'body', 'body'), '[]'))));
+end
+$$;
+comment on function api.set_chat_source_files is 'PUT /chats/{chatId}/source-files: ChatSession. Errors: 400, 401, 404 CHAT_NOT_FOUND.';
+grant execute on function api.set_chat_source_files to authenticated;
+
+create or replace function private.delete_chats(p_ids text[]) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count bigint;
+begin
+  perform private.assert_chat_caller();
+  delete from public.chat_sessions s
+  where s.organization_id = private.org_id() and s.user_id = private.user_id() and s.default_of is null and (p_ids is null or s.id = any (p_ids));
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.delete_chats is 'Deletes these chats of the caller, or all; how many. Authorization: signed in; only the caller''s own. Errors: 401.';
+grant execute on function private.delete_chats to authenticated;
+
+create or replace function api.delete_chat(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  if private.chat_id(p ->> 'chatId') is null then
+    perform private.refuse_chat();
+  end if;
+  perform private.delete_chats(array[private.chat_id(p ->> 'chatId')]);
+  return null;
+end
+$$;
+comment on function api.delete_chat is 'DELETE /chats/{chatId}: 204, also where there is none. Errors: 401, 404 CHAT_NOT_FOUND where the id is none.';
+
+create or replace function api.delete_chats(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_ids constant jsonb := coalesce(private.as_array(p -> 'body' -> 'ids', 'ids'), '[]');
+begin
+  if jsonb_array_length(v_ids) not between 1 and 200 then
+    perform private.refuse_field('ids', 'Name 1 to 200 chats.');
+  end if;
+  return jsonb_build_object('deleted', private.delete_chats(array(select coalesce(private.chat_id(i), '') from jsonb_array_elements_text(v_ids) i)));
+end
+$$;
+comment on function api.delete_chats is 'POST /chats/bulk-delete: {deleted}. Errors: 400, 401.';
+
+create or replace function api.clear_chats(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return jsonb_build_object('deleted', private.delete_chats(null));
+end
+$$;
+comment on function api.clear_chats is 'DELETE /chats: {deleted}; default threads of contexts stay. Errors: 401.';
+grant execute on function api.delete_chat, api.delete_chats, api.clear_chats to authenticated;
+
+create or replace function api.add_chat_message(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  s constant public.chat_sessions := private.lock_listed_chat(p);
+  v_content constant text := b ->> 'content';
+  m public.chat_messages;
+begin
+  if coalesce(b ->> 'role', '') not in ('user', 'model') then
+    perform private.refuse_field('role', 'The role of a message is user or model.');
+  elsif v_content is null or char_length(v_content) > 200000 then
+    perform private.refuse_field('content', 'A message has a content of at most 200,000 characters.');
+  end if;
+  perform private.assert_chat_room(s, 1, octet_length(v_content));
+  insert into public.chat_messages (organization_id, user_id, chat_id, seq, role, content)
+  values (s.organization_id, s.user_id, s.id, s.message_count + 1, b ->> 'role', v_content) returning * into m;
+  perform private.use_attachments(b -> 'attachmentIds', m.id);
+  return private.history_message_json(m);
+end
+$$;
+comment on function api.add_chat_message is
+  'POST /chats/{chatId}/messages: Message. Authorization: only the caller''s own. Errors: 400, 401, 404 CHAT_NOT_FOUND, 409 CHAT_LIMIT.';
+grant execute on function api.add_chat_message to authenticated;
+
+-- A question about a context, and its answer (contract 60, section 7). One transaction before the model call stores the question and takes its
+-- unit, one after it stores the answer or gives the unit back. Between them the process holds no connection.
+
+-- ------------------------------------------------------------------------------------------------------------------------- threads
+
+-- The id of a path is that of a chat, or of a context with its default thread.
+create or replace function private.find_thread(p_id text, out chat_id text, out default_of uuid)
+language plpgsql stable
+as $$
+declare
+  v_uuid constant uuid := private.as_uuid(p_id);
+begin
+  if p_id like 'chat\_%' then
+    chat_id := private.new_chat_id(p_id);
+  elsif private.project_role(v_uuid) is not null then
+    default_of := private.path_context(jsonb_build_object('contextId', v_uuid), 'viewer', 'chat');
+    chat_id := 'context:' || v_uuid;
+  else
+    select s.id into chat_id from public.chat_sessions s
+    where s.organization_id = private.org_id() and s.user_id = private.user_id() and s.id = v_uuid::text;
+    if chat_id is null then
+      perform private.refuse(404, 'CONTEXT_NOT_FOUND', 'This context does not exist.');
+    end if;
+  end if;
+end
+$$;
+comment on function private.find_thread is
+  'The caller''s thread that an id means, which may not exist yet where it begins with chat_ or belongs to a context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function private.find_thread to authenticated;
+
+create or replace function api.list_chat_messages(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_limit constant integer := coalesce(private.as_int(p -> 'limit', 'limit'), 200);
+  v_org constant uuid := private.org_id();
+  v_user constant uuid := private.user_id();
+  v_thread constant record := private.find_thread(p ->> 'contextId');
+  v_before integer;
+  v_messages jsonb;
+  v_oldest integer;
+begin
+  if v_limit not between 1 and 500 then
+    perform private.refuse_field('limit', 'limit must be from 1 to 500.');
+  end if;
+  if coalesce(p ->> 'before', '') <> '' then
+    select m.seq into v_before from public.chat_messages m
+    where m.organization_id = v_org and m.user_id = v_user and m.chat_id = v_thread.chat_id and m.id = private.as_uuid(p ->> 'before');
+    if v_before is null then
+      perform private.refuse_field('before', 'before must be the id of a message of this thread.');
+    end if;
+  end if;
+  select coalesce(jsonb_agg(private.chat_message_json(x.m) order by (x.m).seq), '[]'), min((x.m).seq) into v_messages, v_oldest
+  from (select m from public.chat_messages m
+    where m.organization_id = v_org and m.user_id = v_user and m.chat_id = v_thread.chat_id and (v_before is null or m.seq < v_before)
+    order by m.seq desc limit v_limit) x;
+  perform private.set_headers(jsonb_build_object('X-Has-More', coalesce(v_oldest > 1, false)::text, 'X-Total-Count', coalesce((
+    select s.message_count from public.chat_sessions s where s.organization_id = v_org and s.user_id = v_user and s.id = v_thread.chat_id), 0)::text));
+  return v_messages;
+end
+$$;
+comment on function api.list_chat_messages is
+  'GET /contexts/{contextId}/chat: ChatMessage[] of the caller''s thread, oldest first. Errors: 400, 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.list_chat_messages to authenticated;
+
+-- --------------------------------------------------------------------------------------------------------------------- attachments
+
+-- May the caller send attachments there? Asked before the first byte is stored.
+create or replace function api.admit_attachments(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  perform private.assert_chat_caller(), private.find_thread(p ->> 'contextId');
+  return '{}';
+end
+$$;
+comment on function api.admit_attachments is 'Part of POST /contexts/{contextId}/chat/attachments: refuses before content is read. Errors: 400, 401, 403, 404 CONTEXT_NOT_FOUND.';
+grant execute on function api.admit_attachments to authenticated;
+
+-- p: {contextId, files: [{name, mimeType, size, isImage, checksum, storageKey, storageProvider}]}, of content that the server has stored.
+create or replace function api.register_attachments(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_files constant jsonb := coalesce(private.as_array(p -> 'files', 'files'), '[]');
+  v_answer jsonb;
+begin
+  perform private.refuse_strangers('Attachments are sent through the API.');
+  perform private.assert_chat_caller(), private.find_thread(p ->> 'contextId');
+  if jsonb_array_length(v_files) not between 1 and 10 then
+    perform private.refuse_field('files', 'A request carries 1 to 10 files.');
+  end if;
+  with stored as (
+    insert into public.chat_attachments (organization_id, user_id, name, mime_type, size, is_image, checksum, storage_key, storage_provider, created_at)
+    select private.org_id(), private.user_id(), f.name, f."mimeType", f.size, f."isImage", f.checksum, f."storageKey", f."storageProvider",
+      -- In the order in which they were sent.
+      clock_timestamp() + t.n * interval '1 microsecond'
+    from jsonb_array_elements(v_files) with ordinality t (v, n), jsonb_to_record(t.v)
+      f (name text, "mimeType" text, size bigint, "isImage" boolean, checksum text, "storageKey" text, "storageProvider" text)
+    returning *
+  )
+  select jsonb_agg(private.attachment_json(s::public.chat_attachments) order by s.created_at) into v_answer from stored s;
+  return v_answer;
+end
+$$;
+comment on function api.register_attachments is
+  'Part of POST /contexts/{contextId}/chat/attachments: {id, name, mimeType, size}[]. Authorization: through our server only, which stored the content; signed in, and viewer in the context. Errors: 400, 401, 403, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+grant execute on function api.register_attachments to authenticated;
+
+-- -------------------------------------------------------------------------------------------------------------------------- models
+
+-- Real providers only: the local model of a development installation answers no chat.
+create or replace function private.chat_model(
+  p_model text, p_org_id uuid, out model text, out called text, out answers text, out is_fallback boolean
+)
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  v record;
+begin
+  if not private.is_model_routable(p_model) then
+    perform private.refuse_field('model', 'This model is unknown. Name claude, gemini, gpt4, gpt4o or the full id of a model.');
+  end if;
+  for v in
+    select r.model as named, r.called as id, private.answering_provider(r.provider, p_org_id) as provider, n.place
+    from unnest(array[p_model, private.default_model(), 'gemini']) with ordinality n (name, place), private.resolve_model(n.name) r order by n.place
+  loop
+    if v.provider in ('anthropic', 'google') then
+      model := v.named;
+      called := v.id;
+      answers := v.provider;
+      is_fallback := v.place > 1;
+      return;
+    end if;
+  end loop;
+  model := 'kijko-extractive';
+  is_fallback := false;
+end
+$$;
+comment on function private.chat_model is
+  'The model that answers: the named one, else the default one, else Gemini, whichever has a provider; without any, answers is null. Authorization: callable by definer functions of ours only. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function private.takes_images(p_called text) returns boolean
+language sql immutable parallel safe
+return p_called !~ '^(claude-(instant|v?[12]([^0-9]|$))|gemini-(1\.0-)?pro(-\d+)?$)';
+comment on function private.takes_images is 'Does the model look at images? Only the oldest ones do not.';
+
+-- ----------------------------------------------------------------------------------------------------------------------- questions
+
+create or replace function private.question_text(p_message text) returns text
+language plpgsql stable
+as $$
+declare
+  v constant text := private.trimmed(coalesce(p_message, ''));
+begin
+  if char_length(v) not between 1 and 32000 then
+    perform private.refuse_field('message', case v when '' then 'The message must not be blank.' else 'The message has more than 32,000 characters.' end);
+  end if;
+  return v;
+end
+$$;
+comment on function private.question_text is 'The trimmed message. Errors: 400 VALIDATION_ERROR.';
+
+-- Takes the unit of a question and remembers it until it has its answer.
+create or replace function private.open_question(p_question text, p_model text, p_context_id uuid, p_chat_id text default null, p_message_id uuid default null)
+returns private.chat_questions
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  q private.chat_questions;
+  v constant record := private.chat_model(coalesce(p_model, 'claude'), private.org_id());
+begin
+  perform private.consume_quota(private.org_id(), 'oracle_queries', 1);
+  insert into private.chat_questions (organization_id, user_id, chat_id, message_id, context_id, question, answers, called, model, is_fallback, day)
+  values (private.org_id(), private.user_id(), p_chat_id, p_message_id, p_context_id, left(regexp_replace(p_question, '\s+', ' ', 'g'), 60), v.answers, v.called,
+    v.model, v.is_fallback, (now() at time zone 'UTC')::date)
+  returning * into q;
+  return q;
+end
+$$;
+comment on function private.open_question is
+  'Takes one unit of oracle_queries of the caller''s organization for a question. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
+
+create or replace function private.question_json(q private.chat_questions) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('questionId', q.id, 'chatId', private.shown_chat_id(q.chat_id), 'userMessageId', q.message_id,
+  'messageId', q.answer_id, 'contextId', q.context_id, 'model', q.model, 'modelFallback', case when q.is_fallback then true end));
+comment on function private.question_json is 'A question for the process that answers it.';
+
+-- p: {contextId, body: {message, contextId?, model?, attachmentIds?}}
+create or replace function api.begin_question(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_text constant text := private.question_text(b ->> 'message');
+  v_thread record;
+  v_context uuid;
+  s public.chat_sessions;
+  m public.chat_messages;
+  q private.chat_questions;
+  v_attached record;
+begin
+  perform private.refuse_strangers('Questions are asked through the API.');
+  perform private.assert_chat_caller();
+  v_thread := private.find_thread(p ->> 'contextId');
+  v_context := coalesce(v_thread.default_of, private.chat_context(b ->> 'contextId'));
+  s := (private.begin_chat(v_thread.chat_id, p_default_of => v_thread.default_of)).chat;
+  if s.default_of is null then
+    perform private.refuse_other_context(s, v_context);
+    v_context := coalesce(s.context_id, v_context);
+    if v_context is not null then
+      perform private.path_context(jsonb_build_object('contextId', v_context), 'viewer', 'chat');
+      update public.chat_sessions x set context_id = v_context
+      where x.organization_id = s.organization_id and x.user_id = s.user_id and x.id = s.id and x.context_id is null;
+    end if;
+  end if;
+
+  select * into m from public.chat_messages x
+  where x.organization_id = s.organization_id and x.user_id = s.user_id and x.chat_id = s.id order by x.seq desc limit 1;
+  -- The page records the message in the history as well, and repeats it after a failure.
+  if m.role is distinct from 'user' or private.trimmed(m.content) <> v_text or m.created_at < clock_timestamp() - interval '60 seconds' then
+    perform private.assert_chat_room(s, 2, octet_length(v_text));
+    insert into public.chat_messages (organization_id, user_id, chat_id, seq, role, content)
+    values (s.organization_id, s.user_id, s.id, s.message_count + 1, 'user', v_text) returning * into m;
+  else
+    perform private.assert_chat_room(s, 1, 0);
+  end if;
+  perform private.use_attachments(b -> 'attachmentIds', m.id);
+  q := private.open_question(v_text, b ->> 'model', v_context, s.id, m.id);
+
+  select coalesce(bool_or(a.is_image), false) as images, coalesce(sum(a.size) filter (where not a.is_image), 0) as bytes into v_attached
+  from public.chat_attachments a where a.organization_id = s.organization_id and a.user_id = s.user_id and a.message_id = m.id;
+  if v_attached.images and not coalesce(private.takes_images(q.called), false) then
+    perform private.refuse_field('attachmentIds', case when q.called is null then 'No model of this installation looks at images.'
+      else format('The model %s does not look at images.', q.model) end);
+  elsif v_attached.bytes > 400000 then
+    perform private.refuse_field('attachmentIds', 'The attached texts are longer than 400 KB together, which is more than a model reads with a question.');
+  end if;
+  return private.question_json(q);
+end
+$$;
+comment on function api.begin_question is
+  'Part of POST /contexts/{contextId}/chat: stores the message and takes its unit. Authorization: through our server only, which answers; the caller''s own thread, viewer in its context. Errors: 400, 401, 403, 404 CONTEXT_NOT_FOUND, 409 CHAT_CONFLICT, CHAT_LIMIT, 429 QUOTA_EXCEEDED.';
+grant execute on function api.begin_question to authenticated;
+
+-- p: {contextId, body: {message, model?}}
+create or replace function api.begin_lone_question(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+begin
+  perform private.refuse_strangers('Questions are asked through the API.');
+  perform private.assert_chat_caller();
+  return private.question_json(private.open_question(private.question_text(b ->> 'message'), b ->> 'model', private.path_context(p, 'viewer', 'chat')));
+end
+$$;
+comment on function api.begin_lone_question is
+  'Part of what asks about a context without a thread: takes its unit. Authorization: through our server only, which answers; viewer in the context. Errors: 400, 401, 403, 404 CONTEXT_NOT_FOUND, 429 QUOTA_EXCEEDED.';
+grant execute on function api.begin_lone_question to authenticated;
+
+-- ------------------------------------------------------------------------------------------------------------------- for the server
+
+create or replace function private.graph_digest(p_context_id uuid) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := (select p.organization_id from public.projects p where p.id = p_context_id);
+begin
+  return concat_ws(E'\n',
+    'Entities that others refer to most: ' || (
+      select string_agg(format('%s (%s%s, %s references)', n.name, n.type, coalesce(' in ' || n.path, ''), n.reference_count), '; ' order by n.reference_count desc, n.rank, n.name)
+      from (select * from public.kg_nodes x where x.organization_id = v_org and x.project_id = p_context_id order by x.reference_count desc, x.rank, x.name limit 50) n),
+    'Sizes of clusters: ' || (
+      select string_agg(c.size::text, ', ' order by c.size desc)
+      from (select count(*) as size from public.kg_nodes n join public.kg_files f on f.project_id = n.project_id and f.part = n.part
+        where n.organization_id = v_org and n.project_id = p_context_id and f.cluster is not null group by f.cluster order by 1 desc limit 20) c),
+    'Links by type: ' || (
+      select string_agg(format('%s %s', e.links, e.type), ', ' order by e.links desc)
+      from (select x.type, count(*) as links from public.kg_edges x
+        where x.organization_id = v_org and x.project_id = p_context_id and x.type <> 'contains' group by 1) e));
+end
+$$;
+comment on function private.graph_digest is
+  'Top entities, cluster sizes and links by type of a context''s graph, as text. Authorization: callable by definer functions of ours that have judged the caller.';
+
+-- p: {questionId}. What a model call needs. The caller was judged when the question was opened.
+create or replace function private.read_question(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  q private.chat_questions;
+begin
+  select * into q from private.chat_questions x where x.id = (p ->> 'questionId')::uuid;
+  return jsonb_strip_nulls(jsonb_build_object('answers', q.answers, 'called', q.called, 'organizationId', q.organization_id,
+    'sealedKey', private.provider_key(q.answers, q.organization_id), 'withoutSampling', not private.takes_sampling(q.called),
+    'digest', (select private.graph_digest(q.context_id) from public.chat_sessions s
+      where s.organization_id = q.organization_id and s.user_id = q.user_id and s.id = q.chat_id and s.title = 'Knowledge Graph' and q.context_id is not null)))
+    || jsonb_build_object(
+      -- The last ten messages, the question included, as far as they are 400 KB together.
+      'history', coalesce((
+        select jsonb_agg(jsonb_build_object('role', h.role, 'content', h.content) order by h.seq)
+        from (select m.seq, m.role, m.content, row_number() over w as place, sum(octet_length(m.content)) over w as bytes
+          from public.chat_messages m
+          where m.organization_id = q.organization_id and m.user_id = q.user_id and m.chat_id = q.chat_id
+            and m.seq <= (select x.seq from public.chat_messages x where x.organization_id = q.organization_id and x.user_id = q.user_id and x.id = q.message_id)
+          window w as (order by m.seq desc)
+          order by m.seq desc limit 10) h
+        where h.place = 1 or h.bytes <= 400000), '[]'),
+      'attachments', coalesce((
+        select jsonb_agg(jsonb_build_object('name', a.name, 'mimeType', a.mime_type, 'size', a.size, 'isImage', a.is_image, 'key', a.storage_key) order by a.created_at, a.id)
+        from public.chat_attachments a where a.organization_id = q.organization_id and a.user_id = q.user_id and a.message_id = q.message_id), '[]'));
+end
+$$;
+comment on function private.read_question is
+  'Route, history, attachments and graph digest of an open question. Authorization: callable by the server only, for the person whose question it is.';
+
+-- A repeat of a request whose answer was cut, or failed, is another question.
+create or replace function private.forget_question_key(p_user_id uuid, p_key text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from private.idempotency_keys k where k.user_id = p_user_id and k.key = p_key and k.operation = 'begin_question';
+end
+$$;
+comment on function private.forget_question_key is 'Frees the Idempotency-Key of a question. Authorization: callable by functions of ours only.';
+
+-- p: {questionId, content, sources, inputTokens, outputTokens, stopped, key?}. Answers the stored message, or {} where the question is not open any
+-- more or its chat was deleted: then nothing is stored and the unit goes back.
+create or replace function private.answer_question(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  q private.chat_questions;
+  s public.chat_sessions;
+  m public.chat_messages;
+begin
+  delete from private.chat_questions x where x.id = (p ->> 'questionId')::uuid returning * into q;
+  if not found then
+    return '{}';
+  end if;
+  if q.chat_id is not null then
+    select * into s from public.chat_sessions x
+    where x.organization_id = q.organization_id and x.user_id = q.user_id and x.id = q.chat_id for no key update;
+    if not found or s.message_count >= 5000 then
+      perform private.give_back_quota(q.organization_id, 'oracle_queries', q.day, q.day, 1);
+      return '{}';
+    end if;
+    insert into public.chat_messages (id, organization_id, user_id, chat_id, seq, role, content, model, input_tokens, output_tokens, sources, is_stopped)
+    values (q.answer_id, q.organization_id, q.user_id, q.chat_id, s.message_count + 1, 'model', p ->> 'content', q.model, (p ->> 'inputTokens')::bigint,
+      (p ->> 'outputTokens')::bigint, p -> 'sources', (p ->> 'stopped')::boolean)
+    returning * into m;
+  end if;
+  if (p ->> 'stopped')::boolean then
+    perform private.forget_question_key(q.user_id, p ->> 'key');
+  end if;
+  if q.context_id is not null then
+    perform private.record_activity(q.context_id, 'chat', 'asked about ' || q.question, null, q.user_id);
+  end if;
+  return private.chat_message_json(m);
+end
+$$;
+comment on function private.answer_question is
+  'Stores the answer of an open question. Authorization: callable by the server only, for the person whose question it is.';
+
+-- p: {questionId, userId, key?}
+create or replace function private.drop_question(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  q private.chat_questions;
+begin
+  delete from private.chat_questions x where x.id = (p ->> 'questionId')::uuid returning * into q;
+  if found then
+    perform private.give_back_quota(q.organization_id, 'oracle_queries', q.day, q.day, 1);
+  end if;
+  perform private.forget_question_key((p ->> 'userId')::uuid, p ->> 'key');
+  return '{}';
+end
+$$;
+comment on function private.drop_question is 'Gives back the unit of a question that gets no answer. Authorization: callable by the server only.';
+grant execute on function private.read_question, private.answer_question, private.drop_question to kijko_server;
+
+-- ---------------------------------------------------------------------------------------------------------------------- retention
+
+create or replace function private.prune_chats(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  q private.chat_questions;
+  v_count integer;
+begin
+  -- Longer than a model call may take (KIJKO_MODEL_TIMEOUT): the process that asked has died.
+  for q in
+    delete from private.chat_questions x
+    where x.id in (select y.id from private.chat_questions y where y.created_at < p_at - interval '15 minutes' order by y.created_at limit 1000 for update skip locked)
+    returning x.*
+  loop
+    perform private.give_back_quota(q.organization_id, 'oracle_queries', q.day, q.day, 1);
+  end loop;
+  delete from public.chat_attachments a where a.message_id is null and a.created_at < p_at - interval '24 hours';
+  delete from public.chat_sessions s
+  where (s.organization_id, s.user_id, s.id) in (
+    select x.organization_id, x.user_id, x.id from public.chat_sessions x
+    where x.last_activity < p_at - interval '90 days' and x.stored_at < p_at - interval '90 days' order by x.last_activity limit 1000);
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_chats is
+  'Chats live 90 days after their last message, unused attachments 24 hours; units of questions whose process died go back. Authorization: callable by schedules only.';
+
+-- Chats are their person's own, in the organization where they were begun. Only functions write. The keys of stored content are not shown.
+grant execute on function private.assert_chat_sessions_row, private.assert_chat_messages_row, private.assert_chat_attachments_row
+  to authenticated, service_role, kijko_server, kijko_worker;
+grant select on public.chat_sessions, public.chat_messages to authenticated;
+grant select (id, organization_id, user_id, message_id, name, mime_type, size, is_image, created_at) on public.chat_attachments to authenticated;
+create policy select_own on public.chat_sessions for select to authenticated
+  using (organization_id = (select private.org_id()) and user_id = (select private.user_id()));
+create policy select_own on public.chat_messages for select to authenticated
+  using (organization_id = (select private.org_id()) and user_id = (select private.user_id()));
+create policy select_own on public.chat_attachments for select to authenticated
+  using (organization_id = (select private.org_id()) and user_id = (select private.user_id()));
+
+-- Detection of a persona (contract 60, section 19): the scoring that the client does in the browser, for defaults and reports.
+
+create or replace function private.default_signals() returns jsonb
+language sql immutable parallel safe
+return '{"teamSize": 1, "usesLightweightTools": true, "focusOnCost": true, "downloadsSecurityDocs": false, "asksAboutCompliance": false,
+  "usesAPIFrequently": false, "readsDocumentation": false, "participatesInCommunity": false}'::jsonb;
+comment on function private.default_signals is 'The signals of a person of whom nothing is known.';
+
+-- Signals that are missing count as absent: 0 people, or false.
+create or replace function private.score_persona(p_signals jsonb, out alex integer, out maya integer, out sam integer)
+language sql immutable parallel safe
+as $$
+  select case when s.team = 1 then 30 when s.team <= 5 then 15 else 0 end
+      + case when p_signals -> 'usesLightweightTools' = 'true' then 20 else 0 end
+      + case when p_signals -> 'focusOnCost' = 'true' then 25 else 0 end,
+    case when s.team > 50 then 40 when s.team > 10 then 24 when s.team > 5 then 12 else 0 end
+      + case when p_signals -> 'downloadsSecurityDocs' = 'true' then 30 else 0 end
+      + case when p_signals -> 'asksAboutCompliance' = 'true' then 25 else 0 end,
+    case when p_signals -> 'usesAPIFrequently' = 'true' then 35 else 0 end
+      + case when p_signals -> 'readsDocumentation' = 'true' then 20 else 0 end
+      + case when p_signals -> 'participatesInCommunity' = 'true' then 25 else 0 end
+  from (select case when jsonb_typeof(p_signals -> 'teamSize') = 'number' then (p_signals -> 'teamSize')::numeric else 0 end) s (team)
+$$;
+comment on function private.score_persona is 'The points of each persona for the signals.';
+
+-- A close result means alex, if alex is one of the two. The confidence speaks of the highest score, also then.
+create or replace function private.detect_persona(p_alex integer, p_maya integer, p_sam integer, out persona text, out confidence text)
+language sql immutable parallel safe
+as $$
+  select case when r.scores[1] - r.scores[2] <= 10 and 'alex' in (r.names[1], r.names[2]) then 'alex' else r.names[1] end,
+    case when r.scores[1] - r.scores[2] >= 30 and r.scores[1] >= 50 then 'high' when r.scores[1] - r.scores[2] >= 15 and r.scores[1] >= 30 then 'medium' else 'low' end
+  from (
+    select array_agg(v.name order by v.score desc, v.position) as names, array_agg(v.score order by v.score desc, v.position) as scores
+    from (values ('alex', p_alex, 1), ('maya', p_maya, 2), ('sam', p_sam, 3)) v (name, score, position)
+  ) r
+$$;
+comment on function private.detect_persona is 'The persona that the points mean, and how sure that is: high, medium or low.';
+
+-- What the server knows of the caller: the size of their team, and whether a program of theirs used the API lately.
+create or replace function private.known_signals() returns jsonb
+language sql stable
+as $$
+  select jsonb_build_object(
+    'teamSize', greatest(1, (select count(*) from public.memberships m where m.organization_id = private.org_id() and m.status = 'active')),
+    'usesAPIFrequently', exists (select from public.api_keys k where k.user_id = private.user_id() and k.last_used_at > now() - interval '30 days'))
+$$;
+comment on function private.known_signals is 'The signals that the server knows of the caller.';
+
+create or replace function private.persona_json(p public.user_personas) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_signals jsonb := private.default_signals() || private.known_signals() || coalesce(p.signals, '{}');
+  s record := private.score_persona(v_signals);
+  d record := private.detect_persona(s.alex, s.maya, s.sam);
+begin
+  return jsonb_strip_nulls(jsonb_build_object('persona', coalesce(p.override, d.persona),
+    'scores', jsonb_build_array(jsonb_build_object('type', 'alex', 'score', s.alex), jsonb_build_object('type', 'maya', 'score', s.maya),
+      jsonb_build_object('type', 'sam', 'score', s.sam)),
+    'confidence', d.confidence, 'signals', v_signals, 'override', p.override, 'showAllOptions', coalesce(p.show_all_options, false)));
+end
+$$;
+comment on function private.persona_json is
+  'PersonaDetectionResult of the caller. An override is the persona; scores and confidence are always those of the signals.';
+
+-- The signals of a body, checked. The last value of a signal counts; null takes it back.
+create or replace function private.as_signals(p_value jsonb, p_current jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_given jsonb := private.as_object(p_value, 'signals');
+  v_name text;
+  v_size integer;
+begin
+  for v_name in select jsonb_object_keys(v_given) loop
+    if v_given -> v_name = 'null' then
+      continue;
+    elsif v_name = 'teamSize' then
+      v_size := private.as_int(v_given -> 'teamSize', 'signals.teamSize');
+      if v_size not between 0 and 1000000 then
+        perform private.refuse_field('signals.teamSize', 'A team has 0 to 1,000,000 people.');
+      end if;
+      v_given := v_given || jsonb_build_object('teamSize', v_size);
+    elsif private.default_signals() ? v_name then
+      v_given := v_given || jsonb_build_object(v_name, private.as_bool(v_given -> v_name, 'signals.' || v_name));
+    else
+      perform private.refuse_field('signals.' || left(v_name, 100), 'This is no known signal.');
+    end if;
+  end loop;
+  return jsonb_strip_nulls(p_current || v_given);
+end
+$$;
+comment on function private.as_signals is 'The stored signals with those of a body, or 400 VALIDATION_ERROR about a signal.';
+
+create or replace function private.write_persona(p_body jsonb) returns public.user_personas
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v public.user_personas;
+begin
+  if private.user_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  insert into public.user_personas (user_id) values (private.user_id()) on conflict (user_id) do nothing;
+  select * into v from public.user_personas x where x.user_id = private.user_id() for update;
+  if p_body ? 'override' then
+    if p_body -> 'override' not in ('null', '"alex"', '"maya"', '"sam"') then
+      perform private.refuse_field('override', 'override must be one of alex, maya, sam, or null.');
+    end if;
+    v.override := p_body ->> 'override';
+  end if;
+  update public.user_personas x
+  set override = v.override, show_all_options = coalesce(private.as_bool(p_body -> 'showAllOptions', 'showAllOptions'), v.show_all_options),
+    signals = case when p_body -> 'signals' = 'null' then '{}' else private.as_signals(p_body -> 'signals', v.signals) end, updated_at = clock_timestamp()
+  where x.user_id = v.user_id
+  returning * into v;
+  return v;
+end
+$$;
+comment on function private.write_persona is
+  'Changes the members that the body names. Authorization: the caller''s own row. Errors: 400 VALIDATION_ERROR.';
+
+grant execute on function private.default_signals, private.score_persona, private.detect_persona, private.known_signals, private.persona_json,
+  private.as_signals, private.write_persona to authenticated;
+
+create or replace function api.get_persona(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v public.user_personas;
+begin
+  select * into v from public.user_personas x where x.user_id = private.user_id();
+  return private.persona_json(v);
+end
+$$;
+comment on function api.get_persona is 'GET /me/persona: PersonaDetectionResult.';
+
+create or replace function api.set_persona(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.persona_json(private.write_persona(private.as_object(p -> 'body', 'body')));
+end
+$$;
+comment on function api.set_persona is 'PUT /me/persona: PersonaDetectionResult. Errors: 400 VALIDATION_ERROR.';
+grant execute on function api.get_persona, api.set_persona to authenticated;
+
+-- Each person reads their own row; a function writes.
+grant select on public.user_personas to authenticated;
+create policy select_own on public.user_personas for select to authenticated using (user_id = (select private.user_id()));
+
+-- The support chat (contract 60, section 15): what the assistant knows of the caller, and conversations. The server calls the model between
+-- open_support_chat and keep_support_turn, and holds no transaction while it waits.
+
+create or replace function private.ago(p_at timestamptz, p_now timestamptz default now()) returns text
+language sql stable parallel safe
+return case
+  when p_now - p_at < interval '1 minute' then 'just now'
+  when p_now - p_at < interval '1 hour' then floor(extract(epoch from p_now - p_at) / 60) || 'm ago'
+  when p_now - p_at < interval '1 day' then floor(extract(epoch from p_now - p_at) / 3600) || 'h ago'
+  when p_now - p_at < interval '7 days' then floor(extract(epoch from p_now - p_at) / 86400) || 'd ago'
+  else to_char(p_at at time zone 'UTC', 'YYYY-MM-DD') end;
+comment on function private.ago is 'How long ago something was, in the words of the support chat; from a week on the date in UTC.';
+
+-- The newest runs of the caller, as lines.
+create or replace function private.recent_activity() returns jsonb
+language plpgsql stable
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(format('%s execution (%s) %s %s', coalesce('"' || s.name || '"', 'Skill'), e.execution_type, e.status, private.ago(e.executed_at))
+      order by e.executed_at desc, e.id desc), '[]')
+    from (select * from public.skill_executions x where x.user_id = private.user_id() order by x.executed_at desc, x.id desc limit 5) e
+    left join public.skills s on s.id = e.skill_id
+  );
+end
+$$;
+comment on function private.recent_activity is 'The last five runs of the caller, newest first, as lines of text.';
+
+-- Each source is read in a block of its own, so that one that fails counts 0 and the others are shown.
+create or replace function private.support_context() returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_user constant uuid := private.user_id();
+  v jsonb := '{"projectCount": 0, "skillsCount": 0, "habitsCount": 0, "reflexesCount": 0, "recentActivity": []}';
+begin
+  begin
+    v := v || jsonb_build_object('projectCount', (select count(*) from public.projects));
+  exception when others then
+    raise warning 'support context without projects: %', sqlstate;
+  end;
+  begin
+    v := v || jsonb_build_object('skillsCount', (select count(*) from public.skills s where s.user_id = v_user and s.is_active));
+  exception when others then
+    raise warning 'support context without skills: %', sqlstate;
+  end;
+  begin
+    v := v || jsonb_build_object('habitsCount', (select count(*) from public.habits h where h.user_id = v_user));
+  exception when others then
+    raise warning 'support context without habits: %', sqlstate;
+  end;
+  begin
+    v := v || jsonb_build_object('reflexesCount', (select count(*) from public.reflexes r where r.user_id = v_user and r.is_active));
+  exception when others then
+    raise warning 'support context without reflexes: %', sqlstate;
+  end;
+  begin
+    v := v || jsonb_build_object('recentActivity', private.recent_activity());
+  exception when others then
+    raise warning 'support context without activity: %', sqlstate;
+  end;
+  begin
+    v := v || coalesce((
+      select jsonb_build_object('userName', n.name) from public.users u, lateral (select private.clean_name(u.first_name || ' ' || u.last_name, 100)) n (name)
+      where u.id = v_user and n.name <> ''), '{}');
+  exception when others then
+    raise warning 'support context without the name: %', sqlstate;
+  end;
+  return v;
+end
+$$;
+comment on function private.support_context is 'SupportContext of the caller, under their own policies.';
+
+create or replace function private.support_message_json(m public.support_messages) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('id', m.id, 'role', m.role, 'content', m.content, 'timestamp', private.iso(m.created_at));
+comment on function private.support_message_json is 'SupportMessage.';
+
+-- A conversation that is over is not there any more, also before the job deletes it.
+create or replace function private.own_support_conversation(p_id text) returns uuid
+language sql stable
+as $$
+  select c.id from public.support_conversations c where c.id = private.as_uuid(p_id) and c.user_id = private.user_id() and c.expires_at > now()
+$$;
+comment on function private.own_support_conversation is 'The id, where it is a conversation of the caller that goes on, else null.';
+
+create or replace function private.path_support_conversation(p jsonb) returns uuid
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.own_support_conversation(p ->> 'conversationId');
+begin
+  if v_id is null then
+    perform private.refuse(404, 'NOT_FOUND', 'There is no such conversation. It ends 30 minutes after its last message.');
+  end if;
+  return v_id;
+end
+$$;
+comment on function private.path_support_conversation is 'The conversation that the path names, or 404 NOT_FOUND.';
+
+create or replace function private.delete_support_conversation(p_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from public.support_conversations c where c.id = p_id and c.user_id = private.user_id();
+end
+$$;
+comment on function private.delete_support_conversation is 'Deletes a conversation with its messages. Authorization: the caller''s own.';
+grant execute on function private.ago, private.recent_activity, private.support_context, private.support_message_json, private.own_support_conversation,
+  private.path_support_conversation, private.delete_support_conversation to authenticated;
+
+-- Stores a question with its answer. Nothing is stored when a model call fails: the client shows the error and keeps the question. A
+-- conversation that has ended meanwhile, or was deleted, begins again under a new id. Only the newest 200 messages stay.
+create or replace function private.keep_support_turn(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user constant uuid := private.as_uuid(p ->> 'userId');
+  v_id uuid;
+  v_reply public.support_messages;
+begin
+  update public.support_conversations c set expires_at = clock_timestamp() + interval '30 minutes'
+  where c.id = private.as_uuid(p ->> 'conversationId') and c.user_id = v_user and c.expires_at > clock_timestamp()
+  returning c.id into v_id;
+  if v_id is null then
+    insert into public.support_conversations (user_id, expires_at) values (v_user, clock_timestamp() + interval '30 minutes') returning id into v_id;
+  end if;
+  insert into public.support_messages (conversation_id, user_id, role, content) values (v_id, v_user, 'user', p ->> 'question');
+  insert into public.support_messages (conversation_id, user_id, role, content) values (v_id, v_user, 'assistant', p ->> 'answer') returning * into v_reply;
+  delete from public.support_messages m where m.conversation_id = v_id
+    and m.seq <= (select x.seq from public.support_messages x where x.conversation_id = v_id order by x.seq desc offset 200 limit 1);
+  return jsonb_build_object('conversationId', v_id, 'reply', private.support_message_json(v_reply));
+end
+$$;
+comment on function private.keep_support_turn is
+  '{userId, conversationId?, question, answer}: stores both and answers {conversationId, reply}. Authorization: callable by the server only, for the caller of a request.';
+grant execute on function private.keep_support_turn to kijko_server;
+
+create or replace function private.prune_support(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from public.support_conversations where expires_at <= p_at;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.prune_support is 'Deletes conversations that are over. Authorization: callable by schedules only.';
+
+create or replace function api.get_support_context(p jsonb) returns jsonb
+language sql stable
+as $$ select private.support_context() $$;
+comment on function api.get_support_context is 'GET /support/context: SupportContext.';
+
+-- Checks a question and gives the server what it sends to the model: the history as [role, content], and what the assistant knows.
+create or replace function api.open_support_chat(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_message constant text := private.trimmed(case when jsonb_typeof(b -> 'message') = 'string' then b ->> 'message' end);
+  v_field constant text := case when jsonb_typeof(b -> 'conversationHistory') <> 'null' then 'conversationHistory' else 'conversation_history' end;
+  v_history jsonb := coalesce(private.as_array(b -> v_field, v_field), '[]');
+  v_id uuid := private.own_support_conversation(coalesce(b ->> 'conversationId', b ->> 'conversation_id'));
+begin
+  if v_message is null or char_length(v_message) not between 1 and 8000 then
+    perform private.refuse_field('message', 'A message has 1 to 8,000 characters.');
+  end if;
+  select coalesce(jsonb_agg(h.value order by h.n), '[]') into v_history
+  from (select * from jsonb_array_elements(v_history) with ordinality h (value, n) order by h.n desc limit 10) h;
+  if exists (
+    select from jsonb_array_elements(v_history) h (value)
+    where jsonb_typeof(h.value) <> 'object' or coalesce(h.value ->> 'role', '') not in ('user', 'assistant') or jsonb_typeof(h.value -> 'content') is distinct from 'string'
+  ) then
+    perform private.refuse_field(v_field, 'An entry of the history has a role (user or assistant) and content.');
+  end if;
+  if v_history = '[]' and v_id is not null then
+    select coalesce(jsonb_agg(jsonb_build_object('role', m.role, 'content', m.content) order by m.seq), '[]') into v_history
+    from (select * from public.support_messages x where x.conversation_id = v_id order by x.seq desc limit 10) m;
+  else
+    select coalesce(jsonb_agg(jsonb_build_object('role', h.value ->> 'role', 'content', left(h.value ->> 'content', 8000)) order by h.n), '[]') into v_history
+    from jsonb_array_elements(v_history) with ordinality h (value, n);
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('message', v_message, 'conversationId', v_id, 'history', v_history, 'context', private.support_context()));
+end
+$$;
+comment on function api.open_support_chat is 'POST /support/chat, before the model is asked: {message, conversationId?, history, context}. Errors: 400 VALIDATION_ERROR.';
+
+create or replace function api.get_support_chat(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_id uuid := private.path_support_conversation(p);
+begin
+  return (select coalesce(jsonb_agg(private.support_message_json(m) order by m.seq), '[]') from public.support_messages m where m.conversation_id = v_id);
+end
+$$;
+comment on function api.get_support_chat is 'GET /support/chat/{conversationId}: SupportMessage[]. Errors: 404 NOT_FOUND.';
+
+create or replace function api.delete_support_chat(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  perform private.delete_support_conversation(private.path_support_conversation(p));
+  return null;
+end
+$$;
+comment on function api.delete_support_chat is 'DELETE /support/chat/{conversationId}: null. Errors: 404 NOT_FOUND.';
+grant execute on function api.get_support_context, api.open_support_chat, api.get_support_chat, api.delete_support_chat to authenticated;
+
+-- Each person reads their own conversations. Functions write: an answer of the assistant comes from the server.
+grant select on public.support_conversations, public.support_messages to authenticated;
+create policy select_own on public.support_conversations for select to authenticated using (user_id = (select private.user_id()));
+create policy select_own on public.support_messages for select to authenticated using (user_id = (select private.user_id()));
+
+-- Analytics (contract 60, section 18): what a client says about the use of its screens. A bad event is rejected alone, because a batch is
+-- sent once, at times while its page closes, and the client does not read the answer.
+
+create or replace function private.analytics_types() returns text[]
+language sql immutable parallel safe
+return array['project_creation_started', 'project_step_completed', 'ingestion_started', 'ingestion_phase_completed', 'ingestion_completed',
+  'conversion_signal', 'error_occurred', 'error_recovered', 'persona_detected', 'persona_override'];
+comment on function private.analytics_types is 'The types of events, in the order of the contract.';
+
+-- The length of a value as JSON without blanks, which is how clients send it; jsonb as text has a blank after each colon and comma.
+create or replace function private.compact_length(p_value jsonb) returns bigint
+language sql immutable parallel safe
+as $$
+  select octet_length(p_value::text) - coalesce(sum(case jsonb_typeof(v) when 'object' then 2 * n.members - 1 else jsonb_array_length(v) - 1 end), 0)
+  from jsonb_path_query(p_value, 'strict $.** ? (@.type() == "object" && exists(@.keyvalue()) || @.type() == "array" && @.size() > 0)') v,
+    lateral (select case jsonb_typeof(v) when 'object' then (select count(*) from jsonb_object_keys(v)) end) n (members)
+$$;
+comment on function private.compact_length is 'Bytes of the JSON that a client sent for the value.';
+
+-- The member of an event that is wrong, or null. p_at is its time, read.
+create or replace function private.analytics_fault(p_event jsonb, p_at timestamptz) returns text
+language sql stable parallel safe
+return case
+  when jsonb_typeof(p_event) <> 'object' then 'event'
+  when jsonb_typeof(p_event -> 'type') is distinct from 'string' or (p_event ->> 'type') <> all (private.analytics_types()) then 'type'
+  when jsonb_typeof(p_event -> 'timestamp') is distinct from 'string' or p_at is null then 'timestamp'
+  when coalesce(p_event -> 'persona', 'null') not in ('null', '"alex"', '"maya"', '"sam"') then 'persona'
+  when jsonb_typeof(p_event -> 'sessionId') is distinct from 'string' or char_length(p_event ->> 'sessionId') not between 1 and 64 then 'sessionId'
+  when jsonb_typeof(p_event -> 'properties') is distinct from 'object'
+    or octet_length((p_event -> 'properties')::text) > 8192 and private.compact_length(p_event -> 'properties') > 8192
+    -- The properties are the first level; scalars may stand in the fifth.
+    or jsonb_path_exists(p_event -> 'properties', 'strict $.**{5} ? (@.type() == "object" || @.type() == "array")') then 'properties'
+end;
+comment on function private.analytics_fault is 'The member of an event for which it is rejected: event for one that is none; null for a good one.';
+
+create or replace function private.analytics_message(p_field text) returns text
+language sql immutable parallel safe
+return case p_field
+  when 'event' then 'An event is an object of valid text and numbers.'
+  when 'type' then 'The type is not a known one.'
+  when 'timestamp' then 'The timestamp must be an ISO-8601 time.'
+  when 'persona' then 'The persona must be alex, maya, sam or null.'
+  when 'sessionId' then 'The sessionId must be a text of 1 to 64 characters.'
+  when 'properties' then 'The properties must be an object of at most 8 KB and 5 levels.' end;
+comment on function private.analytics_message is 'The sentence about a member for which an event is rejected.';
+
+create or replace function private.track_events(p_events jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user constant uuid := private.user_id();
+  v_org constant uuid := private.org_id();
+  v_answer jsonb;
+begin
+  perform private.refuse_strangers('Events are sent through the API, which limits their number.');
+  if jsonb_typeof(p_events) is distinct from 'array' then
+    perform private.refuse_field('events', 'events must be a list.');
+  elsif jsonb_array_length(p_events) not between 1 and 100 then
+    perform private.refuse_field('events', 'A request has 1 to 100 events.');
+  end if;
+  with given as materialized (
+    select e.n - 1 as place, e.value as event, case when jsonb_typeof(e.value -> 'timestamp') = 'string' then private.as_instant(e.value ->> 'timestamp') end as at
+    from jsonb_array_elements(p_events) with ordinality e (value, n)
+  ), judged as materialized (
+    select g.*, private.analytics_fault(g.event, g.at) as fault from given g
+  ), stored as (
+    insert into private.analytics_events (organization_id, user_id, session_id, type, persona, occurred_at, client_timestamp, properties, digest)
+    select v_org, v_user, j.event ->> 'sessionId', j.event ->> 'type', j.event ->> 'persona',
+      case when j.at between now() - interval '7 days' and now() + interval '5 minutes' then j.at else now() end, j.at, j.event -> 'properties', d.digest
+    from judged j, lateral (select substr(sha256(convert_to(jsonb_build_array(j.event -> 'sessionId', j.event -> 'type', j.at, j.event -> 'properties')::text, 'UTF8')), 1, 16)) d (digest)
+    where j.fault is null
+    -- Two requests with the same events take their entries of the index in one order.
+    order by d.digest
+    on conflict (digest) where digest is not null do nothing
+  )
+  select jsonb_strip_nulls(jsonb_build_object('accepted', count(*) filter (where fault is null), 'rejected', count(fault),
+    'errors', jsonb_agg(jsonb_build_object('index', place, 'field', fault, 'message', private.analytics_message(fault)) order by place) filter (where fault is not null)))
+  into v_answer from judged;
+  return v_answer;
+end
+$$;
+comment on function private.track_events is
+  'Stores the good ones of 1 to 100 events, each once. Authorization: through our server only; the caller, if there is one, is the sender. Errors: 400 VALIDATION_ERROR.';
+grant execute on function private.track_events to anon, authenticated;
+
+create or replace function private.analytics_funnel(p_started bigint, p_ingesting bigint, p_completed bigint) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('started', p_started, 'ingestionStarted', p_ingesting, 'completed', p_completed,
+  'completedPercent', case when p_started = 0 then 0 else round(100.0 * p_completed / p_started, 1) end);
+comment on function private.analytics_funnel is 'The steps from the beginning of a project to its completed ingestion.';
+
+-- A session is one visit of one browser. An event that has lost its organization is in no summary.
+create or replace function private.analytics_summary(p_from timestamptz, p_to timestamptz) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org constant uuid := private.org_id();
+begin
+  if not private.is_org_admin() then
+    perform private.refuse(403, 'FORBIDDEN', 'Only owners and admins of the organization see its analytics.', null, '{"required": ["owner", "admin"]}');
+  end if;
+  return (
+    with found as (
+      select e.type, e.persona, e.session_id from private.analytics_events e where e.organization_id = v_org and e.occurred_at >= p_from and e.occurred_at < p_to
+    ), visits as (
+      select f.session_id, max(f.persona) as persona, bool_or(f.type = 'project_creation_started') as started, bool_or(f.type = 'ingestion_started') as ingesting,
+        bool_or(f.type = 'ingestion_completed') as completed
+      from found f group by f.session_id
+    )
+    select jsonb_build_object('from', private.iso(p_from), 'to', private.iso(p_to), 'total', (select count(*) from found),
+      'events', (select jsonb_agg(jsonb_build_object('type', t.type, 'count', coalesce(c.n, 0)) order by t.place)
+        from unnest(private.analytics_types()) with ordinality t (type, place)
+        left join (select f.type, count(*) as n from found f group by f.type) c on c.type = t.type),
+      'funnel', (select private.analytics_funnel(count(*) filter (where v.started), count(*) filter (where v.started and v.ingesting),
+        count(*) filter (where v.started and v.completed)) from visits v),
+      'personas', (select jsonb_agg(jsonb_build_object('persona', p.persona, 'events', coalesce(c.n, 0))
+          || private.analytics_funnel(coalesce(x.started, 0), coalesce(x.ingesting, 0), coalesce(x.completed, 0)) order by p.place)
+        from unnest(array['alex', 'maya', 'sam', 'unknown']) with ordinality p (persona, place)
+        left join (select coalesce(f.persona, 'unknown') as persona, count(*) as n from found f group by 1) c on c.persona = p.persona
+        left join (select coalesce(v.persona, 'unknown') as persona, count(*) filter (where v.started) as started,
+          count(*) filter (where v.started and v.ingesting) as ingesting, count(*) filter (where v.started and v.completed) as completed
+          from visits v group by 1) x on x.persona = p.persona))
+  );
+end
+$$;
+comment on function private.analytics_summary is 'AnalyticsSummary of the caller''s organization. Authorization: its owner and admins. Errors: 403 FORBIDDEN.';
+grant execute on function private.analytics_summary to authenticated;
+
+-- What an event has of a person goes at once. The project that it names would lead back to the organization.
+create or replace function private.tg_analytics_events__forget() returns trigger
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  new.user_id := null;
+  new.organization_id := null;
+  new.session_id := null;
+  new.digest := null;
+  new.properties := new.properties - 'project_id';
+  return new;
+end
+$$;
+comment on function private.tg_analytics_events__forget is 'Trigger: an event that loses its person, organization or session loses all of them.';
+create or replace trigger _100_forget before update on private.analytics_events
+  for each row when (new.session_id is null or new.user_id is distinct from old.user_id or new.organization_id is distinct from old.organization_id)
+  execute function private.tg_analytics_events__forget();
+
+-- In parts, so that no transaction is long; the schedule is due again at once while there is more.
+create or replace function private.prune_analytics(p_at timestamptz default now(), p_limit integer default 20000) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_forgotten bigint;
+  v_deleted bigint;
+begin
+  update private.analytics_events set session_id = null
+  where id in (select e.id from private.analytics_events e where e.session_id is not null and e.received_at < p_at - interval '30 days' order by e.received_at limit p_limit);
+  get diagnostics v_forgotten = row_count;
+  delete from private.analytics_events
+  where id in (select e.id from private.analytics_events e where e.session_id is null and e.received_at < p_at - interval '13 months' order by e.received_at limit p_limit);
+  get diagnostics v_deleted = row_count;
+  return greatest(v_forgotten, v_deleted) >= p_limit;
+end
+$$;
+comment on function private.prune_analytics is
+  'Events lose user, organization and session after 30 days and are deleted after 13 months; tells whether there is more to do. Authorization: callable by schedules only.';
+
+create or replace function api.track_events(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+begin
+  return private.track_events(case jsonb_typeof(p -> 'body') when 'object' then p -> 'body' -> 'events' end);
+end
+$$;
+comment on function api.track_events is 'POST /analytics/events: {accepted, rejected, errors?}. Errors: 400 VALIDATION_ERROR.';
+grant execute on function api.track_events to anon, authenticated;
+
+create or replace function api.get_analytics_summary(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_to constant timestamptz := private.as_instant(p ->> 'to');
+  v_from constant timestamptz := private.as_instant(p ->> 'from');
+  v_end timestamptz;
+begin
+  if p ->> 'from' is not null and v_from is null then
+    perform private.refuse_field('from', 'This is no ISO-8601 date or time.');
+  elsif p ->> 'to' is not null and v_to is null then
+    perform private.refuse_field('to', 'This is no ISO-8601 date or time.');
+  end if;
+  -- A date without a time means the whole day.
+  v_end := coalesce(case when char_length(p ->> 'to') = 10 then v_to + interval '1 day' else private.shown(v_to) + interval '1 millisecond' end, now());
+  if v_from >= v_end then
+    perform private.refuse_field('from', 'from must be before to.');
+  end if;
+  return private.analytics_summary(coalesce(private.shown(v_from), v_end - interval '30 days'), v_end);
+end
+$$;
+comment on function api.get_analytics_summary is 'GET /analytics/summary: AnalyticsSummary, of the last 30 days unless the query says otherwise. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+grant execute on function api.get_analytics_summary to authenticated;
+
+-- Copies of counted units for OpenMeter. A trigger writes one row in the transaction of the unit; a worker sends rows in batches and deletes
+-- what was accepted. At most one batch is on its way. Until it is acknowledged it is sent again as it was, also by another worker, so that no
+-- event is lost and the receiver, which counts an id once, counts none twice.
+
+create or replace function private.is_metered() returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+begin
+  return coalesce(private.installation_value('metering') = 'true', false);
+end
+$$;
+comment on function private.is_metered is 'Does this installation copy its units to OpenMeter? Authorization: callable by functions of ours only.';
+
+-- A worker says at its start whether there is an OpenMeter. Counters that are opened meanwhile read this under the same lock
+-- (private.consume_slowly), so none keeps the old answer.
+create or replace function private.declare_metering(p_on boolean) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if private.is_metered() = p_on and not exists (select from public.usage_counters c where c.is_metered <> p_on) then
+    return;
+  end if;
+  perform pg_advisory_xact_lock(private.plans_lock());
+  perform private.declare_installation('metering', to_jsonb(p_on));
+  update public.usage_counters c set is_metered = p_on where c.is_metered <> p_on;
+end
+$$;
+comment on function private.declare_metering is 'Begins or ends the copying of units. Authorization: callable by the worker only.';
+
+-- Units of a day that is over belong to its end, and those of a period that is over to its end, so that sums over days and months are those of
+-- the counters.
+create or replace function private.tg_usage_counters__meter() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_amount constant bigint := new.used - old.used;
+  v_at timestamptz := now();
+begin
+  if new.metric <> 'storage' then
+    v_at := least(v_at, private.usage_resets_at(new.metric, new.period::timestamp at time zone 'UTC') - interval '1 microsecond');
+    if new.day = old.day and new.day_value - old.day_value <> v_amount then
+      v_at := least(v_at, (new.day::timestamp at time zone 'UTC') - interval '1 microsecond');
+    end if;
+  end if;
+  insert into private.metering_events (organization_id, metric, amount, total, occurred_at)
+  values (new.organization_id, new.metric, v_amount, case when new.metric = 'storage' then new.used end, v_at);
+  return null;
+end
+$$;
+comment on function private.tg_usage_counters__meter is 'Trigger: a copy of the units that a counter gains or loses.';
+create or replace trigger _800_meter after update on public.usage_counters for each row
+  when (new.is_metered and new.used <> old.used) execute function private.tg_usage_counters__meter();
+
+-- Seats are no counter: each change of members or invitations tells how many are taken then. An invitation that expires is told when its row
+-- is closed.
+create or replace function private.meter_seats(p_org_id uuid, p_change bigint) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if private.is_metered() then
+    insert into private.metering_events (organization_id, metric, amount, total, occurred_at)
+    values (p_org_id, 'seats', p_change, private.seats_used(p_org_id), now());
+  end if;
+end
+$$;
+comment on function private.meter_seats is 'A copy of the seats that are taken. Authorization: callable by triggers of ours only.';
+
+create or replace function private.tg__meter_seats() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  case tg_op
+    when 'INSERT' then perform private.meter_seats(new.organization_id, 1);
+    when 'DELETE' then perform private.meter_seats(old.organization_id, -1);
+    else perform private.meter_seats(new.organization_id, case when new.status = 'pending' then 1 else -1 end);
+  end case;
+  return null;
+end
+$$;
+comment on function private.tg__meter_seats is 'Trigger: a seat is taken or free again.';
+create or replace trigger _800_meter after insert or delete on public.memberships for each row execute function private.tg__meter_seats();
+create or replace trigger _800_meter_inserted after insert on public.team_invitations for each row
+  when (new.status = 'pending') execute function private.tg__meter_seats();
+create or replace trigger _800_meter_updated after update of status on public.team_invitations for each row
+  when ((old.status = 'pending') <> (new.status = 'pending')) execute function private.tg__meter_seats();
+create or replace trigger _800_meter_deleted after delete on public.team_invitations for each row
+  when (old.status = 'pending') execute function private.tg__meter_seats();
+
+-- The calls of the worker that sends.
+
+-- Gives the events of the batch on its way, or of the next one, to one worker for p_seconds. Nothing while another worker has it, while
+-- the receiver is left alone after a failure, and where nothing waits.
+create or replace function private.take_metering(p_owner uuid, p_seconds integer, p_limit integer)
+returns table (seq bigint, id uuid, organization_id uuid, metric text, amount bigint, total bigint, occurred_at timestamptz)
+language plpgsql volatile security definer set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+  s private.metering_state;
+  v_batch bigint[];
+begin
+  select * into s from private.metering_state for update skip locked;
+  if not found or s.next_at > clock_timestamp() or (s.owner <> p_owner and s.lease_expires_at > clock_timestamp()) then
+    return;
+  end if;
+  select array_agg(e.seq) into v_batch from private.metering_events e where e.seq = any (s.batch) and e.refusal is null;
+  if v_batch is null then
+    select array_agg(e.seq) into v_batch
+    from (select x.seq from private.metering_events x where x.refusal is null order by x.seq limit p_limit) e;
+  end if;
+  if v_batch is null then
+    return;
+  end if;
+  update private.metering_state set owner = p_owner, lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds), batch = v_batch;
+  return query select e.seq, e.id, e.organization_id, e.metric, e.amount, e.total, e.occurred_at
+    from private.metering_events e where e.seq = any (v_batch) order by e.seq;
+end
+$$;
+comment on function private.take_metering is 'Leases a batch of events to a worker. Authorization: callable by the worker only.';
+
+-- p_error: why the rest of the batch was not accepted; it is tried again after p_wait seconds. Deletes what was accepted also for a worker
+-- whose lease has ended.
+create or replace function private.finish_metering(p_owner uuid, p_sent bigint[], p_refused bigint[], p_refusal text, p_error text, p_wait double precision)
+returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform from private.metering_state for update;
+  delete from private.metering_events e where e.seq = any (p_sent);
+  update private.metering_events e set refusal = left(coalesce(p_refusal, 'refused'), 1000) where e.seq = any (p_refused);
+  update private.metering_state s
+  set owner = null, lease_expires_at = null, failures = case when p_error is null then 0 else s.failures + 1 end, error = left(p_error, 1000),
+    next_at = clock_timestamp() + make_interval(secs => p_wait)
+  where s.owner = p_owner;
+end
+$$;
+comment on function private.finish_metering is 'Deletes events that were accepted, and ends the lease of a batch. Authorization: callable by the worker only.';
+
+create or replace function private.metering_failures() returns integer
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select s.failures from private.metering_state s);
+end
+$$;
+comment on function private.metering_failures is 'How many attempts in a row failed. Authorization: callable by the worker only.';
+
+-- Keeps the outbox small while the receiver is away for days: of what waits beyond p_keep events, units of one organization and metric in one
+-- hour that is over become one event. An event that may have arrived stays as it is.
+create or replace function private.fold_metering(p_at timestamptz default now(), p_keep integer default 100000, p_limit integer default 50000) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_batch bigint[];
+  v_count integer;
+begin
+  if not exists (select from private.metering_events offset p_keep) then
+    return 0;
+  end if;
+  select s.batch into v_batch from private.metering_state s for update;
+  with old as (
+    delete from private.metering_events e
+    where e.seq in (
+      select x.seq from private.metering_events x
+      where not x.is_folded and x.refusal is null and x.occurred_at < date_trunc('hour', p_at) and x.seq <> all (v_batch)
+      order by x.seq limit p_limit)
+    returning e.*
+  ), folded as (
+    insert into private.metering_events (organization_id, metric, amount, total, occurred_at, created_at, is_folded)
+    select o.organization_id, o.metric, sum(o.amount), (array_agg(o.total order by o.occurred_at desc, o.seq desc))[1], max(o.occurred_at), min(o.created_at), true
+    from old o group by o.organization_id, o.metric, date_trunc('hour', o.occurred_at)
+  )
+  select count(*) into v_count from old;
+  return v_count;
+end
+$$;
+comment on function private.fold_metering is 'Joins events of an hour where very many wait; gives how many were joined. Authorization: callable by schedules only.';
+
+-- A receiver knows the ids of 32 days. An event that it may have got is therefore given up after 30.
+create or replace function private.prune_metering(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_lost integer;
+begin
+  perform from private.metering_state for update;
+  with old as (delete from private.metering_events e where e.created_at < p_at - interval '30 days' returning e.refusal)
+  select count(*) filter (where o.refusal is null) into v_lost from old o;
+  if v_lost > 0 then
+    update private.metering_state s set lost = s.lost + v_lost;
+    raise warning '% units were not sent to OpenMeter within 30 days and are dropped', v_lost;
+  end if;
+  return v_lost;
+end
+$$;
+comment on function private.prune_metering is 'Retention of events that could not be sent: 30 days. Authorization: callable by schedules only.';
+
+create or replace function private.metering_health(out pending bigint, out refused bigint, out oldest_seconds double precision, out is_failing boolean)
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  -- Counted up to a bound: the probe must be quick while the receiver is away.
+  select count(*) into pending from (select from private.metering_events e where e.refusal is null limit 10000) x;
+  select count(*) into refused from (select from private.metering_events e where e.refusal is not null limit 10000) x;
+  select coalesce(extract(epoch from clock_timestamp() - e.created_at), 0) into oldest_seconds
+  from private.metering_events e where e.refusal is null order by e.seq limit 1;
+  oldest_seconds := coalesce(oldest_seconds, 0);
+  select s.failures > 0 into is_failing from private.metering_state s;
+end
+$$;
+comment on function private.metering_health is 'Events that wait or were refused, each counted up to 10,000, and whether the last attempt failed. Authorization: callable by the server and the worker only.';
+
+grant execute on function private.declare_metering, private.take_metering, private.finish_metering, private.metering_failures to kijko_worker;
+grant execute on function private.metering_health to kijko_server, kijko_worker;
+
 -- A request with a read-only key writes nothing, whatever function runs: a policy stands beside those of each table that callers write to.
 -- It is restrictive, so it only takes rights away, and it is evaluated once a statement. Reads are not affected.
 do $$
@@ -34096,6 +38551,7 @@ $$;
 
 -- Functions whose names changed. They are dropped here, at the end, when no other object uses them.
 drop function if exists
+  private.give_back_units(uuid, date, date, bigint),
   private.judge_addresses(uuid, text[], uuid),
   private.judge_granting(text, text),
   private.judge_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz),

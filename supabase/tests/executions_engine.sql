@@ -27,15 +27,15 @@ $$;
 -- The names of the taken runs, with the outcome of each.
 create function pg_temp.take(p_limit integer default 10, p_seconds integer default 15) returns text language sql volatile as $$
   select string_agg(concat_ws(':', i.name, t.outcome), ' ' order by t.n)
-  from private.take_executions(p_limit, p_seconds) with ordinality t (id, outcome, c, d, e, f, g, h, i, j, k, l, n) left join ids i on i.id = t.id
+  from private.take_executions(p_limit, p_seconds) with ordinality t (id, outcome, c, d, e, f, g, h, i, j, k, l, m, n) left join ids i on i.id = t.id
 $$;
 select pg_temp.skill('skill');
 
 -- ----------------------------------------------------------------------------------------------------------------------- taking
 select pg_temp.start('one'), pg_temp.start('two'), pg_temp.start('three');
-select results_eq($$ select t.id, t.outcome, t.answers, t.called, t.sealed_key, t.parameters, t.prompt, t.elapsed_ms between 0 and 5000, t.is_streamed, t.organization_id
+select results_eq($$ select t.id, t.outcome, t.answers, t.called, t.sealed_key, t.parameters, t.prompt, t.elapsed_ms between 0 and 5000, t.is_streamed, t.organization_id, t.user_id
     from private.take_executions(1, 15) t $$,
-  $$ values (pg_temp.id('one'), 'run', 'local', (private.resolve_model('claude-3-5-sonnet-20241022')).called, null::text, '{"max_tokens": 100}'::jsonb, 'Write twenty characters about trees', true, false, tests.org('anna')) $$,
+  $$ values (pg_temp.id('one'), 'run', 'local', (private.resolve_model('claude-3-5-sonnet-20241022')).called, null::text, '{"max_tokens": 100}'::jsonb, 'Write twenty characters about trees', true, false, tests.org('anna'), tests.user('anna')) $$,
   'the oldest is taken with all that its model needs');
 select results_eq($$ select status, takes, model, model_called, lease_expires_at - clock_timestamp() between '10 s' and '15 s' from public.skill_executions where id = pg_temp.id('one') $$,
   $$ values ('running', 1::smallint, 'claude-3-5-sonnet-20241022', (private.resolve_model('claude-3-5-sonnet-20241022')).called, true) $$, 'it is leased');

@@ -224,8 +224,45 @@ with w as (
 ) select pg_temp.keep('webhookId', id) from w;
 select private.notify_webhooks(pg_temp.org(), 'lead.created', jsonb_build_object('name', pg_temp.secret()));
 select pg_temp.keep('deliveryId', d.id) from public.webhook_deliveries d where d.webhook_id = pg_temp.id('webhookId');
+-- hypervisa.seed.sql
+with s as (
+  insert into public.hypervisa_sessions (session_id, organization_id, user_id) values (gen_random_uuid()::text, pg_temp.org(), pg_temp.person()) returning session_id
+) select pg_temp.keep('hypervisaSessionId', session_id::uuid) from s;
+-- registry.seed.sql
+with s as (
+  insert into public.mcp_servers (id, organization_id, created_by, name, url, status, error_message)
+  values (gen_random_uuid(), pg_temp.org(), pg_temp.person(), pg_temp.secret(), 'https://mcp.invalid', 'error', 'The server could not be reached.') returning id
+) select pg_temp.keep('mcpServerId', id) from s;
+insert into private.mcp_server_secrets (server_id, sealed) values (pg_temp.id('mcpServerId'), 'v1.00000000.xyz');
+insert into public.mcp_tools (organization_id, server_id, name) values (pg_temp.org(), pg_temp.id('mcpServerId'), pg_temp.secret());
+-- billing.seed.sql
+update public.billing_details set company_name = pg_temp.secret(), city = pg_temp.secret(), btw_number = 'NL004495445B01' where organization_id = pg_temp.org();
+insert into private.vies_answers (organization_id, number, is_valid, name) values (pg_temp.org(), 'NL004495445B01', true, pg_temp.secret());
 -- settings.seed.sql
 insert into public.user_settings (user_id, key, value) values (pg_temp.person(), 'of_' || lower(pg_temp.tenant()), to_jsonb(pg_temp.secret()));
+-- chat.seed.sql
+-- A chat about the context, its default thread, an attachment that waits.
+with s as (
+  insert into public.chat_sessions (organization_id, user_id, id, context_id, title) values (pg_temp.org(), pg_temp.person(), gen_random_uuid()::text, pg_temp.id('projectId'), pg_temp.secret()) returning id
+) select pg_temp.keep('chatId', id::uuid) from s;
+insert into public.chat_sessions (organization_id, user_id, id, default_of) values (pg_temp.org(), pg_temp.person(), 'context:' || pg_temp.id('projectId'), pg_temp.id('projectId'));
+insert into public.chat_messages (organization_id, user_id, chat_id, seq, role, content)
+select pg_temp.org(), pg_temp.person(), s.id, row_number() over (), 'user', pg_temp.secret() from public.chat_sessions s where s.organization_id = pg_temp.org();
+insert into public.chat_attachments (organization_id, user_id, message_id, name, mime_type, size, is_image, checksum, storage_key, storage_provider)
+select pg_temp.org(), pg_temp.person(), m.id, pg_temp.secret(), 'text/plain', 1, false, 'x', gen_random_uuid()::text, 'local' from public.chat_messages m where m.organization_id = pg_temp.org();
+-- persona.seed.sql
+-- What a person said about their persona.
+insert into public.user_personas (user_id, override) values (pg_temp.person(), 'maya');
+-- support.seed.sql
+-- A conversation with the support assistant.
+with c as (
+  insert into public.support_conversations (user_id, expires_at) values (pg_temp.person(), now() + interval '30 minutes') returning id
+), m as (
+  insert into public.support_messages (conversation_id, user_id, role, content) select id, pg_temp.person(), 'user', pg_temp.secret() from c
+) select pg_temp.keep('conversationId', id) from c;
+-- metering.seed.sql
+-- A unit that waits.
+insert into private.metering_events (organization_id, metric, amount, occurred_at) values (pg_temp.org(), 'api_calls', 1, now());
 -- keys.seed.sql
 with k as (
   insert into public.api_keys (organization_id, user_id, name, environment, prefix, key_hash, scopes)
@@ -431,8 +468,45 @@ with w as (
 ) select pg_temp.keep('webhookId', id) from w;
 select private.notify_webhooks(pg_temp.org(), 'lead.created', jsonb_build_object('name', pg_temp.secret()));
 select pg_temp.keep('deliveryId', d.id) from public.webhook_deliveries d where d.webhook_id = pg_temp.id('webhookId');
+-- hypervisa.seed.sql
+with s as (
+  insert into public.hypervisa_sessions (session_id, organization_id, user_id) values (gen_random_uuid()::text, pg_temp.org(), pg_temp.person()) returning session_id
+) select pg_temp.keep('hypervisaSessionId', session_id::uuid) from s;
+-- registry.seed.sql
+with s as (
+  insert into public.mcp_servers (id, organization_id, created_by, name, url, status, error_message)
+  values (gen_random_uuid(), pg_temp.org(), pg_temp.person(), pg_temp.secret(), 'https://mcp.invalid', 'error', 'The server could not be reached.') returning id
+) select pg_temp.keep('mcpServerId', id) from s;
+insert into private.mcp_server_secrets (server_id, sealed) values (pg_temp.id('mcpServerId'), 'v1.00000000.xyz');
+insert into public.mcp_tools (organization_id, server_id, name) values (pg_temp.org(), pg_temp.id('mcpServerId'), pg_temp.secret());
+-- billing.seed.sql
+update public.billing_details set company_name = pg_temp.secret(), city = pg_temp.secret(), btw_number = 'NL004495445B01' where organization_id = pg_temp.org();
+insert into private.vies_answers (organization_id, number, is_valid, name) values (pg_temp.org(), 'NL004495445B01', true, pg_temp.secret());
 -- settings.seed.sql
 insert into public.user_settings (user_id, key, value) values (pg_temp.person(), 'of_' || lower(pg_temp.tenant()), to_jsonb(pg_temp.secret()));
+-- chat.seed.sql
+-- A chat about the context, its default thread, an attachment that waits.
+with s as (
+  insert into public.chat_sessions (organization_id, user_id, id, context_id, title) values (pg_temp.org(), pg_temp.person(), gen_random_uuid()::text, pg_temp.id('projectId'), pg_temp.secret()) returning id
+) select pg_temp.keep('chatId', id::uuid) from s;
+insert into public.chat_sessions (organization_id, user_id, id, default_of) values (pg_temp.org(), pg_temp.person(), 'context:' || pg_temp.id('projectId'), pg_temp.id('projectId'));
+insert into public.chat_messages (organization_id, user_id, chat_id, seq, role, content)
+select pg_temp.org(), pg_temp.person(), s.id, row_number() over (), 'user', pg_temp.secret() from public.chat_sessions s where s.organization_id = pg_temp.org();
+insert into public.chat_attachments (organization_id, user_id, message_id, name, mime_type, size, is_image, checksum, storage_key, storage_provider)
+select pg_temp.org(), pg_temp.person(), m.id, pg_temp.secret(), 'text/plain', 1, false, 'x', gen_random_uuid()::text, 'local' from public.chat_messages m where m.organization_id = pg_temp.org();
+-- persona.seed.sql
+-- What a person said about their persona.
+insert into public.user_personas (user_id, override) values (pg_temp.person(), 'maya');
+-- support.seed.sql
+-- A conversation with the support assistant.
+with c as (
+  insert into public.support_conversations (user_id, expires_at) values (pg_temp.person(), now() + interval '30 minutes') returning id
+), m as (
+  insert into public.support_messages (conversation_id, user_id, role, content) select id, pg_temp.person(), 'user', pg_temp.secret() from c
+) select pg_temp.keep('conversationId', id) from c;
+-- metering.seed.sql
+-- A unit that waits.
+insert into private.metering_events (organization_id, metric, amount, occurred_at) values (pg_temp.org(), 'api_calls', 1, now());
 -- keys.seed.sql
 with k as (
   insert into public.api_keys (organization_id, user_id, name, environment, prefix, key_hash, scopes)

@@ -221,6 +221,12 @@ select throws_ok($$ insert into public.model_aliases values ('claude', 'x') $$, 
 select throws_ok($$ delete from public.model_successors $$, '42501', null, 'and no successors');
 select tests.act_service();
 select throws_ok($$ delete from public.model_prices $$, '42501', null, 'nor does the service');
+select tests.reset();
+insert into public.model_prices values ('claude-haiku-4-5', now() - interval '1 day', 7, 8), ('claude-haiku-4-5', now() + interval '1 day', 9, 9);
+set local role kijko_worker;
+select is(private.current_prices() -> 'claude-haiku-4-5', '{"inputCents": 7, "outputCents": 8}', 'the prices in force, for traces');
+select is(private.current_prices() -> '', private.current_prices() -> private.default_model(), 'with that of models without a row');
+reset role;
 
 select * from finish();
 rollback;

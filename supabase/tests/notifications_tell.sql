@@ -152,9 +152,8 @@ update public.subscriptions set plan_id = 'pro' where organization_id = tests.or
 select is(pg_temp.notified(), 'olga: system_update Your plan is now Pro', 'another plan: the owner');
 select is((select category from private.notification_mails), 'billingReminders', 'by mail as a billing reminder');
 select pg_temp.clear();
-update public.subscriptions set status = 'canceled' where organization_id = tests.org('olga');
+update public.subscriptions set status = 'canceled', plan_id = 'free' where organization_id = tests.org('olga');
 select is(pg_temp.notified(), 'olga: system_update Your subscription was cancelled', 'its end');
-update public.subscriptions set status = 'active', plan_id = 'free' where organization_id = tests.org('olga');
 
 -- --------------------------------------------------------------------------------------------------------------------------- quotas
 create function pg_temp.use(p_metric text, p_amount bigint, p_at timestamptz default now()) returns text language plpgsql as $$
@@ -183,7 +182,7 @@ select private.notify_spread_quotas(now() + interval '3 years 4 months');
 select is(pg_temp.notified(), 'nobody', 'told once');
 select is(pg_temp.use('storage', (0.81 * 1073741824)::bigint), 'adam: system_update Four fifths used: storage; olga: system_update Four fifths used: storage', 'storage too');
 select is(pg_temp.use('storage', 1000), 'nobody', 'once');
-update public.subscriptions set plan_id = 'enterprise' where organization_id = tests.org('olga');
+update public.subscriptions set plan_id = 'enterprise', status = 'active' where organization_id = tests.org('olga');
 select is(pg_temp.use('api_calls', 100000), 'nobody', 'what has no limit has no end');
 
 -- ------------------------------------------------------------------------------------------------------------------------- security

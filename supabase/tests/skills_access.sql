@@ -36,6 +36,11 @@ select tests.act_as_claims('anna');
 select is(pg_temp.sees(), 'Paused Public', 'through claims alone the owner sees hers');
 select isnt_empty($$ update public.skills set name = 'Own' where id = pg_temp.sid('own') returning 1 $$, 'and changes them');
 
+create function pg_temp.render(p_name text, p_input jsonb default '{"text": "joy"}') returns text language sql as $$
+  select api.render_skill(jsonb_build_object('skillId', pg_temp.sid(p_name), 'body', jsonb_build_object('input', p_input))) ->> 'prompt' $$;
+select is(pg_temp.render('paused'), 'Twenty characters of joy', 'the owner renders hers, active or not');
+select is(pg_temp.render('own', '{}'), 'Twenty characters of {{text}}', 'a placeholder without a value stays');
+
 -- Colleagues of any role, and strangers: they see public and active skills only, and write none.
 create function pg_temp.other(p_who text) returns setof text language plpgsql as $$
 declare
@@ -47,6 +52,8 @@ begin
   return next is_empty('delete from public.skills where ' || v_all || ' returning 1', p_who || ' deletes none');
   return next throws_ok(format('select private.visible_skill(%L)', pg_temp.sid('paused')), 'PT404',
     format('Skill with ID %s not found', pg_temp.sid('paused')), p_who || ' does not find the paused one');
+  return next is(pg_temp.render('public'), 'Twenty characters of joy', p_who || ' renders the public one');
+  return next throws_ok($q$ select pg_temp.render('own') $q$, 'PT404', format('Skill with ID %s not found', pg_temp.sid('own')), p_who || ' renders no other');
   return next is((select count(*) from public.skill_playbooks), 1::bigint, p_who || ' reads a playbook with its skill');
   return next is_empty('update public.skill_playbooks set scope = ''local'' returning 1', p_who || ' changes no playbook');
   return next throws_ok(format('insert into public.skill_playbooks (skill_id) values (%L)', pg_temp.sid('paused')), '42501', null, p_who || ' adds none');
@@ -80,6 +87,7 @@ select throws_ok($$ insert into public.skill_ratings (user_id, skill_id, rating)
 select tests.act_anon();
 select throws_ok('select 1 from public.' || t, '42501', null, 'anonymous callers do not read ' || t) from unnest(array['skills', 'skill_stars', 'skill_ratings', 'skill_playbooks']) t;
 select throws_ok($$ select private.visible_skill(pg_temp.sid('public')) $$, '42501', null, 'nor through a function');
+select throws_ok($$ select pg_temp.render('public') $$, '42501', null, 'nor by rendering it');
 select tests.act_service();
 select throws_ok('select 1 from public.' || t, '42501', null, 'nor does the service read ' || t) from unnest(array['skills', 'skill_stars', 'skill_ratings', 'skill_playbooks']) t;
 select is(private.sees_skill(tests.user('stan'), pg_temp.sid('public')), true, 'it may ask what somebody sees');

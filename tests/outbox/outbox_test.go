@@ -229,3 +229,26 @@ func TestAKilledWorkerLosesNoDelivery(t *testing.T) {
 	stack.Eventually(t, "another worker finishes the delivery", func() bool { return l.waiting() == 0 })
 	require.Len(t, l.zulip.all(), 1)
 }
+
+// A chat is one context of cxdb, its messages are the turns, in order, also where it is stored whole.
+func TestChatsGoToOneContextOfCXDB(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "cxdb")
+	worker.Start(t, l.Stack)
+	l.DB.Exec(`insert into public.chat_sessions (organization_id, user_id, id) values ($1, $2, 'chat_1_a')`, l.anna.OrgID, l.anna.ID)
+	write := func(from, to int) {
+		l.DB.Exec(`insert into public.chat_messages (organization_id, user_id, chat_id, seq, role, content, model, input_tokens, output_tokens)
+			select $1, $2, 'chat_1_a', n, case when n % 2 = 1 then 'user' else 'model' end, 'Message ' || n, case when n % 2 = 0 then 'claude-sonnet-5' end, case when n % 2 = 0 then 5 end,
+			case when n % 2 = 0 then 6 end from generate_series($3::int, $4::int) n`, l.anna.OrgID, l.anna.ID, from, to)
+	}
+	write(1, 6)
+	write(7, 8)
+	stack.Eventually(t, "all turns are appended", func() bool { return l.waiting() == 0 })
+	require.Len(t, l.cxdb.all(), 1)
+	turns := l.cxdb.all()[0]
+	require.Len(t, turns, 8)
+	for i, turn := range turns {
+		require.Equal(t, []any{map[int]string{0: "user", 1: "assistant"}[i%2], fmt.Sprintf("Message %d", i+1)}, []any{turn["role"], turn["text"]})
+	}
+	require.Equal(t, []any{"claude-sonnet-5", 5.0, 6.0, "completed"}, []any{turns[7]["model"], turns[7]["prompt_tokens"], turns[7]["completion_tokens"], turns[7]["status"]})
+}

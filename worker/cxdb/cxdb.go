@@ -56,7 +56,7 @@ const bundle = `{"registry_version":1,"bundle_id":"kijko.turns-1","types":{"kijk
 	`"7":{"name":"execution_id","type":"string","optional":true},"8":{"name":"skill_id","type":"string","optional":true},"9":{"name":"model","type":"string","optional":true},` +
 	`"10":{"name":"status","type":"string","optional":true},"11":{"name":"prompt_tokens","type":"u64","optional":true},` +
 	`"12":{"name":"completion_tokens","type":"u64","optional":true},"13":{"name":"cost_cents","type":"u64","optional":true},` +
-	`"14":{"name":"duration_ms","type":"u64","optional":true},"15":{"name":"error_code","type":"string","optional":true},"16":{"name":"skill","type":"string","optional":true}}}}}},"enums":{}}`
+	`"14":{"name":"duration_ms","type":"u64","optional":true},"15":{"name":"error_code","type":"string","optional":true},"16":{"name":"skill","type":"string","optional":true},"17":{"name":"context_id","type":"string","optional":true}}}}}},"enums":{}}`
 
 type turn struct {
 	ID               string `json:"id"`
@@ -75,6 +75,7 @@ type turn struct {
 	DurationMS       int64  `json:"duration_ms,omitempty"`
 	ErrorCode        string `json:"error_code,omitempty"`
 	Skill            string `json:"skill,omitempty"`
+	ContextID        string `json:"context_id,omitempty"`
 }
 
 // Send appends the turns of the delivery to the context of its series, which it makes first where there is none. The server recognizes no
@@ -180,9 +181,29 @@ func (c *CXDB) post(ctx context.Context, path string, body, into any) error {
 
 const instant = "2006-01-02T15:04:05.000Z"
 
-// turnsOf makes the turns of a run: what was asked, and what came of it.
+// message makes the turn of a message of a chat.
+func message(d outbox.Delivery) ([]turn, error) {
+	var m outbox.Message
+	if err := json.Unmarshal(d.Payload, &m); err != nil {
+		return nil, fmt.Errorf("read a message: %w", err)
+	}
+	t := turn{ID: m.MessageID, Role: "user", Text: m.Text, At: m.CreatedAt.UTC().Format(instant), OrganizationID: m.OrganizationID, UserID: m.UserID, ContextID: m.ContextID}
+	if m.Role == "model" {
+		t.Role, t.Model, t.PromptTokens, t.CompletionTokens, t.Status = "assistant", m.Model, m.PromptTokens, m.CompletionTokens, "completed"
+		if m.Stopped {
+			t.Status = "stopped"
+		}
+	}
+	return []turn{t}, nil
+}
+
+// turnsOf makes the turns of a run, what was asked and what came of it, or the turn of a message.
 func turnsOf(d outbox.Delivery) ([]turn, error) {
-	if d.Kind != "execution" {
+	switch d.Kind {
+	case "execution":
+	case "message":
+		return message(d)
+	default:
 		return nil, fmt.Errorf("there is no turn of kind %q", d.Kind)
 	}
 	var run outbox.Execution

@@ -23,7 +23,7 @@ type Delivery struct {
 	ID       uuid.UUID `json:"id"`
 	Token    uuid.UUID `json:"token"`
 	Neighbor string    `json:"neighbor"`
-	// Kind names the shape of Payload: ingestion or execution.
+	// Kind names the shape of Payload: ingestion, execution or message.
 	Kind string `json:"kind"`
 	// Series are deliveries that go out one after the other. Reference is what the neighbor calls the series; "" before Keep was called.
 	Series    uuid.UUID       `json:"series"`

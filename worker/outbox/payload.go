@@ -18,6 +18,21 @@ type Ingestion struct {
 	Error          string `json:"error"`
 }
 
+// Message is the payload of a message of a chat. Text is a text of customers, as in Ingestion.
+type Message struct {
+	OrganizationID   string    `json:"organizationId"`
+	UserID           string    `json:"userId"`
+	MessageID        string    `json:"messageId"`
+	Role             string    `json:"role"` // user or model
+	ContextID        string    `json:"contextId"`
+	Model            string    `json:"model"`
+	PromptTokens     *int64    `json:"promptTokens"`
+	CompletionTokens *int64    `json:"completionTokens"`
+	Stopped          bool      `json:"stopped"`
+	CreatedAt        time.Time `json:"createdAt"`
+	Text             string    `json:"text"`
+}
+
 // Execution is the payload of an ended run of a skill. Skill, Input, Output and Error are texts of customers, as in Ingestion. Input is JSON.
 type Execution struct {
 	OrganizationID   string    `json:"organizationId"`

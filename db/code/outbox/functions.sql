@@ -83,6 +83,23 @@ end
 $$;
 comment on function private.delivered_execution_json is 'What a neighbor is sent of an ended run of a skill; null when it is gone. Authorization: callable by functions of ours only.';
 
+create or replace function private.delivered_message_json(p_id uuid, p_texts boolean) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (
+    select jsonb_strip_nulls(jsonb_build_object('organizationId', m.organization_id, 'userId', m.user_id, 'messageId', m.id, 'role', m.role, 'seq', m.seq,
+        'contextId', coalesce(c.context_id, c.default_of), 'model', m.model, 'promptTokens', m.input_tokens, 'completionTokens', m.output_tokens,
+        'stopped', m.is_stopped, 'createdAt', private.iso(m.created_at)))
+      || case when p_texts then jsonb_build_object('text', m.content) else '{}' end
+    from public.chat_messages m
+    join public.chat_sessions c on c.organization_id = m.organization_id and c.user_id = m.user_id and c.id = m.chat_id
+    where m.id = p_id
+  );
+end
+$$;
+comment on function private.delivered_message_json is 'What a neighbor is sent of a message of a chat; null when it is gone. Authorization: callable by functions of ours only.';
+
 create or replace function private.delivery_payload(d private.outbox) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -94,7 +111,7 @@ begin
     return null; -- It was switched off after the event.
   end if;
   return case d.kind when 'ingestion' then private.delivered_run_json(d.subject_id, v_texts)
-    when 'execution' then private.delivered_execution_json(d.subject_id, v_texts) end;
+    when 'execution' then private.delivered_execution_json(d.subject_id, v_texts) when 'message' then private.delivered_message_json(d.subject_id, v_texts) end;
 end
 $$;
 comment on function private.delivery_payload is
