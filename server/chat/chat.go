@@ -24,6 +24,7 @@ import (
 	"kijko/server/api"
 	"kijko/server/openapi"
 	"kijko/server/retrieval"
+	"kijko/worker/exactjson"
 	"kijko/worker/llm"
 	"kijko/worker/seal"
 	"kijko/worker/storage"
@@ -94,7 +95,7 @@ func (f *Feature) Close() error { return nil }
 func (f *Feature) saveChat(c *api.Call) error {
 	if condition := c.Ctx.Get("If-Match"); condition != "" {
 		members := map[string]json.RawMessage{}
-		if err := json.Unmarshal(c.Params, &members); err != nil {
+		if err := exactjson.Unmarshal(c.Params, &members); err != nil {
 			return fmt.Errorf("saveChat: %w", err)
 		}
 		var err error

@@ -14,6 +14,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"kijko/server/api"
+	"kijko/worker/exactjson"
 )
 
 // call is the request that a message came with. Handlers find it in their context.
@@ -167,7 +168,7 @@ type message struct {
 func describe(body []byte) about {
 	if bytes.HasPrefix(bytes.TrimSpace(body), []byte("[")) {
 		var batch []json.RawMessage
-		_ = json.Unmarshal(body, &batch) // the edge has checked that it is JSON
+		_ = exactjson.Unmarshal(body, &batch) // the edge has checked that it is JSON
 		return about{messages: len(batch)}
 	}
 	// Most messages bring no token, and the SDK reads all of them anyway.
@@ -175,7 +176,7 @@ func describe(body []byte) about {
 		return about{messages: 1}
 	}
 	var m message
-	if json.Unmarshal(body, &m) != nil {
+	if exactjson.Unmarshal(body, &m) != nil {
 		return about{messages: 1}
 	}
 	return about{messages: 1, reports: m.Method == "tools/call" && slow[m.Params.Name] && len(m.Params.Meta.Token) > 0}
