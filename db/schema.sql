@@ -4018,8 +4018,8 @@ CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER DELETE OR UPDATE ON public.mo
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR DELETE OR UPDATE ON public.model_successors DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE CONSTRAINT TRIGGER _200_assert_priced AFTER INSERT OR UPDATE ON public.models DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION private.tg__assert_priced();
 CREATE TRIGGER _200_bound BEFORE INSERT ON public.audit_filters FOR EACH ROW EXECUTE FUNCTION private.tg_audit_filters__bound();
-CREATE TRIGGER _200_check BEFORE UPDATE ON public.context_ingestions FOR EACH ROW EXECUTE FUNCTION private.tg_context_ingestions__judge();
-CREATE TRIGGER _200_check BEFORE UPDATE ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__judge();
+CREATE TRIGGER _200_check BEFORE UPDATE ON public.context_ingestions FOR EACH ROW EXECUTE FUNCTION private.tg_context_ingestions__check();
+CREATE TRIGGER _200_check BEFORE UPDATE ON public.enrichment_runs FOR EACH ROW EXECUTE FUNCTION private.tg_enrichment_runs__check();
 CREATE TRIGGER _200_check BEFORE INSERT OR UPDATE OF id, user_id, organization_id, skill_id, schedule_cron, schedule_description, timezone, config, is_active, next_run_at, created_at ON public.habits FOR EACH ROW EXECUTE FUNCTION private.tg_habits__check();
 CREATE TRIGGER _200_check BEFORE UPDATE ON public.ingestion_runs FOR EACH ROW EXECUTE FUNCTION private.tg_ingestion_runs__check();
 CREATE TRIGGER _200_check BEFORE INSERT OR UPDATE OF id, user_id, organization_id, skill_id, trigger_type, trigger_config, conditions, is_active ON public.reflexes FOR EACH ROW EXECUTE FUNCTION private.tg_reflexes__check();
@@ -5884,6 +5884,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_audit_format(p_format text) returns void: plpgsql stable; authenticated
 -- private.assert_audit_schedules_row(r audit_schedules) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_billing_details_row(r billing_details) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_changelog_filter(p jsonb) returns void: plpgsql stable; authenticated
 -- private.assert_chat_attachments_row(r chat_attachments) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_chat_caller() returns void: plpgsql stable; authenticated
 -- private.assert_chat_messages_row(r chat_messages) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
@@ -6457,7 +6458,6 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.job_status(p_code text) returns integer: sql immutable; authenticated
 -- private.js_number(p_number jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.json_bytes(p_value jsonb) returns integer: plpgsql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
--- private.judge_changelog_filter(p jsonb) returns void: plpgsql stable; authenticated
 -- private.keep_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.keep_backup_codes(p_user_id uuid, p jsonb) returns void: plpgsql volatile definer
 -- private.keep_check(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
@@ -7150,10 +7150,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_context_files__disown() returns trigger: plpgsql volatile
 -- private.tg_context_files__drop_graph() returns trigger: plpgsql volatile definer
 -- private.tg_context_files__hide_graph() returns trigger: plpgsql volatile definer
+-- private.tg_context_ingestions__check() returns trigger: plpgsql volatile definer
 -- private.tg_context_ingestions__compress() returns trigger: plpgsql volatile definer
 -- private.tg_context_ingestions__drop_compressed() returns trigger: plpgsql volatile definer
 -- private.tg_context_ingestions__drop_enrichments() returns trigger: plpgsql volatile definer
--- private.tg_context_ingestions__judge() returns trigger: plpgsql volatile definer
 -- private.tg_context_ingestions__outdate_summaries() returns trigger: plpgsql volatile definer
 -- private.tg_context_ingestions__tell() returns trigger: plpgsql volatile definer
 -- private.tg_context_ingestions__want_enrichments() returns trigger: plpgsql volatile definer
@@ -7161,8 +7161,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_credentials__alert() returns trigger: plpgsql volatile definer
 -- private.tg_credentials__date_password() returns trigger: plpgsql volatile definer
 -- private.tg_credentials__keep_former() returns trigger: plpgsql volatile definer
+-- private.tg_enrichment_runs__check() returns trigger: plpgsql volatile definer
 -- private.tg_enrichment_runs__follow() returns trigger: plpgsql volatile definer
--- private.tg_enrichment_runs__judge() returns trigger: plpgsql volatile definer
 -- private.tg_enrichment_runs__notify() returns trigger: plpgsql volatile definer
 -- private.tg_enrichment_runs__refuse() returns trigger: plpgsql volatile definer
 -- private.tg_enrichment_runs__stamp() returns trigger: plpgsql volatile definer

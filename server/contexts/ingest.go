@@ -80,7 +80,7 @@ func parameters(c *api.Call) map[string]any {
 	return p
 }
 
-// admit refuses before content is read. It only saves time: registering judges again.
+// admit refuses before content is read. It only saves time: registering checks again.
 func (f *Feature) admit(c *api.Call, p map[string]any) error {
 	if p["contextId"] == nil || c.Keyed() {
 		return nil

@@ -8,7 +8,7 @@ import (
 )
 
 // addSources answers POST /contexts/{contextId}/sources: files that are dropped on a context. Which are accepted is asked before the first
-// byte is stored, and judged again when they are registered.
+// byte is stored, and checked again when they are registered.
 func (f *Feature) addSources(c *api.Call) error {
 	p := parameters(c)
 	raw, err := json.Marshal(p)

@@ -42,7 +42,7 @@ func (f *Feature) Handlers() map[string]api.Handler {
 // Close has nothing to close.
 func (*Feature) Close() error { return nil }
 
-// file is the answer of the call that judges a download. All of it is an argument of the calls that read the parts.
+// file is the answer of the call that checks a download. All of it is an argument of the calls that read the parts.
 type file struct {
 	Format      string `json:"format"`
 	FileName    string `json:"fileName"`

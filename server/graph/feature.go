@@ -1,5 +1,5 @@
 // Package graph reads knowledge graphs from their copy in FalkorDB while that holds the current generation, and else from Postgres, which
-// judges access in either case; and it draws pictures of graphs. Without such a copy the operations are SQL alone.
+// checks access in either case; and it draws pictures of graphs. Without such a copy the operations are SQL alone.
 //
 // A Feature is safe for concurrent use and starts no goroutine.
 package graph
@@ -75,7 +75,7 @@ type meta struct {
 	Backend     string `json:"backend"`
 }
 
-// read asks the copy after Postgres has judged the caller. Whatever is wrong with the copy, Postgres answers.
+// read asks the copy after Postgres has checked the caller. Whatever is wrong with the copy, Postgres answers.
 func (f *Feature) read(c *api.Call) error {
 	answer, err := f.copied(c)
 	if err != nil {
@@ -172,7 +172,7 @@ func (f *Feature) ask(ctx context.Context, c *api.Call, p *prepared) (any, error
 	return map[string]any{"nodes": a.Nodes, "links": a.Links, "meta": m}, nil
 }
 
-// canonical writes an id as the copy has it; Postgres has judged that it is one.
+// canonical writes an id as the copy has it; Postgres has checked that it is one.
 func canonical(id string) string {
 	if u, err := uuid.Parse(id); err == nil {
 		return u.String()

@@ -160,7 +160,7 @@ func (f *Feature) handshake(c *api.Call, plan plannedConnector, s integrations.S
 	return f.Guard.Test(ctx, integrations.Server{URL: plan.URL, Auth: plan.AuthType, Secrets: s, Timeout: min(limit, testCap)}), nil
 }
 
-// planConnector reads a request and has it judged by a function of schema private: the connector after the write, with its secrets.
+// planConnector reads a request and has it checked by a function of schema private: the connector after the write, with its secrets.
 func (f *Feature) planConnector(c *api.Call, check string) (p members, plan plannedConnector, s integrations.Secrets, err error) {
 	if p, err = params(c); err != nil {
 		return nil, plan, s, err

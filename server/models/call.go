@@ -89,7 +89,7 @@ func (f *Feature) ownKey(ctx context.Context, c *api.Call, a admitted) (string, 
 		p := api.NewProblem(http.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED",
 			"Your organization's key cannot be read any more. Please ask an owner or admin to set it again.", "")
 		p.Details, _ = json.Marshal(map[string]string{"provider": a.Answers})
-		return judged(p.Because(cause), false)
+		return checked(p.Because(cause), false)
 	}
 	if f.Box == nil {
 		return "", unreadable(errors.New("there is no ENCRYPTION_KEY"))
@@ -160,7 +160,7 @@ func (f *Feature) ask(here context.Context, q *Question, emit func(string) error
 	}
 	if answer, err = finish(here, result); err != nil {
 		p := api.ProblemOf(err)
-		return nil, judged(p, p.Status == http.StatusServiceUnavailable)
+		return nil, checked(p, p.Status == http.StatusServiceUnavailable)
 	}
 	return answer, nil
 }

@@ -68,5 +68,5 @@ func (f *Feature) Handlers() map[string]api.Handler {
 func (f *Feature) Close() error { return nil }
 
 func badRequest(message, field string) error {
-	return judged(api.NewProblem(http.StatusBadRequest, "BAD_REQUEST", message, field), false)
+	return checked(api.NewProblem(http.StatusBadRequest, "BAD_REQUEST", message, field), false)
 }

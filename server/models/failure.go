@@ -15,8 +15,8 @@ import (
 // defaultWait is the Retry-After of an answer when the provider did not give one.
 const defaultWait = 5 * time.Second
 
-// judged adds the members of a problem that the client of these routes reads.
-func judged(p *api.Problem, retryable bool) *api.Problem {
+// checked adds the members of a problem that the client of these routes reads.
+func checked(p *api.Problem, retryable bool) *api.Problem {
 	p.Members = map[string]any{"retryable": retryable, "statusCode": p.Status}
 	return p
 }
@@ -26,7 +26,7 @@ func refusal(err error) error {
 	p := api.ProblemOf(err)
 	switch p.Code {
 	case "QUOTA_EXCEEDED", "PROVIDER_NOT_CONFIGURED", "MODEL_NOT_SUPPORTED":
-		return judged(p, false)
+		return checked(p, false)
 	}
 	return err
 }
@@ -35,7 +35,7 @@ func refusal(err error) error {
 func Problem(err error) *api.Problem {
 	var e *llm.Error
 	if !errors.As(err, &e) {
-		return judged(api.NewProblem(http.StatusInternalServerError, "UNKNOWN_ERROR", "The model could not be asked.", "").Because(err), false)
+		return checked(api.NewProblem(http.StatusInternalServerError, "UNKNOWN_ERROR", "The model could not be asked.", "").Because(err), false)
 	}
 	var p *api.Problem
 	retryable := false
@@ -64,7 +64,7 @@ func Problem(err error) *api.Problem {
 	default:
 		p = api.NewProblem(http.StatusInternalServerError, "UNKNOWN_ERROR", e.Message, "")
 	}
-	p = judged(p, retryable).Because(fmt.Errorf("provider status %d: %w", e.Status, err))
+	p = checked(p, retryable).Because(fmt.Errorf("provider status %d: %w", e.Status, err))
 	if e.Status >= 300 {
 		p.Members["statusCode"] = e.Status
 	}

@@ -93,7 +93,7 @@ func (f *Feature) room(c *api.Call) (int64, error) {
 	ctx, cancel := context.WithTimeout(c.Context(), waitForRoom)
 	defer cancel()
 	if err := f.attached.Acquire(ctx, size); err != nil {
-		return 0, judged(api.Unavailable("SERVICE_UNAVAILABLE", "Too many files are being sent at the moment. Please try again.", err), true)
+		return 0, checked(api.Unavailable("SERVICE_UNAVAILABLE", "Too many files are being sent at the moment. Please try again.", err), true)
 	}
 	return size, nil
 }
@@ -101,7 +101,7 @@ func (f *Feature) room(c *api.Call) (int64, error) {
 func tooLarge(message, field string, limit int) error {
 	p := api.NewProblem(http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE", message, field)
 	p.Details, _ = json.Marshal(map[string]int{"maxBytes": limit})
-	return judged(p, false)
+	return checked(p, false)
 }
 
 // read reads a form; its parts may come in any order.

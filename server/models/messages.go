@@ -101,7 +101,7 @@ func conversation(body *messagesBody) ([]llm.Message, error) {
 	if size > maxText {
 		p := api.NewProblem(http.StatusRequestEntityTooLarge, "PAYLOAD_TOO_LARGE", "The messages are larger than 1 MB together.", "messages")
 		p.Details, _ = json.Marshal(map[string]int{"maxBytes": maxText})
-		return nil, judged(p, false)
+		return nil, checked(p, false)
 	}
 	messages := Conversation(body.Messages)
 	if len(messages) == 0 {

@@ -172,8 +172,8 @@ func (h *hub) deliver(e *Event) {
 func (h *hub) withdraw(ctx context.Context, e *Event) {
 	var r removal
 	if err := json.Unmarshal(e.Data, &r); err != nil {
-		h.log.Error("a removal cannot be read, all sockets are judged again", "event", e.ID, "error", err)
-		h.judge(ctx, h.conns(), leftRevoked)
+		h.log.Error("a removal cannot be read, all sockets are checked again", "event", e.ID, "error", err)
+		h.check(ctx, h.conns(), leftRevoked)
 		return
 	}
 	h.mu.RLock()
@@ -201,23 +201,23 @@ func (h *hub) withdraw(ctx context.Context, e *Event) {
 			c.Close(errRevoked.code, errRevoked.reason)
 		}
 	case "project_deleted":
-		h.judge(ctx, concerned, leftDeleted)
+		h.check(ctx, concerned, leftDeleted)
 	default:
-		h.judge(ctx, concerned, leftRevoked)
+		h.check(ctx, concerned, leftRevoked)
 	}
 }
 
 // authorizeAll authorizes every connection again, after the feed was disconnected.
 func (h *hub) authorizeAll(ctx context.Context) {
 	h.verdicts = map[string]map[viewer]verdict{}
-	h.judge(ctx, h.conns(), leftRevoked)
+	h.check(ctx, h.conns(), leftRevoked)
 }
 
 const authorizedAtOnce = 500
 
-// judge removes connections from rooms that they may no longer be in, and closes connections that may no longer exist. Equal claims are
+// check removes connections from rooms that they may no longer be in, and closes connections that may no longer exist. Equal claims are
 // queried once. reason is sent to the connections that lose a room.
-func (h *hub) judge(ctx context.Context, conns []*Conn, reason string) {
+func (h *hub) check(ctx context.Context, conns []*Conn, reason string) {
 	byClaim := make(map[claim][]*Conn, len(conns))
 	for _, c := range conns {
 		for _, right := range c.claims() {

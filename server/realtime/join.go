@@ -156,7 +156,7 @@ func (c *Conn) Authenticate(token, ref string) {
 		c.Reject("INVALID_TOKEN", "the token is not valid", ref, "")
 	default:
 		s.log.Warn("a token could not be renewed", "connection", c.id, "error", err)
-		c.Reject("INVALID_TOKEN", "the token cannot be judged at the moment, try again", ref, "")
+		c.Reject("INVALID_TOKEN", "the token cannot be checked at the moment, try again", ref, "")
 	}
 }
 

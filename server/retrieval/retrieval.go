@@ -1,5 +1,5 @@
 // Package retrieval finds the passages of a context that answer a question best, for chat and for MCP (contract 60, section 7;
-// docs/retrieval.md). Postgres judges the caller, ranks and reads; the words of the question are made here, by the tokenizer of the index.
+// docs/retrieval.md). Postgres checks the caller, ranks and reads; the words of the question are made here, by the tokenizer of the index.
 package retrieval
 
 import (

@@ -91,7 +91,7 @@ func (c *Codes) Verify(userID, sealed, code string, now time.Time) (Proof, error
 		at := now.Add(time.Duration(step) * period * time.Second)
 		right, err := totp.ValidateCustom(code, secret, at, totp.ValidateOpts{Period: period, Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
 		if err != nil {
-			return nil, fmt.Errorf("security: judge a code: %w", err)
+			return nil, fmt.Errorf("security: check a code: %w", err)
 		}
 		if right {
 			return Proof{"step": at.Unix() / period, "checkedSecret": sealed}, nil

@@ -492,7 +492,7 @@ comment on function private.claimed_session is 'Living session of the claims, no
 create or replace function private.claimed_org_id() returns uuid
 language sql stable parallel safe
 return private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id', private.claims() -> 'app_metadata' ->> 'org_id'));
-comment on function private.claimed_org_id is 'Organization that the claims ask for; a wish until the membership is judged.';
+comment on function private.claimed_org_id is 'Organization that the claims ask for; a wish until the membership is checked.';
 
 -- The user that the claims name, if their session is alive and their organization admits it.
 create or replace function private.claimed_user_id() returns uuid
@@ -641,7 +641,7 @@ begin
 end
 $$;
 comment on function private.enter is
-  'Judges session, membership and the organization''s rules, and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED, and those of private.refuse_guarded.';
+  'Checks session, membership and the organization''s rules, and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED, and those of private.refuse_guarded.';
 grant execute on function private.enter to kijko_server;
 
 -- Admits requests without a user: public routes, and work of the service itself.
@@ -2023,7 +2023,7 @@ begin
   );
 end
 $$;
-comment on function private.team_invitations_json is 'Open and expired invitations of the caller''s organization. Authorization: callable by definer functions of ours only, which have judged the role.';
+comment on function private.team_invitations_json is 'Open and expired invitations of the caller''s organization. Authorization: callable by definer functions of ours only, which have checked the role.';
 
 create or replace function private.list_team_invitations() returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -3153,7 +3153,7 @@ begin
 end
 $$;
 comment on function private.enter_socket is
-  'Judges the session, and the membership if there is one, and makes the user known to the transaction. Authorization: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
+  'Checks the session, and the membership if there is one, and makes the user known to the transaction. Authorization: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
 grant execute on function private.enter_socket to kijko_server;
 
 -- Answers, for people with open sockets, whether each may still watch: 'ok', 'hidden', or the code of the refusal of private.enter. It runs
@@ -3498,7 +3498,7 @@ begin
 end
 $$;
 comment on function private.arrive is
-  'Judges many people and their rooms, counts their sockets, and gives what was missed since the cursors. Authorization: each person''s session and membership, each project under the rights of a person of the same class; callable by the server only.';
+  'Checks many people and their rooms, counts their sockets, and gives what was missed since the cursors. Authorization: each person''s session and membership, each project under the rights of a person of the same class; callable by the server only.';
 grant execute on function private.arrive to kijko_server;
 
 -- Presence (contract 30, 8.2): a person is online in a context while one of their sockets, on any server process, is in its room. The
@@ -3843,7 +3843,7 @@ begin
 end
 $$;
 comment on function private.tg_memberships__emit_removal is
-  'Trigger: a membership that ends, is deactivated or changes its role makes every server process judge that person''s sockets again.';
+  'Trigger: a membership that ends, is deactivated or changes its role makes every server process check that person''s sockets again.';
 
 create or replace trigger _900_emit_removal after delete on public.memberships
   for each row execute function private.tg_memberships__emit_removal();
@@ -4118,7 +4118,7 @@ begin
 end
 $$;
 comment on function private.enter_key is
-  'Judges an API key by its SHA-256, its member and what the operation needs (read, write, admin, never), and makes the caller known to the transaction. Authorization: callable by the server only. Errors: 401 API_KEY_INVALID, 401 API_KEY_EXPIRED, 403 MEMBERSHIP_INACTIVE, 403 API_KEY_NOT_ALLOWED, 403 INSUFFICIENT_SCOPE, 403 IP_NOT_ALLOWED.';
+  'Checks an API key by its SHA-256, its member and what the operation needs (read, write, admin, never), and makes the caller known to the transaction. Authorization: callable by the server only. Errors: 401 API_KEY_INVALID, 401 API_KEY_EXPIRED, 403 MEMBERSHIP_INACTIVE, 403 API_KEY_NOT_ALLOWED, 403 INSUFFICIENT_SCOPE, 403 IP_NOT_ALLOWED.';
 grant execute on function private.enter_key to kijko_server;
 
 -- A socket that was opened with a key is checked again and again as long as it is open, by the key's id instead of a session id.
@@ -4140,7 +4140,7 @@ begin
 end
 $$;
 comment on function private.enter_key_again is
-  'private.enter_key for a key that was judged before; false where it is none, or ended. Authorization: callable by definer functions of ours only.';
+  'private.enter_key for a key that was checked before; false where it is none, or ended. Authorization: callable by definer functions of ours only.';
 
 -- First use of a key in a process: returns its owner, which never changes. Its rights are checked at each request.
 create or replace function private.find_key(p jsonb) returns jsonb
@@ -6337,7 +6337,7 @@ begin
   return coalesce(v, '{}');
 end
 $$;
-comment on function private.begin_second_factor is 'What the server judges a code by, once for each of five tries. Authorization: callable by the server only.';
+comment on function private.begin_second_factor is 'What the server checks a code by, once for each of five tries. Authorization: callable by the server only.';
 grant execute on function private.begin_second_factor to kijko_server;
 
 -- After the server checked it. p: challenge_hash, attempt? (where begin_second_factor gave one), the arguments of private.use_second_factor
@@ -6401,7 +6401,7 @@ begin
 end
 $$;
 comment on function private.finish_second_factor is
-  'Second half of a sign-in with a second factor. Authorization: callable by the server only, which has judged the code. Results: 401 INVALID_TWO_FACTOR_CODE, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.sign_in_policy_problem.';
+  'Second half of a sign-in with a second factor. Authorization: callable by the server only, which has checked the code. Results: 401 INVALID_TWO_FACTOR_CODE, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.sign_in_policy_problem.';
 grant execute on function private.finish_second_factor to kijko_server;
 
 create or replace function private.manner_of(s private.sessions) returns jsonb
@@ -6537,7 +6537,7 @@ begin
 end
 $$;
 comment on function private.begin_second_factor_call is
-  'What the server needs to judge a code of the caller. Authorization: callable by the server only; the session through private.enter. Errors: as private.enter.';
+  'What the server needs to check a code of the caller. Authorization: callable by the server only; the session through private.enter. Errors: as private.enter.';
 grant execute on function private.begin_second_factor_call to kijko_server;
 
 create or replace function private.keep_backup_codes(p_user_id uuid, p jsonb) returns void
@@ -6899,7 +6899,7 @@ begin
   return s;
 end
 $$;
-comment on function private.begin_ip_change is 'Judges who changes an allow-list: canManageTeam, and the plan. Authorization: callable by definer functions of ours only.';
+comment on function private.begin_ip_change is 'Checks who changes an allow-list: canManageTeam, and the plan. Authorization: callable by definer functions of ours only.';
 
 -- Checks the state after the change. Past our server the client address is unverified, so there only the bypass admits a caller.
 create or replace function private.finish_ip_change(p_description text, p_changes jsonb, p_metadata jsonb default null) returns void
@@ -7351,23 +7351,23 @@ begin
       (17, 'compliance', 'comp-1', 'Audit logging', 'Who did what is recorded.', 5, 'Record who did what.'),
       (18, 'compliance', 'comp-2', 'Encryption at rest', 'Secrets are stored encrypted.', 5, 'Give the installation an encryption key.'),
       (19, 'compliance', 'comp-3', 'Compliance documents', 'Reports and certificates are on file.', 5, 'Ask the operator for compliance documents.')
-    ), judged as (
+    ), checked as (
       select i.*, c.impact, (v_marks ->> i.id)::boolean as is_enabled,
         case when i.category in ('authentication', 'api') then '/settings/security' else '/settings/advanced-security' end as action
       from items i join categories c on c.category = i.category
     )
     select jsonb_build_object(
-      'totalScore', (select coalesce(sum(j.points) filter (where j.is_enabled), 0) from judged j),
+      'totalScore', (select coalesce(sum(j.points) filter (where j.is_enabled), 0) from checked j),
       'maxScore', 100,
       'categories', (select jsonb_agg(jsonb_build_object('id', c.category, 'name', c.name, 'description', c.description,
-          'maxPoints', (select sum(j.points) from judged j where j.category = c.category),
-          'earnedPoints', (select coalesce(sum(j.points) filter (where j.is_enabled), 0) from judged j where j.category = c.category),
+          'maxPoints', (select sum(j.points) from checked j where j.category = c.category),
+          'earnedPoints', (select coalesce(sum(j.points) filter (where j.is_enabled), 0) from checked j where j.category = c.category),
           'items', (select jsonb_agg(jsonb_build_object('id', j.id, 'name', j.name, 'description', j.description, 'points', j.points, 'isEnabled', j.is_enabled)
             || case when j.is_enabled then '{}' else jsonb_build_object('recommendation', j.recommendation, 'actionUrl', j.action) end order by j.place)
-            from judged j where j.category = c.category)) order by c.place) from categories c),
+            from checked j where j.category = c.category)) order by c.place) from categories c),
       'recommendations', (select coalesce(jsonb_agg(jsonb_build_object('id', 'rec-' || j.id, 'title', j.name, 'description', j.recommendation, 'impact', j.impact,
           'points', j.points, 'actionUrl', j.action, 'category', j.category)
-          order by j.points desc, array_position(array['high', 'medium', 'low'], j.impact), j.place), '[]') from judged j where not j.is_enabled),
+          order by j.points desc, array_position(array['high', 'medium', 'low'], j.impact), j.place), '[]') from checked j where not j.is_enabled),
       'lastCalculated', private.iso(now())));
 end
 $$;
@@ -8159,7 +8159,7 @@ begin
   return v_id;
 end
 $$;
-comment on function private.path_project is 'The project of the path, judged: 404 PROJECT_NOT_FOUND also for text that is no UUID.';
+comment on function private.path_project is 'The project of the path, checked: 404 PROJECT_NOT_FOUND also for text that is no UUID.';
 
 grant execute on function private.role_rank, private.project_role, private.has_project_role, private.refuse_role,
   private.assert_project_role, private.path_project to authenticated, service_role;
@@ -9359,7 +9359,7 @@ begin
     from (select t.pattern as v, min(t.ord) as ord from jsonb_array_elements_text(p_list) with ordinality t (pattern, ord) group by 1) e);
 end
 $$;
-comment on function private.as_patterns is 'A list of globs, judged and without duplicates.';
+comment on function private.as_patterns is 'A list of globs, checked and without duplicates.';
 
 grant execute on function private.parse_repository_url, private.git_host_provider, private.is_branch_name, private.is_glob,
   private.as_patterns to authenticated, service_role, kijko_worker;
@@ -9498,7 +9498,7 @@ begin
   return r;
 end
 $$;
-comment on function private.path_repository is 'The repository of the path, judged and locked: 404 REPOSITORY_NOT_FOUND.';
+comment on function private.path_repository is 'The repository of the path, checked and locked: 404 REPOSITORY_NOT_FOUND.';
 grant execute on function private.path_repository to authenticated;
 
 create or replace function api.update_repository(p jsonb) returns jsonb
@@ -9706,7 +9706,7 @@ begin
 end
 $$;
 comment on function private.place_files is
-  'Registers stored files in a project; {placed, errors, refused: keys}. Errors: 429 QUOTA_EXCEEDED for all. Authorization: callable by definer functions that have judged the caller.';
+  'Registers stored files in a project; {placed, errors, refused: keys}. Errors: 429 QUOTA_EXCEEDED for all. Authorization: callable by definer functions that have authorized the caller.';
 
 create or replace function private.stage_files(p_files jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -9714,7 +9714,7 @@ as $$
 declare
   v_result jsonb;
 begin
-  with judged as (
+  with checked as (
     select t.ord, gen_random_uuid() as id, f.*, private.assert_upload(regexp_replace(f.path, '^.*/', ''), f.path, f.size, f.type) as error
     from jsonb_array_elements(p_files) with ordinality t (v, ord),
       jsonb_to_record(t.v) f (name text, path text, type text, size bigint, checksum text, "storageKey" text, "storageProvider" text)
@@ -9722,18 +9722,18 @@ begin
     insert into public.staged_files (id, organization_id, user_id, name, path, mime_type, size, checksum, storage_key, storage_provider)
     select j.id, private.org_id(), private.user_id(), regexp_replace(j.path, '^.*/', ''), j.path, j.type, j.size, j.checksum, j."storageKey",
       coalesce(j."storageProvider", 'local')
-    from judged j where j.error is null
+    from checked j where j.error is null
   )
   select jsonb_build_object(
     'placed', coalesce(jsonb_agg(private.file_brief_json(j.id, regexp_replace(j.path, '^.*/', ''), j.size, j.type) order by j.ord)
       filter (where j.error is null), '[]'),
     'errors', coalesce(jsonb_agg(jsonb_build_object('name', j.name, 'error', j.error) order by j.ord) filter (where j.error is not null), '[]'),
     'refused', coalesce(jsonb_agg(j."storageKey" order by j.ord) filter (where j.error is not null), '[]'))
-  into v_result from judged j;
+  into v_result from checked j;
   return v_result;
 end
 $$;
-comment on function private.stage_files is 'Keeps stored files for the caller, unattached. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.stage_files is 'Keeps stored files for the caller, unattached. Authorization: callable by definer functions that have authorized the caller.';
 
 -- p: {projectId?, files: [{name, path, type, size, checksum, storageKey, storageProvider}]}, called by the server when it has stored
 -- the content. An operation of its own in schema api, so that the server calls it like any other.
@@ -9872,7 +9872,7 @@ begin
 end
 $$;
 comment on function private.place_text is
-  'Registers a stored text under texts/, with a number where its title is taken. Authorization: callable by definer functions that have judged the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
+  'Registers a stored text under texts/, with a number where its title is taken. Authorization: callable by definer functions that have authorized the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
 
 create or replace function api.register_text_source(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -10950,7 +10950,7 @@ begin
 end
 $$;
 comment on function private.move_ownership is
-  'Makes another person the owner; the former one stays admin. Authorization: callable by definer functions that have judged the caller.';
+  'Makes another person the owner; the former one stays admin. Authorization: callable by definer functions that have authorized the caller.';
 
 -- From then on both rows are shown differently, though they may not have changed.
 create or replace function private.tg_projects__notify_owners() returns trigger
@@ -11531,7 +11531,7 @@ begin
 end
 $$;
 comment on function private.cancel_active_run is
-  'Cancels the open run of a project; true when there was one. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Cancels the open run of a project; true when there was one. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- How a run begins, and how its owner (the worker with the lease, or an external worker through the service routes) moves it. Triggers do
 -- everything that follows from a change of the row (project status, repositories, current index, events, jobs), so that no code path can
@@ -12773,7 +12773,7 @@ begin
 end
 $$;
 comment on function private.change_branch is
-  'Points a repository at another branch. Authorization: callable by definer functions of ours that have judged the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
+  'Points a repository at another branch. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
 
 create or replace function api.recover_ingestion(p jsonb) returns jsonb
 language plpgsql volatile
@@ -13390,7 +13390,7 @@ begin
 end
 $$;
 comment on function private.path_context is
-  'The context of the path, judged: 404 CONTEXT_NOT_FOUND, 403 FORBIDDEN; details.required is p_permission, without one the lowest role.';
+  'The context of the path, checked: 404 CONTEXT_NOT_FOUND, 403 FORBIDDEN; details.required is p_permission, without one the lowest role.';
 grant execute on function private.path_context to authenticated, service_role;
 
 -- UserAccess of an author: the present member, else the name and address that the entry kept.
@@ -13443,7 +13443,7 @@ begin
 end
 $$;
 comment on function private.queue_operation is
-  'Opens an operation for the caller; its id. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Opens an operation for the caller; its id. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.start_operation(p_id uuid, p_message text) returns void
 language sql volatile security definer set search_path = ''
@@ -13496,7 +13496,7 @@ begin
 end
 $$;
 comment on function private.cancel_operations is
-  'Ends the open operations of a kind (null: of all); how many. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Ends the open operations of a kind (null: of all); how many. Authorization: callable by definer functions of ours that have authorized the caller.';
 grant execute on function private.start_operation, private.progress_operation, private.complete_operation, private.fail_operation to kijko_worker;
 
 -- A request that waits hears of the end by an event that no client receives.
@@ -13727,7 +13727,7 @@ begin
 end
 $$;
 comment on function private.context_metrics is
-  'CompressionMetrics of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
+  'CompressionMetrics of the contract. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- The names of methods and levels are the frontend's.
 create or replace function private.algorithm_info(p_settings jsonb) returns jsonb
@@ -13845,7 +13845,7 @@ begin
   return v_tags;
 end
 $$;
-comment on function private.as_tags is 'Tags, judged and without duplicates. Errors: 400 VALIDATION_ERROR.';
+comment on function private.as_tags is 'Tags, checked and without duplicates. Errors: 400 VALIDATION_ERROR.';
 
 create or replace function private.as_display_name(p_name jsonb) returns text
 language plpgsql stable
@@ -13899,7 +13899,7 @@ end
 $$;
 comment on function private.as_chromacode is 'The five colors; the defaults where none are given. Errors: 400 VALIDATION_ERROR naming the visibility index.';
 
--- IngestionConfig, judged: {fileId, fileName, displayName, compress, codebase, tags, description, neverCompress, isVerbatim, chromacode}.
+-- IngestionConfig, checked: {fileId, fileName, displayName, compress, codebase, tags, description, neverCompress, isVerbatim, chromacode}.
 create or replace function private.as_ingestion_config(c jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -13934,9 +13934,9 @@ begin
     'labelType', substring(c ->> 'fileId' from '^(file|repo|text)-')));
 end
 $$;
-comment on function private.as_ingestion_config is 'IngestionConfig of a request, judged and in the form of an entry. Errors: 400 VALIDATION_ERROR.';
+comment on function private.as_ingestion_config is 'IngestionConfig of a request, checked and in the form of an entry. Errors: 400 VALIDATION_ERROR.';
 
--- The numbers of a declared entry, judged.
+-- The numbers of a declared entry, checked.
 create or replace function private.as_declared_entry(b jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -13962,7 +13962,7 @@ begin
     'compressed', v_compressed, 'neverCompress', v_never, 'displayName', case when b -> 'displayName' <> 'null' then private.as_display_name(b -> 'displayName') end));
 end
 $$;
-comment on function private.as_declared_entry is 'The arguments of addIngestionEntry, judged. Errors: 400 VALIDATION_ERROR.';
+comment on function private.as_declared_entry is 'The arguments of addIngestionEntry, checked. Errors: 400 VALIDATION_ERROR.';
 grant execute on function private.as_tags, private.as_display_name, private.visibility_index, private.as_chromacode, private.as_ingestion_config,
   private.as_declared_entry to authenticated;
 
@@ -13989,7 +13989,7 @@ begin
 end
 $$;
 comment on function private.stored_source is
-  'The source of form (a). Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR on fileId.';
+  'The source of form (a). Authorization: callable by definer functions of ours that have authorized the caller. Errors: 400 VALIDATION_ERROR on fileId.';
 
 -- The same repository and branch again is the same source: its ingestion replaces what the one before brought.
 create or replace function private.store_repository(p_project_id uuid, b jsonb) returns jsonb
@@ -14022,7 +14022,7 @@ begin
 end
 $$;
 comment on function private.store_repository is
-  'The repository of form (b), added where it is new. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR.';
+  'The repository of form (b), added where it is new. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 400 VALIDATION_ERROR.';
 
 -- p_stored: {files: [{name, path, type, size, checksum, storageKey, storageProvider}]} or {text: {title?, size, ...}}, content that the
 -- server has stored. `refused` are the keys of content that the server deletes again.
@@ -14048,7 +14048,7 @@ begin
 end
 $$;
 comment on function private.store_content is
-  'Registers content of form (b): {sourceType, sources, refused}. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 on files or title, 429 QUOTA_EXCEEDED.';
+  'Registers content of form (b): {sourceType, sources, refused}. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 400 on files or title, 429 QUOTA_EXCEEDED.';
 
 -- Entries and their runs (contract 60, 3.3). Each run of a project belongs to an entry, whatever started it; entries of one context run one
 -- at a time in the order of their numbers. Locks are taken in one order: the open run, the project, its counters, an entry.
@@ -14070,7 +14070,7 @@ begin
 end
 $$;
 comment on function private.lock_context is
-  'Locks the project and its counters, in this order; null without a project. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Locks the project and its counters, in this order; null without a project. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- p_entry: kind, sourceType, sources, displayName, description, tags, compress, neverCompress, isVerbatim, chromacode, targetNumber, operationId, and of a
 -- declared entry filesAdded, filesRemoved, tokens, compressed.
@@ -14100,7 +14100,7 @@ begin
 end
 $$;
 comment on function private.insert_ingestion is
-  'Gives an entry the next number. Authorization: callable by definer functions and triggers of ours that have judged the caller.';
+  'Gives an entry the next number. Authorization: callable by definer functions and triggers of ours that have authorized the caller.';
 
 -- What every accepted ingestion is: paid for, numbered, and run when its turn comes.
 create or replace function private.add_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns public.context_ingestions
@@ -14123,7 +14123,7 @@ begin
 end
 $$;
 comment on function private.add_ingestion is
-  'Accepts an ingestion: one unit of the plan, the next number, a run in its turn. Authorization: callable by definer functions of ours that have judged the caller. Errors: 429 QUOTA_EXCEEDED.';
+  'Accepts an ingestion: one unit of the plan, the next number, a run in its turn. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 429 QUOTA_EXCEEDED.';
 
 -- Opens the run of the entry whose turn it is. First the index catches up with a file set that changed without a run.
 create or replace function private.open_next_ingestion(p_project_id uuid) returns void
@@ -14159,7 +14159,7 @@ begin
 end
 $$;
 comment on function private.open_next_ingestion is
-  'Opens the next run of a context that has none. Authorization: callable by definer functions and triggers of ours that have judged the caller.';
+  'Opens the next run of a context that has none. Authorization: callable by definer functions and triggers of ours that have authorized the caller.';
 
 create or replace function private.insert_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns public.ingestion_runs
 language plpgsql volatile security definer set search_path = ''
@@ -14177,7 +14177,7 @@ begin
   return r;
 end
 $$;
-comment on function private.insert_run is 'Opens a run. Authorization: callable by definer functions of ours that have judged the caller.';
+comment on function private.insert_run is 'Opens a run. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- A run that ingests nothing: it makes the index of the file set. Without files there is no index.
 create or replace function private.open_index_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns boolean
@@ -14199,7 +14199,7 @@ begin
 end
 $$;
 comment on function private.open_index_run is
-  'Opens a run that renews the index; false where there is nothing to index. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Opens a run that renews the index; false where there is nothing to index. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- --------------------------------------------------------------------------------------------------------------------- run and entry
 
@@ -14306,7 +14306,7 @@ begin
 end
 $$;
 comment on function private.context_state is
-  'The files of a version. Authorization: callable by definer functions of ours that have judged the caller.';
+  'The files of a version. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- Brings the current set to the fold, for the given paths. A file keeps its id while its path stays.
 create or replace function private.refold(p_project_id uuid, p_paths text[]) returns void
@@ -14330,7 +14330,7 @@ begin
 end
 $$;
 comment on function private.refold is
-  'Makes context_files the fold of the operations for these paths. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Makes context_files the fold of the operations for these paths. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- The newest operations of a context are the current set's changes. A path that comes again is shown again.
 create or replace function private.apply_operations(e public.context_ingestions) returns void
@@ -14561,7 +14561,7 @@ begin
 end
 $$;
 comment on function private.changelog_json is
-  'ChangelogEntry without the lines of modified files. Authorization: callable by definer functions of ours that have judged the caller.';
+  'ChangelogEntry without the lines of modified files. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- ---------------------------------------------------------------------------------------------------------------- rollback, deletion
 
@@ -14642,7 +14642,7 @@ begin
 end
 $$;
 comment on function private.delete_ingestion is
-  'Takes an entry and its operations out of the context. Authorization: callable by definer functions of ours that have judged the caller. Errors: 404 INGESTION_NOT_FOUND.';
+  'Takes an entry and its operations out of the context. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 404 INGESTION_NOT_FOUND.';
 
 create or replace function private.refuse_ingestion(p_number text) returns void
 language plpgsql stable
@@ -14689,7 +14689,7 @@ comment on function private.sweep_contexts is 'Removes content that no version n
 
 -- ----------------------------------------------------------------------------------------------------------------------------- rules, events
 
-create or replace function private.tg_context_ingestions__judge() returns trigger
+create or replace function private.tg_context_ingestions__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
@@ -14703,9 +14703,9 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_context_ingestions__judge is 'Trigger: an ingestion ends once; a declared one that gets content begins again.';
+comment on function private.tg_context_ingestions__check is 'Trigger: an ingestion ends once; a declared one that gets content begins again.';
 create or replace trigger _200_check before update on public.context_ingestions
-  for each row execute function private.tg_context_ingestions__judge();
+  for each row execute function private.tg_context_ingestions__check();
 
 create or replace function private.tg_context_ingestions__tell() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -14751,7 +14751,7 @@ begin
 end
 $$;
 comment on function private.cancel_waiting_ingestions is
-  'Ends entries that wait for their run, and all operations. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Ends entries that wait for their run, and all operations. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- Changelog, versions, diff, rollback (contract 60, section 4). The server counts and shows lines; everything else is answered here.
 
@@ -14801,7 +14801,7 @@ begin
 end
 $$;
 comment on function private.changelog_with_changes is
-  'A changelog entry and what its version modified. Authorization: callable by definer functions of ours that have judged the caller.';
+  'A changelog entry and what its version modified. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.changelog_page(p_project_id uuid, p_type text, p_since timestamptz, p_limit integer, p_offset integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -15021,9 +15021,9 @@ begin
 end
 $$;
 comment on function private.rollback_preview is
-  'RollbackPreview of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
+  'RollbackPreview of the contract. Authorization: callable by definer functions of ours that have authorized the caller.';
 
--- The target of a rollback, judged.
+-- The target of a rollback, checked.
 create or replace function private.rollback_target(p jsonb) returns integer
 language plpgsql stable
 as $$
@@ -15063,7 +15063,7 @@ declare
   v_operation uuid;
   e public.context_ingestions;
 begin
-  -- Under the lock: of two rollbacks the second is judged by the version that the first made.
+  -- Under the lock: of two rollbacks the second is checked by the version that the first made.
   perform private.lock_context(v_project);
   v_target := private.rollback_target(p);
   v_backup := private.current_version(v_project);
@@ -15100,7 +15100,7 @@ comment on function api.rolled_back_context is
   'The answer to a rollback that is done; the server adds the lines of `entry`. Errors: 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND, and the codes of jobs.';
 grant execute on function api.rolled_back_context to authenticated;
 
--- The operations of contexts and their entries (contract 60, sections 2 and 3). A write goes through a definer function that judges the
+-- The operations of contexts and their entries (contract 60, sections 2 and 3). A write goes through a definer function that checks the
 -- caller; content that a request brings was stored by the server.
 
 -- ---------------------------------------------------------------------------------------------------------------------- contexts
@@ -15215,7 +15215,7 @@ begin
 end
 $$;
 comment on function private.free_context_name is
-  'The name, or the first free of "name (2)", "name (3)". Authorization: callable by definer functions of ours that have judged the caller.';
+  'The name, or the first free of "name (2)", "name (3)". Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- ---------------------------------------------------------------------------------------------------------------------- ingestions
 
@@ -15413,7 +15413,7 @@ begin
 end
 $$;
 comment on function private.path_ingestion is
-  'The entry of the path, judged. Errors: 400 on number, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+  'The entry of the path, checked. Errors: 400 on number, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
 grant execute on function private.path_ingestion to authenticated;
 
 create or replace function api.list_ingestions(p jsonb) returns jsonb
@@ -15615,7 +15615,7 @@ begin
 end
 $$;
 comment on function private.ingestion_preview is
-  'IngestionPreviewData of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
+  'IngestionPreviewData of the contract. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function api.get_ingestion_preview(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -15801,7 +15801,7 @@ grant execute on function private.path_graph, private.graph_color, private.graph
   private.graph_links_count, private.graph_statistics to authenticated, service_role;
 
 -- Each function here is stable: one call reads one snapshot, and a build changes all rows in one transaction. So no answer mixes generations.
--- The operations judge the caller's role in the context once and then read without row-level security, whose policies, asked for each row, took
+-- The operations check the caller's role in the context once and then read without row-level security, whose policies, asked for each row, took
 -- most of the time of a large graph.
 create or replace function private.graph_meta(p_project_id uuid, p_nodes bigint, p_links bigint, p_truncated boolean) returns jsonb
 language sql stable
@@ -16554,7 +16554,7 @@ begin
 end
 $$;
 comment on function private.file_compression is
-  'The current file set with the state of compression. Authorization: callable by definer functions of ours that have judged the caller.';
+  'The current file set with the state of compression. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.served_tokens(p_project_id uuid) returns bigint
 language plpgsql stable security definer set search_path = ''
@@ -16568,7 +16568,7 @@ begin
 end
 $$;
 comment on function private.served_tokens is
-  'Tokens of the current file set as it is served: compressed size for compressed files, full size for the rest. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Tokens of the current file set as it is served: compressed size for compressed files, full size for the rest. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- A pending file is expected to shrink as the context's files of its language did, else as all of its files did, else as the level usually
 -- does.
@@ -16599,7 +16599,7 @@ begin
 end
 $$;
 comment on function private.compression_lists is
-  'The file lists of CompressionDataResponse: sorted by path, at most 1000 items each, without files of 0 tokens. Authorization: callable by definer functions of ours that have judged the caller.';
+  'The file lists of CompressionDataResponse: sorted by path, at most 1000 items each, without files of 0 tokens. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.compression_settings(p_project_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -16609,7 +16609,7 @@ begin
 end
 $$;
 comment on function private.compression_settings is
-  'CompressionSettings in force. Authorization: callable by definer functions of ours that have judged the caller.';
+  'CompressionSettings in force. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- The text that chat and search read instead of the original; null where the original is served.
 create or replace function private.compressed_text(p_project_id uuid, p_file_id uuid) returns text
@@ -16626,7 +16626,7 @@ begin
 end
 $$;
 comment on function private.compressed_text is
-  'The compressed text of a file of the current set, or null. Authorization: callable by definer functions of ours that have judged the caller.';
+  'The compressed text of a file of the current set, or null. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- ------------------------------------------------------------------------------------------------------------------------ requests
 
@@ -16644,7 +16644,7 @@ begin
 end
 $$;
 comment on function private.queue_compression is
-  'Opens a compression and its job; the id of its operation. Authorization: callable by definer functions and triggers of ours that have judged the caller.';
+  'Opens a compression and its job; the id of its operation. Authorization: callable by definer functions and triggers of ours that have authorized the caller.';
 
 -- The context is locked before, so of two requests the second sees the first.
 create or replace function private.refuse_second_compression(p_project_id uuid) returns void
@@ -16658,7 +16658,7 @@ begin
 end
 $$;
 comment on function private.refuse_second_compression is
-  '409 OPERATION_IN_PROGRESS while a compression of the context is open. Authorization: callable by definer functions of ours that have judged the caller.';
+  '409 OPERATION_IN_PROGRESS while a compression of the context is open. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.request_compression(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -17233,7 +17233,7 @@ comment on function private.sync_branches is
   'The default worktree shows the branches of the first repository; branches made by hand remain. False where the run or its lease is gone, or the repository is not the first. Authorization: callable by the worker only.';
 grant execute on function private.branches_wanted, private.sync_branches to kijko_worker;
 
--- Operations of worktrees. Those that write are definer functions, because no request role may write the tables; each judges its caller first.
+-- Operations of worktrees. Those that write are definer functions, because no request role may write the tables; each checks its caller first.
 
 create or replace function api.list_worktrees(p jsonb) returns jsonb
 language sql stable
@@ -18806,7 +18806,7 @@ begin
   return n;
 end
 $$;
-comment on function private.skill_with is 'A skill with the members of a request''s body; nothing is judged yet.';
+comment on function private.skill_with is 'A skill with the members of a request''s body; nothing is checked yet.';
 
 create or replace function private.new_skill() returns public.skills
 language plpgsql stable
@@ -21933,7 +21933,7 @@ begin
 end
 $$;
 comment on function private.begin_audit_download is
-  'Judges an export, and keeps its schedule. Authorization: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403, 409 EXPORT_TOO_LARGE, TOO_MANY_AUDIT_SCHEDULES.';
+  'Checks an export, and keeps its schedule. Authorization: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403, 409 EXPORT_TOO_LARGE, TOO_MANY_AUDIT_SCHEDULES.';
 grant execute on function private.begin_audit_download to authenticated;
 
 create or replace function api.export_audit_log(p jsonb) returns jsonb
@@ -21949,7 +21949,7 @@ begin
 end
 $$;
 comment on function api.export_audit_log is
-  'POST /security/audit-log/export: judges it and says how the file is to be read (private.audit_download_page). Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 403 PLAN_UPGRADE_REQUIRED, 409 EXPORT_TOO_LARGE, 409 TOO_MANY_AUDIT_SCHEDULES.';
+  'POST /security/audit-log/export: checks it and says how the file is to be read (private.audit_download_page). Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 403 PLAN_UPGRADE_REQUIRED, 409 EXPORT_TOO_LARGE, 409 TOO_MANY_AUDIT_SCHEDULES.';
 grant execute on function api.export_audit_log to authenticated;
 
 -- p: the answer of api.export_audit_log, and after. The trail records the export when the last entries are returned.
@@ -22117,7 +22117,7 @@ begin
 end
 $$;
 comment on function private.begin_audit_export is
-  'What a run of a schedule has to write, or null where there is nothing (more) to do. Authorization: callable by the worker only; the schedule''s owner is judged as of now.';
+  'What a run of a schedule has to write, or null where there is nothing (more) to do. Authorization: callable by the worker only; the schedule''s owner is checked as of now.';
 
 -- p: scheduleId, runAt, after?
 create or replace function private.scheduled_audit_page(p jsonb) returns jsonb
@@ -22168,7 +22168,7 @@ begin
 end
 $$;
 comment on function private.finish_audit_export is
-  'Mails the link to a written file, once. Authorization: callable by the worker only; the schedule''s owner is judged as of now.';
+  'Mails the link to a written file, once. Authorization: callable by the worker only; the schedule''s owner is checked as of now.';
 grant execute on function private.begin_audit_export, private.scheduled_audit_page, private.finish_audit_export to kijko_worker;
 
 create or replace function private.api_url() returns text
@@ -23173,7 +23173,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_project_members__emit_removal is 'Trigger: a membership in a project that is one no longer makes servers judge that person''s sockets again.';
+comment on function private.tg_project_members__emit_removal is 'Trigger: a membership in a project that is one no longer makes servers check that person''s sockets again.';
 create or replace trigger _900_emit_removal after update on public.project_members for each row
   when (old.accepted_at is not null and old.user_id is not null
     and (new.accepted_at is null or new.user_id is distinct from old.user_id))
@@ -25038,7 +25038,7 @@ begin
 end
 $$;
 comment on function private.cancel_enrichments is
-  'Ends the open runs of these kinds, and a run of all; how many rows. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Ends the open runs of these kinds, and a run of all; how many rows. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.reset_enrichments(p_project_id uuid, p_kinds text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -25084,7 +25084,7 @@ end
 $$;
 comment on function private.tg_enrichment_runs__stamp is 'Trigger: times, lease and percent of a run follow its status.';
 
-create or replace function private.tg_enrichment_runs__judge() returns trigger
+create or replace function private.tg_enrichment_runs__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
@@ -25095,7 +25095,7 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_enrichment_runs__judge is 'Trigger: an ended run is final, and percent never falls.';
+comment on function private.tg_enrichment_runs__check is 'Trigger: an ended run is final, and percent never falls.';
 
 -- What the end of a run means for its siblings and its parent.
 create or replace function private.step_enrichments(p_parent_id uuid) returns void
@@ -25206,7 +25206,7 @@ comment on function private.notify_enrichment is
 
 create or replace trigger _100_stamp before insert or update of status on public.enrichment_runs
   for each row execute function private.tg_enrichment_runs__stamp();
-create or replace trigger _200_check before update on public.enrichment_runs for each row execute function private.tg_enrichment_runs__judge();
+create or replace trigger _200_check before update on public.enrichment_runs for each row execute function private.tg_enrichment_runs__check();
 create or replace trigger _200_refuse before insert on public.enrichment_runs for each row execute function private.tg_enrichment_runs__refuse();
 create or replace trigger _500_follow_start after insert on public.enrichment_runs for each row execute function private.tg_enrichment_runs__follow();
 create or replace trigger _500_follow_change after update on public.enrichment_runs
@@ -25973,7 +25973,7 @@ begin
 end
 $$;
 comment on function private.request_summary is
-  'Opens a job for the summary of the current version, or finds the open one; the operation to wait for, null where the version had its job. Authorization: callable by definer functions of ours that have judged the caller. Errors: 429 RATE_LIMITED.';
+  'Opens a job for the summary of the current version, or finds the open one; the operation to wait for, null where the version had its job. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 429 RATE_LIMITED.';
 
 create or replace function private.regenerate_summary(p_project_id uuid) returns uuid
 language plpgsql volatile security definer set search_path = ''
@@ -27918,7 +27918,7 @@ begin
   return f;
 end
 $$;
-comment on function private.find_source is 'A file of the current set. Errors: 404 FILE_NOT_FOUND. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.find_source is 'A file of the current set. Errors: 404 FILE_NOT_FOUND. Authorization: callable by definer functions that have authorized the caller.';
 
 -- Ids of folders that exist only as parts of paths. Version and variant bits of a UUID (RFC 9562, version 8).
 create or replace function private.folder_id(p_project_id uuid, p_path text) returns uuid
@@ -27943,7 +27943,7 @@ begin
     where not exists (select from public.project_files s where s.project_id = p_project_id and s.path = f.path);
 end
 $$;
-comment on function private.fetched_folders is 'Folders of files of repositories. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.fetched_folders is 'Folders of files of repositories. Authorization: callable by definer functions that have authorized the caller.';
 
 -- Siblings of the tree have different names, whichever way they came there.
 create or replace function private.is_fetched_path(p_project_id uuid, p_path text, p_exclude_id uuid) returns boolean
@@ -27956,7 +27956,7 @@ begin
       and (c.path collate "C" = p_path or c.path collate "C" > p_path || '/' and c.path collate "C" < p_path || '0'));
 end
 $$;
-comment on function private.is_fetched_path is 'Has a repository a file or folder there? Authorization: callable by definer functions that have judged the caller.';
+comment on function private.is_fetched_path is 'Has a repository a file or folder there? Authorization: callable by definer functions that have authorized the caller.';
 
 -- The sources of a context (contract 60, section 5). Policies would ask for each of 100,000 rows what the first line asks once.
 
@@ -27967,7 +27967,7 @@ begin
   return private.compressed_text(p_project_id, p_file_id) is not null;
 end
 $$;
-comment on function private.is_compressed_source is 'Does chat read a compressed text? Authorization: callable by definer functions that have judged the caller.';
+comment on function private.is_compressed_source is 'Does chat read a compressed text? Authorization: callable by definer functions that have authorized the caller.';
 
 create or replace function api.list_sources(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -28014,7 +28014,7 @@ begin
     private.is_compressed_source(p_project_id, f.id));
 end
 $$;
-comment on function private.source_item is 'SourceItem with the caller''s selection. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.source_item is 'SourceItem with the caller''s selection. Authorization: callable by definer functions that have authorized the caller.';
 
 create or replace function api.update_source(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -28213,7 +28213,7 @@ begin
     perform private.refuse_field('files', 'The request carries no files.');
   end if;
   perform private.lock_tree(v_id);
-  with judged as (
+  with checked as (
     select t.f, t.ord, t.f ->> 'path' as path,
       lower(private.file_extension(regexp_replace(t.f ->> 'path', '^.*/', ''), false)) = any (private.source_extensions()) as accepted,
       exists (select from public.context_files c where c.project_id = v_id and c.path collate "C" = t.f ->> 'path' and not c.is_hidden)
@@ -28223,7 +28223,7 @@ begin
   select coalesce(jsonb_agg(j.f order by j.ord) filter (where j.accepted and not j.is_there), '[]'),
     coalesce(jsonb_agg(j.f -> 'storageKey' order by j.ord) filter (where not j.accepted or j.is_there), '[]'),
     v_rejected || coalesce(array_agg(j.f ->> 'name' order by j.ord) filter (where not j.accepted), '{}')
-  into v_wanted, v_refused, v_rejected from judged j;
+  into v_wanted, v_refused, v_rejected from checked j;
   if jsonb_array_length(v_wanted) > 0 then
     v_placed := private.place_files(v_id, v_wanted, 'upload');
     v_refused := v_refused || (v_placed -> 'refused');
@@ -28460,7 +28460,7 @@ begin
   );
 end
 $$;
-comment on function private.search_people is 'Members whose name or address contains a text. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.search_people is 'Members whose name or address contains a text. Authorization: callable by definer functions that have authorized the caller.';
 
 create or replace function private.search_activity(p_project_id uuid, p_text text, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -28492,7 +28492,7 @@ begin
 end
 $$;
 comment on function private.search_activity is
-  'Entries of the activity log that the caller reads and that contain a text. Authorization: the log as private.reads_all_activity lets the caller read it; callable by definer functions that have judged the caller.';
+  'Entries of the activity log that the caller reads and that contain a text. Authorization: the log as private.reads_all_activity lets the caller read it; callable by definer functions that have authorized the caller.';
 
 create or replace function private.search_changelog(p_project_id uuid, p_text text, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -28519,7 +28519,7 @@ begin
   );
 end
 $$;
-comment on function private.search_changelog is 'Entries of the changelog that contain a text. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.search_changelog is 'Entries of the changelog that contain a text. Authorization: callable by definer functions that have authorized the caller.';
 
 create or replace function private.search_files(p_project_id uuid, p_text text, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -28539,7 +28539,7 @@ begin
   );
 end
 $$;
-comment on function private.search_files is 'Files of the current set whose path contains a text. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.search_files is 'Files of the current set whose path contains a text. Authorization: callable by definer functions that have authorized the caller.';
 
 create or replace function api.search_context(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -28711,7 +28711,7 @@ begin
 end
 $$;
 comment on function private.question_terms is
-  'Terms of a question as an index has them: their query, how many words and chunks it has, and its rarity. Authorization: callable by definer functions that have judged the caller.';
+  'Terms of a question as an index has them: their query, how many words and chunks it has, and its rarity. Authorization: callable by definer functions that have authorized the caller.';
 
 -- The query that finds what is worth ranking. Rare terms find their chunks alone, common ones together with another, so that a word that is
 -- in each second chunk costs nothing.
@@ -28805,7 +28805,7 @@ begin
 end
 $$;
 comment on function private.rank_chunks is
-  'Chunks of an index by their score for the terms of a question: those of some files only, or without some files. Authorization: callable by definer functions that have judged the caller.';
+  'Chunks of an index by their score for the terms of a question: those of some files only, or without some files. Authorization: callable by definer functions that have authorized the caller.';
 
 -- Files that a question names: @name, @path, @Ingestion #n. Of the possible ends of a name the longest that a file has counts.
 create or replace function private.cited_files(p_project_id uuid, p_references jsonb, p_numbers integer[]) returns uuid[]
@@ -28834,7 +28834,7 @@ begin
 end
 $$;
 comment on function private.cited_files is
-  'Ids of the files that a question names, by name, path or ingestion. Authorization: callable by definer functions that have judged the caller.';
+  'Ids of the files that a question names, by name, path or ingestion. Authorization: callable by definer functions that have authorized the caller.';
 
 -- The text that stands in for a chunk of a compressed file: the stretch of the compressed text that is where the chunk was.
 create or replace function private.compressed_stretch(p_project_id uuid, p_file_id uuid, p_share double precision) returns text
@@ -28849,7 +28849,7 @@ begin
 end
 $$;
 comment on function private.compressed_stretch is
-  'Part of a compressed text, null where the original is served. Authorization: callable by definer functions that have judged the caller.';
+  'Part of a compressed text, null where the original is served. Authorization: callable by definer functions that have authorized the caller.';
 
 -- Chunks near to others in the graph: what they call, import or extend, and what does so with them.
 create or replace function private.linked_chunks(p_org_id uuid, p_project_id uuid, p_run_id uuid, p_hits uuid[], p_among uuid[])
@@ -28884,7 +28884,7 @@ begin
 end
 $$;
 comment on function private.linked_chunks is
-  'Which of some chunks are neighbors of hits in the graph, with the place of the best hit. Authorization: callable by definer functions that have judged the caller.';
+  'Which of some chunks are neighbors of hits in the graph, with the place of the best hit. Authorization: callable by definer functions that have authorized the caller.';
 
 -- How near chunks are to a question by the embeddings in force, from -1 to 1.
 create or replace function private.chunk_similarities(p_org_id uuid, p_project_id uuid, p_run_id uuid, p_embedder text, p_vector real[], p_among uuid[])
@@ -28904,7 +28904,7 @@ begin
 end
 $$;
 comment on function private.chunk_similarities is
-  'Cosine of the nearest piece of each chunk and a question. Authorization: callable by definer functions that have judged the caller.';
+  'Cosine of the nearest piece of each chunk and a question. Authorization: callable by definer functions that have authorized the caller.';
 
 -- A template of the caller's own, or of a public skill that they see. Of the possible ends of a name the longest counts.
 create or replace function private.named_skill(p_names text[]) returns public.skills
@@ -29134,8 +29134,8 @@ comment on function api.retrieve_passages is
   'Part of POST /contexts/{contextId}/chat: {passages, skill, skillPrompt} for the words of a question. Errors: 400, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.retrieve_passages to authenticated;
 
--- Files to download (contract 60, section 13). A file is written from pages, so no process holds the whole of it. The first call judges the
--- request and says name and type of the file; each further call gives the next part of it, and judges its caller again.
+-- Files to download (contract 60, section 13). A file is written from pages, so no process holds the whole of it. The first call checks the
+-- request and says name and type of the file; each further call gives the next part of it, and checks its caller again.
 
 create or replace function private.slug(p_name text) returns text
 language sql immutable parallel safe
@@ -29196,7 +29196,7 @@ begin
 end
 $$;
 comment on function api.export_context_activity is
-  'GET /contexts/{contextId}/activity/export: judges it and says how it is read (private.activity_export_page). Errors: 400, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/activity/export: checks it and says how it is read (private.activity_export_page). Errors: 400, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.export_context_activity to authenticated;
 
 -- p: the answer of api.export_context_activity, and after. Row-level security checks each entry.
@@ -29242,7 +29242,7 @@ grant execute on function private.activity_export_page to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------------------------- the changelog
 
-create or replace function private.judge_changelog_filter(p jsonb) returns void
+create or replace function private.assert_changelog_filter(p jsonb) returns void
 language plpgsql stable
 as $$
 begin
@@ -29253,8 +29253,8 @@ begin
   end if;
 end
 $$;
-comment on function private.judge_changelog_filter is 'Errors: 400 VALIDATION_ERROR about type or time.';
-grant execute on function private.judge_changelog_filter to authenticated;
+comment on function private.assert_changelog_filter is 'Errors: 400 VALIDATION_ERROR about type or time.';
+grant execute on function private.assert_changelog_filter to authenticated;
 
 create or replace function api.export_context_changelog(p jsonb) returns jsonb
 language plpgsql stable
@@ -29263,14 +29263,14 @@ declare
   v_id constant uuid := private.path_context(p);
   v_format constant text := coalesce(p ->> 'format', 'json');
 begin
-  perform private.assert_export_format(v_format), private.judge_changelog_filter(p);
+  perform private.assert_export_format(v_format), private.assert_changelog_filter(p);
   return private.export_file('changelog-' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD'), v_format,
     jsonb_build_object('contextId', v_id, 'type', coalesce(p ->> 'type', 'all'), 'until', now(),
       'since', private.changelog_since(coalesce(p ->> 'time', 'all'))));
 end
 $$;
 comment on function api.export_context_changelog is
-  'GET /contexts/{contextId}/changelog/export: judges it and says how it is read (private.changelog_export_page). Errors: 400, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/changelog/export: checks it and says how it is read (private.changelog_export_page). Errors: 400, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.export_context_changelog to authenticated;
 
 -- p: the answer of api.export_context_changelog, and after. Counts are those of the entries; lists of paths are cut as the changelog cuts them,
@@ -29293,7 +29293,7 @@ declare
   v_count integer;
   v_lines text;
 begin
-  perform private.assert_export_format(v_format), private.judge_changelog_filter(p);
+  perform private.assert_export_format(v_format), private.assert_changelog_filter(p);
   -- The changelog's order: time descending, then id.
   v_entries := array(
     select l from public.context_changelog l
@@ -29355,7 +29355,7 @@ begin
 end
 $$;
 comment on function private.version_of_path is
-  'A version of a context, the current one by default. Errors: 400, 404 VERSION_NOT_FOUND. Authorization: callable by definer functions that have judged the caller.';
+  'A version of a context, the current one by default. Errors: 400, 404 VERSION_NOT_FOUND. Authorization: callable by definer functions that have authorized the caller.';
 
 -- Inlined into the queries of definer functions, so that a page reads no more than its own files.
 create or replace function private.version_files(p_project_id uuid, p_version integer, p_after text)
@@ -29402,7 +29402,7 @@ begin
 end
 $$;
 comment on function api.download_originals is
-  'GET /contexts/{contextId}/original: judges it and says how it is read (private.originals_page). Authorization: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, CONTEXT_EMPTY, VERSION_NOT_FOUND, 413 PAYLOAD_TOO_LARGE.';
+  'GET /contexts/{contextId}/original: checks it and says how it is read (private.originals_page). Authorization: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, CONTEXT_EMPTY, VERSION_NOT_FOUND, 413 PAYLOAD_TOO_LARGE.';
 grant execute on function api.download_originals to authenticated;
 
 -- p: the answer of api.download_originals, and after: {path, offset}, the end of the last part; offset is absent when the file of the path is
@@ -30542,7 +30542,7 @@ begin
 end
 $$;
 comment on function private.waiting_reflexes is
-  'Active reflexes of a person for one kind of trigger, with what the server needs to judge them. Authorization: callable by the server, the worker and definer functions of ours only.';
+  'Active reflexes of a person for one kind of trigger, with what the server needs to check them. Authorization: callable by the server, the worker and definer functions of ours only.';
 grant execute on function private.waiting_reflexes to kijko_server, kijko_worker;
 
 -- p: triggerType, eventName?. Counts the attempt. A refusal is an answer here, because a raised one would not be counted.
@@ -30663,7 +30663,7 @@ begin
 end
 $$;
 comment on function private.open_delivery is
-  'What is needed to judge a delivery; null for an unknown webhook. Authorization: callable by the server only.';
+  'What is needed to check a delivery; null for an unknown webhook. Authorization: callable by the server only.';
 grant execute on function private.open_delivery to kijko_server;
 
 -- Genuine deliveries only, so only a sender that knows the secret moves the counter of a reflex. A refusal is an answer here, because a
@@ -36540,7 +36540,7 @@ begin
   end case;
 end
 $$;
-comment on function private.write_setting is 'Writes one setting of the caller. Authorization: private.user_id() only; the profile''s are judged by private.change_profile.';
+comment on function private.write_setting is 'Writes one setting of the caller. Authorization: private.user_id() only; the profile''s are checked by private.change_profile.';
 
 -- The setting of that name is the time zone of the profile; a refusal names its own field.
 create or replace function private.change_timezone(p_value jsonb) returns void
@@ -37106,7 +37106,7 @@ begin
 end
 $$;
 comment on function private.begin_chat is
-  'The caller''s chat of an id, made if need be, locked. Authorization: callable by definer functions of ours that have judged the caller; only the caller''s own. Errors: 409 CHAT_LIMIT.';
+  'The caller''s chat of an id, made if need be, locked. Authorization: callable by definer functions of ours that have authorized the caller; only the caller''s own. Errors: 409 CHAT_LIMIT.';
 
 create or replace function api.create_chat(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -37170,7 +37170,7 @@ begin
 end
 $$;
 comment on function private.merge_messages is
-  'Appends messages of a client that are not stored; removes and reorders nothing. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400, 409 CHAT_LIMIT.';
+  'Appends messages of a client that are not stored; removes and reorders nothing. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 400, 409 CHAT_LIMIT.';
 
 -- p: {chatId, ifMatch?, body: ChatSession}
 create or replace function api.save_chat(p jsonb) returns jsonb
@@ -37504,7 +37504,7 @@ begin
 end
 $$;
 comment on function private.open_question is
-  'Takes one unit of oracle_queries of the caller''s organization for a question. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
+  'Takes one unit of oracle_queries of the caller''s organization for a question. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
 
 create or replace function private.question_json(q private.chat_questions) returns jsonb
 language sql stable parallel safe
@@ -37608,9 +37608,9 @@ begin
 end
 $$;
 comment on function private.graph_digest is
-  'Top entities, cluster sizes and links by type of a context''s graph, as text. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Top entities, cluster sizes and links by type of a context''s graph, as text. Authorization: callable by definer functions of ours that have authorized the caller.';
 
--- p: {questionId}. What a model call needs. The caller was judged when the question was opened.
+-- p: {questionId}. What a model call needs. The caller was checked when the question was opened.
 create or replace function private.read_question(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
@@ -38179,13 +38179,13 @@ begin
   with given as materialized (
     select e.n - 1 as place, e.value as event, case when jsonb_typeof(e.value -> 'timestamp') = 'string' then private.as_instant(e.value ->> 'timestamp') end as at
     from jsonb_array_elements(p_events) with ordinality e (value, n)
-  ), judged as materialized (
+  ), checked as materialized (
     select g.*, private.analytics_fault(g.event, g.at) as fault from given g
   ), stored as (
     insert into private.analytics_events (organization_id, user_id, session_id, type, persona, occurred_at, client_timestamp, properties, digest)
     select v_org, v_user, j.event ->> 'sessionId', j.event ->> 'type', j.event ->> 'persona',
       case when j.at between now() - interval '7 days' and now() + interval '5 minutes' then j.at else now() end, j.at, j.event -> 'properties', d.digest
-    from judged j, lateral (select substr(sha256(convert_to(jsonb_build_array(j.event -> 'sessionId', j.event -> 'type', j.at, j.event -> 'properties')::text, 'UTF8')), 1, 16)) d (digest)
+    from checked j, lateral (select substr(sha256(convert_to(jsonb_build_array(j.event -> 'sessionId', j.event -> 'type', j.at, j.event -> 'properties')::text, 'UTF8')), 1, 16)) d (digest)
     where j.fault is null
     -- Two requests with the same events take their entries of the index in one order.
     order by d.digest
@@ -38193,7 +38193,7 @@ begin
   )
   select jsonb_strip_nulls(jsonb_build_object('accepted', count(*) filter (where fault is null), 'rejected', count(fault),
     'errors', jsonb_agg(jsonb_build_object('index', place, 'field', fault, 'message', private.analytics_message(fault)) order by place) filter (where fault is not null)))
-  into v_answer from judged;
+  into v_answer from checked;
   return v_answer;
 end
 $$;
@@ -38553,6 +38553,7 @@ $$;
 drop function if exists
   private.give_back_units(uuid, date, date, bigint),
   private.judge_addresses(uuid, text[], uuid),
+  private.judge_changelog_filter(jsonb),
   private.judge_granting(text, text),
   private.judge_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz),
   private.judge_invitation(public.team_invitations, text, text),
@@ -38581,6 +38582,8 @@ drop function if exists
   private.tg__tell_failures(),
   private.tg__tell_integration(),
   private.tg_audit_log__tell_webhooks(),
+  private.tg_context_ingestions__judge(),
+  private.tg_enrichment_runs__judge(),
   private.tg_habits__judge(),
   private.tg_ingestion_runs__judge(),
   private.tg_ingestion_runs__tell_people(),

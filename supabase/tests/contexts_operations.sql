@@ -57,7 +57,7 @@ select is(private.operation_answer('{"a": 1}', :'two'), jsonb_build_object('a', 
 select is(private.prune_operations(now() + interval '6 days'), 0, 'it is kept for a week');
 select is(private.prune_operations(now() + interval '8 days'), 4, 'and then removed');
 
--- The judge of a path, and the changelog of the others.
+-- The check of a path, and the changelog of the others.
 select tests.act_as('vi');
 select throws_ok($$ select private.path_context(pg_temp.p(null), 'developer', 'ingest') $$, 'PT403', 'Your role in this context (viewer) does not allow this.', 'the role is too low');
 select tests.reset();

@@ -50,7 +50,7 @@ select cmp_ok(pg_temp.calls('private.project_name_taken(uuid, text, uuid)') - (s
 select tests.reset();
 update at set rows = pg_temp.rows_read('public.projects');
 select tests.act_as('anna');
-select is(api.validate_project_name('{"body": {"name": "Project 1"}}') ->> 'suggestion', 'Project 200001', 'and the same where a name is judged');
+select is(api.validate_project_name('{"body": {"name": "Project 1"}}') ->> 'suggestion', 'Project 200001', 'and the same where a name is checked');
 select throws_ok($$ select api.create_project('{"body": {"name": "Project 5"}}') $$, 'PT409', 'A project with this name already exists.', 'or refused');
 select tests.reset();
 select cmp_ok(pg_temp.rows_read('public.projects') - (select rows from at), '<=', 500::bigint, 'of single rows');

@@ -107,7 +107,7 @@ delete from public.projects where id = '00000000-0000-4000-8000-0000000000a2';
 select private.sequence_events();
 select ok(exists (select from public.events where type = 'removal' and data ->> 'kind' = k), 'a removal of kind ' || k)
 from unnest(array['session_revoked', 'membership_ended', 'project_hidden', 'project_deleted']) k;
-select is(count(*), 1::bigint, 'a demoted administrator is judged anew') from public.events
+select is(count(*), 1::bigint, 'a demoted administrator is checked anew') from public.events
   where type = 'removal' and data ->> 'kind' = 'membership_ended' and data ->> 'userId' = tests.user('ada')::text;
 
 -- The deletion itself stays readable for actors who could see the project.

@@ -926,7 +926,7 @@ select tests.act_anon();
 select pg_temp.try_doors('anon');
 reset session authorization;
 select tests.reset();
-select is(fault, null, format('%s: %s judges its caller', caller, signature)) from verdicts order by caller, signature;
+select is(fault, null, format('%s: %s checks its caller', caller, signature)) from verdicts order by caller, signature;
 
 select * from finish();
 rollback;

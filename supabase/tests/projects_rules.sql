@@ -26,7 +26,7 @@ select throws_ok($$ select api.create_project('{"body": {"name": "Another", "chu
 select is(api.create_project('{"body": {"name": "Custom", "id": "00000000-0000-4000-8000-000000000002", "chunkingStrategy": "custom", "settings": {"webhookUrl": "https://hooks.example.com/x"}}, "sealedWebhookSecret": "sealed"}') ->> 'webhookSecret', 'sealed', 'and keeps its secret');
 select is(tests.peek($$ select count(*) from private.project_webhook_secrets $$), '1', 'sealed');
 select throws_ok($$ select api.update_project_settings(pg_temp.p(1, '{"outputFormat": "vector"}')) $$, 'PT503', 'No embedding provider is configured on this installation.', 'vectors need a provider');
-select throws_ok($$ select api.update_project_settings(pg_temp.p(1, '{"patternFilters": {"excludePatterns": ["a["]}}')) $$, 'PT400', 'This is not a valid pattern of 1 to 200 characters.', 'patterns are judged');
+select throws_ok($$ select api.update_project_settings(pg_temp.p(1, '{"patternFilters": {"excludePatterns": ["a["]}}')) $$, 'PT400', 'This is not a valid pattern of 1 to 200 characters.', 'patterns are checked');
 select is(api.update_project_settings(pg_temp.p(1, '{"metadataOptions": {"gitHistory": false}, "processingOptions": {"anonymizeSecrets": false}}')) -> 'metadataOptions' ->> 'fileStructure', 'true', 'options merge');
 select is((pg_temp.project(1)).anonymize_secrets, false, 'and anonymizeSecrets is the project''s own');
 

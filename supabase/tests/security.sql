@@ -154,7 +154,7 @@ select is(pg_temp.by_server('ben', '::ffff:10.1.2.3'), 'let in', 'written either
 select is(pg_temp.by_server('ben', '10.2.0.1'), 'IP_NOT_ALLOWED', 'another does not');
 select is(pg_temp.by_server('ben', '10.2.0.1', 'on'), 'IP_NOT_ALLOWED', 'for whatever purpose');
 select is(pg_temp.by_server('ben', 'no address'), 'IP_NOT_ALLOWED', 'nor what is none');
-select is(pg_temp.by_server('ben', ''), 'let in', 'what was judged before is not judged again');
+select is(pg_temp.by_server('ben', ''), 'let in', 'what was checked before is not checked again');
 select is(pg_temp.past_server('ben'), 'IP_NOT_ALLOWED', 'past the server nobody vouches for an address');
 select is(pg_temp.by_claims('ben'), '', 'so claims see nothing');
 select is(pg_temp.by_server('anna', '10.2.0.1'), 'let in', 'the owner passes while the bypass is on');

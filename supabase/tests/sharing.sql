@@ -258,7 +258,7 @@ select lives_ok(format('select api.update_project_user(%L)', jsonb_build_object(
 select tests.act_as('anna');
 select is(api.remove_project_member(pg_temp.p(null, pg_temp.id('gus@example.nl'))), '{"success": true}', 'the owner removes a member');
 select tests.reset();
-select is((select i.data - 'projectId' - 'organizationId' from private.event_inbox i where i.type = 'removal' order by i.seq desc limit 1), jsonb_build_object('kind', 'member_removed', 'userId', tests.user('gus')), 'servers are told to judge their sockets anew');
+select is((select i.data - 'projectId' - 'organizationId' from private.event_inbox i where i.type = 'removal' order by i.seq desc limit 1), jsonb_build_object('kind', 'member_removed', 'userId', tests.user('gus')), 'servers are told to check their sockets anew');
 select is((select count(*)::integer from public.project_stars s where s.user_id = tests.user('gus')), 0, 'the star goes along');
 select is((select string_agg(a.metadata ->> 'action', ',' order by a.created_at) from public.audit_log a where a.event_type = 'context.shared'), 'removed', 'it is audited');
 select tests.act_as('gus');

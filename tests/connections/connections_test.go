@@ -82,7 +82,7 @@ func TestAConsentIsBegunWithCare(t *testing.T) {
 		"AProviderWithoutAnApplication":    {"gitlab", nil, 503, "PROVIDER_NOT_CONFIGURED", ""},
 		"AnAddressThatIsNotListed":         {"github", map[string]string{"redirectUri": "https://evil.example/connected"}, 400, "VALIDATION_ERROR", "redirectUri"},
 		"AnAddressBelowAListedOne":         {"github", map[string]string{"redirectUri": "https://app.kijko.test/connected/evil"}, 400, "VALIDATION_ERROR", "redirectUri"},
-		"ABodyIsJudgedBeforeConfiguration": {"gitlab", map[string]string{"redirectUri": "https://evil.example"}, 400, "VALIDATION_ERROR", "redirectUri"},
+		"ABodyIsCheckedBeforeConfiguration": {"gitlab", map[string]string{"redirectUri": "https://evil.example"}, 400, "VALIDATION_ERROR", "redirectUri"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			anna.In(t).Do("POST", "/oauth/connect/"+c.provider, c.body).Problem(c.status, c.code).Field(c.field)

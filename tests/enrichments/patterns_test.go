@@ -11,7 +11,7 @@ import (
 )
 
 // What the database accepts as a pattern the worker can use, and the other way round.
-func TestPatternsAreJudgedAlike(t *testing.T) {
+func TestPatternsAreCheckedAlike(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
 	patterns := []string{"node_modules/**", "*.min.js", "[a-z]?", "[!a]", "[]a]", "[^]", "[a\\]]", "\\", "a\\", "{a,b}", "{a,{b}}", "a}", "{", "/", " / ", "{a,b,c,d}{a,b,c,d}{a,b,c,d}", "{a,b,c,d}{a,b,c,d}{a,b,c,d,e}", "ü[ä]", "[\\"}

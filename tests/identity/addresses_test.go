@@ -16,7 +16,7 @@ import (
 
 // The lists in the database are compared with Unicode's own tables, character by character. Ideographs, Hangul and private use are left
 // out: they are most of Unicode, and have neither case nor decompositions into ASCII.
-func TestAddressesAreJudgedByUnicodesTables(t *testing.T) {
+func TestAddressesAreCheckedByUnicodesTables(t *testing.T) {
 	db := testdb.New(t)
 	rows, err := db.Pool("postgres").Query(context.Background(), `select n, private.has_format_characters(chr(n)), private.without_blanks(chr(n)) = '',
 		coalesce(private.clean_email('a' || chr(n) || '@example.nl'), '') from generate_series(1, 918015) n

@@ -229,7 +229,7 @@ func TestEveryOperationHoldsItsScopeAndRole(t *testing.T) {
 		answers := c.call(t, o)
 		calls += len(answers)
 		for _, a := range answers {
-			if fault := o.judge(a, answers[actor{"owner", ""}]); fault != "" {
+			if fault := o.check(a, answers[actor{"owner", ""}]); fault != "" {
 				t.Errorf("%s (%s %s, access %s, scope %s, role %q): as %s with %q it answers %d %s: %s", o.id, o.method, o.path, o.access, o.scope, o.role,
 					a.role, a.scope, a.status, a.code, fault)
 			}
@@ -286,9 +286,9 @@ func (c *cast) call(t *testing.T, o operation) map[actor]answer {
 	return answers
 }
 
-// judge reports the fault of an answer. owner is the answer to the owner's session: where that is refused too (bad input, missing row),
+// check reports the fault of an answer. owner is the answer to the owner's session: where that is refused too (bad input, missing row),
 // the answer says nothing about a role.
-func (o operation) judge(a, owner answer) string {
+func (o operation) check(a, owner answer) string {
 	gate := slices.Contains([]string{"INSUFFICIENT_SCOPE", "API_KEY_NOT_ALLOWED", "API_KEY_INVALID"}, a.code)
 	switch {
 	case a.status >= 500 && a.status != 503:

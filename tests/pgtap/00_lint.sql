@@ -34,7 +34,7 @@ select is_empty($$ select relname from ours where nspname = 'public' and relkind
   and (has_table_privilege('anon', oid, 'delete') or has_any_column_privilege('anon', oid, 'insert, update')) $$,
   'anonymous callers write nothing: revoke the grant of anon in access.sql');
 select is_empty($$ select relname from ours where relkind in ('v', 'm') and nspname in ('public', 'api')
-  and not coalesce('security_invoker=true' = any (reloptions), false) $$, 'views are judged as their reader: create view ... with (security_invoker = true)');
+  and not coalesce('security_invoker=true' = any (reloptions), false) $$, 'views are checked as their reader: create view ... with (security_invoker = true)');
 
 select is_empty($$ select signature from routines where prosecdef and not coalesce('search_path=""' = any (proconfig), false) $$,
   'a definer function pins an empty search_path: add set search_path = '''' to its head');
@@ -66,7 +66,7 @@ $$, 'what can refuse is not immutable: say stable in its head');
 select is_empty($$ select signature from routines r where has_function_privilege('public', oid, 'execute') $$, 'no function is open to everybody: name the roles in its grant execute');
 select is_empty($$ select signature from routines where prosecdef and prorettype <> 'trigger'::regtype
     and (has_function_privilege('authenticated', oid, 'execute') or has_function_privilege('anon', oid, 'execute')) and coalesce(comment, '') !~ 'Authorization|no content' $$,
-  'a definer function that people may call says how it judges its caller: add "Authorization: ..." to its comment on function');
+  'a definer function that people may call says how it checks its caller: add "Authorization: ..." to its comment on function');
 select is_empty($$ select signature from routines where nspname = 'api'
     and not (prorettype = 'jsonb'::regtype and proargtypes::text = 'jsonb'::regtype::oid::text) $$, 'an operation takes jsonb and returns jsonb: create function api.verb_noun(p jsonb) returns jsonb');
 select is_empty($$ select signature from routines where nspname = 'api' and not has_function_privilege('authenticated', oid, 'execute')

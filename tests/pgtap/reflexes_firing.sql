@@ -53,8 +53,8 @@ select isnt(pg_temp.take(pg_temp.key('b')), (select a from answers), 'another ke
 select isnt(pg_temp.take() ->> 'executionId', pg_temp.take() ->> 'executionId', 'without a key every delivery fires');
 select is(pg_temp.take('{"matches": false}'), '{"received": true, "triggered": false, "reason": "conditions_not_met"}', 'conditions that do not hold');
 select is(pg_temp.take(pg_temp.key('c') || '{"matches": false}') -> 'reason', '"conditions_not_met"', 'what did nothing');
-select is(pg_temp.take(pg_temp.key('c')) -> 'triggered', 'true', 'is judged again under its key');
-select is(pg_temp.take('{"matches": false, "error": true}'), '{"received": true, "triggered": false, "reason": "condition_error"}', 'conditions that cannot be judged');
+select is(pg_temp.take(pg_temp.key('c')) -> 'triggered', 'true', 'is checked again under its key');
+select is(pg_temp.take('{"matches": false, "error": true}'), '{"received": true, "triggered": false, "reason": "condition_error"}', 'conditions that cannot be checked');
 select throws_ok(format($$ select private.take_delivery('{"id": "%s", "matches": true}') $$, gen_random_uuid()), 'PT404', null, 'gone meanwhile');
 reset role;
 select results_eq($$ select execution_type, reference_id, user_id, organization_id, input, status from public.skill_executions where id = (select (a ->> 'executionId')::uuid from answers) $$,

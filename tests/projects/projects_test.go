@@ -66,7 +66,7 @@ func TestProjects(t *testing.T) {
 		stan.Do("DELETE", path, nil).Problem(404, "PROJECT_NOT_FOUND")
 		require.Zero(t, client.JSON[client.Page[Project]](stan.Get("/projects")).Total)
 	})
-	t.Run("NamesAreJudgedEverywhereAlike", func(t *testing.T) {
+	t.Run("NamesAreCheckedEverywhereAlike", func(t *testing.T) {
 		Create(t, anna, "Taken")
 		require.Equal(t, "TAKEN 2", anna.Do("POST", "/projects/validate-name", map[string]any{"name": " TAKEN "}).Want(200).String("suggestion"))
 		require.Equal(t, "taken 2", anna.Get("/projects/check-name?name=taken").Want(200).String("suggestion"))

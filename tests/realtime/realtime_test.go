@@ -55,7 +55,7 @@ func TestRealtimeCredentials(t *testing.T) {
 			code, reason := w.closed()
 			require.Equal(t, c.code, code, reason)
 			require.Equal(t, c.reason, reason)
-			require.Empty(t, w.rest(), "nothing is told before the credential is judged")
+			require.Empty(t, w.rest(), "nothing is told before the credential is checked")
 		})
 	}
 

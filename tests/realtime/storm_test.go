@@ -174,8 +174,8 @@ func (s *subscriber) read(w *watcher, name string, n int) bool {
 	return true
 }
 
-// judge compares the events of a subscriber with the committed ones.
-func (s *subscriber) judge(t *testing.T, c *crowd) {
+// check compares the events of a subscriber with the committed ones.
+func (s *subscriber) check(t *testing.T, c *crowd) {
 	t.Helper()
 	require.Empty(t, s.faults)
 	for _, room := range slices.Concat(s.own, s.others) {
@@ -231,7 +231,7 @@ func TestRealtimeNothingIsLost(t *testing.T) {
 	reading.Wait()
 	require.Greater(t, c.wrote.Load(), int64(writers*each/3))
 	for _, s := range everybody {
-		s.judge(t, c)
+		s.check(t, c)
 	}
 }
 

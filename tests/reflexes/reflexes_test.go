@@ -105,7 +105,7 @@ func TestReflexes(t *testing.T) {
 			map[string]any{"field": `"secret": "v1.00000000.aaaa"`, "operator": "equals", "value": `"secret": "v1.`}}}})
 		require.Contains(t, string(anna.In(t).Get("/reflexes/"+other.String("id")).Want(200).Body), `\"secret\": \"v1.00000000.aaaa\"`)
 	})
-	t.Run("ConditionsAreJudgedBeforeTheyAreStored", func(t *testing.T) {
+	t.Run("ConditionsAreCheckedBeforeTheyAreStored", func(t *testing.T) {
 		p := anna.In(t)
 		event := map[string]any{"eventName": "push"}
 		refuse := func(conditions any, field, message string) {

@@ -190,7 +190,7 @@ func TestWebhookDeliveries(t *testing.T) {
 		deliver(c.With("Idempotency-Key", "two"), h.id, h.secret, `[]`).Problem(400, "INVALID_PAYLOAD")
 		require.Equal(t, true, deliver(c.With("Idempotency-Key", "two"), h.id, h.secret, `{}`).Want(202).Value("triggered"))
 	})
-	t.Run("WhatDidNothingIsJudgedAgain", func(t *testing.T) {
+	t.Run("WhatDidNothingIsCheckedAgain", func(t *testing.T) {
 		h := l.hook(map[string]any{"conditions": map[string]any{"expression": "action == 'opened'"}})
 		c := nobody.In(t).With("X-GitHub-Delivery", "pressed again")
 		reason := func() any { return deliver(c, h.id, h.secret, `{"action":"closed"}`).Want(202).Value("reason") }

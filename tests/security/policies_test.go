@@ -145,7 +145,7 @@ func TestAnEnterpriseSwitchesEverythingOnWithoutLockingItselfOut(t *testing.T) {
 	require.NotEmpty(t, a.secret)
 }
 
-func TestASecondFactorIsJudgedByTheRulesOfItsMoment(t *testing.T) {
+func TestASecondFactorIsCheckedByTheRulesOfItsMoment(t *testing.T) {
 	t.Parallel()
 	s := stack.New(t)
 	anna, ben := s.SignUp("Anna"), s.SignUp("Ben")

@@ -71,7 +71,7 @@ func TestSkills(t *testing.T) {
 		require.Nil(t, anna.Do("PUT", path, map[string]any{"description": ""}).Want(200).Value("description"))
 	})
 	t.Run("EachRuleIsNamed", func(t *testing.T) {
-		path := Create(t, anna, "Judged")
+		path := Create(t, anna, "Checked")
 		field := func(f string) string { return `{"inputSchema": [{"name": "ok", "type": "string"}, ` + f + `]}` }
 		for _, c := range []struct{ body, field, message string }{
 			{`{"name": ""}`, "name", "Name is required"}, {`{"name": " \u2003 "}`, "name", "Name is required"}, {`{"name": null}`, "name", "Name is required"},
@@ -115,7 +115,7 @@ func TestSkills(t *testing.T) {
 		anna.Do("POST", "/skills", `{"name": "`+strings.Repeat("x", 1<<20)+`"}`).Problem(413, "PAYLOAD_TOO_LARGE")
 		require.Equal(t, "custom", anna.Do("POST", "/skills", map[string]any{"name": "Nulls", "promptTemplate": prompt, "category": nil, "model": nil, "parameters": nil,
 			"inputSchema": nil, "outputFormat": nil, "isActive": nil, "description": nil}).Want(201).String("category"), "null is the default of a new skill")
-		require.Equal(t, "Judged", anna.Get(path).Want(200).String("name"), "nothing of it was stored")
+		require.Equal(t, "Checked", anna.Get(path).Want(200).String("name"), "nothing of it was stored")
 	})
 	t.Run("NamesAreTakenWithoutRegardToCase", func(t *testing.T) {
 		path := Create(t, anna, "Ärger ΣΑΣ")

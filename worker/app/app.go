@@ -191,7 +191,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		return nil, err
 	}
 	w.compression = compression.New(w.pool, 0, c.Log)
-	judge, err := condition.NewEvaluator()
+	check, err := condition.NewEvaluator()
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
@@ -234,7 +234,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },
 		Leases: leases,
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
-			jobs.ReflexesMatch(w.pool, judge), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
+			jobs.ReflexesMatch(w.pool, check), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
 			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching)},
 		Ticks: ticks,
 	})

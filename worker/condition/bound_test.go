@@ -56,9 +56,9 @@ func costly() map[string][2]string {
 }
 
 // The cost of every evaluation is bounded in steps. The time is not tested, only shown by the benchmark.
-func TestJudgementsAreBounded(t *testing.T) {
+func TestChecksAreBounded(t *testing.T) {
 	t.Parallel()
-	j := judge(t)
+	j := check(t)
 	for name, c := range costly() {
 		require.NoError(t, j.Check([]byte(c[0])), name)
 		p := payload(t, c[1])
@@ -76,7 +76,7 @@ func TestJudgementsAreBounded(t *testing.T) {
 // All reflexes that are checked against a payload share its budget.
 func TestReflexesShareTheCostOfAPayload(t *testing.T) {
 	t.Parallel()
-	j := judge(t)
+	j := check(t)
 	c := costly()["regex in a text"]
 	p := payload(t, c[1])
 	for p.left > 0 {
@@ -93,7 +93,7 @@ func TestReflexesShareTheCostOfAPayload(t *testing.T) {
 
 func TestPatternsAreKept(t *testing.T) {
 	t.Parallel()
-	j := judge(t)
+	j := check(t)
 	first := j.patterns.get("a+b")
 	require.Same(t, first, j.patterns.get("a+b"))
 	require.Nil(t, j.patterns.get("("))
@@ -133,7 +133,7 @@ func FuzzTriggers(f *testing.F) {
 }
 
 func BenchmarkMatch(b *testing.B) {
-	j := judge(b)
+	j := check(b)
 	conditions := []byte(`{"matchAll":true,"filters":[{"field":"action","operator":"equals","value":"opened"},
 		{"field":"pull_request.title","operator":"regex","value":"^fix(\\(.*\\))?:"},{"field":"pull_request.draft","operator":"not_equals","value":true}]}`)
 	raw := []byte(`{"action":"opened","number":12,"pull_request":{"title":"fix(api): answer quickly","draft":false,"user":{"login":"ann"},"labels":[]},

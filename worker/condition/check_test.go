@@ -9,9 +9,9 @@ import (
 
 // Only the faults that Go alone can find are refused here. Check ignores the others, and Postgres refuses them
 // (tests/pgtap/reflexes.sql).
-func TestCheckJudgesExpressionsAndPatterns(t *testing.T) {
+func TestCheckChecksExpressionsAndPatterns(t *testing.T) {
 	t.Parallel()
-	j := judge(t)
+	j := check(t)
 	filter := func(members string) string {
 		return `{"filters":[{"field":"ok","operator":"exists"},{` + members + `}]}`
 	}

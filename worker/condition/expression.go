@@ -103,8 +103,8 @@ func isDecimal(s string) bool {
 	return ok
 }
 
-// judge reports whether the expression holds.
-func (e expression) judge(j *Evaluator, p *Payload) (bool, error) {
+// check reports whether the expression holds.
+func (e expression) check(j *Evaluator, p *Payload) (bool, error) {
 	s, err := p.at(e.path)
 	if err != nil {
 		return false, err

@@ -53,7 +53,7 @@ func (j *Evaluator) Match(stored []byte, p *Payload) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("Expression error: %w", err)
 		}
-		if holds, err := e.judge(j, p); !holds || err != nil {
+		if holds, err := e.check(j, p); !holds || err != nil {
 			return false, err
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func judge(t testing.TB) *Evaluator {
+func check(t testing.TB) *Evaluator {
 	t.Helper()
 	j, err := NewEvaluator()
 	require.NoError(t, err)
@@ -62,7 +62,7 @@ func TestVectors(t *testing.T) {
 		{one("a.b", "in", `[""]`), `{"a":"x"}`, true},
 		{one("constructor", "exists", `""`), `{"a":1}`, false},
 	}
-	j := judge(t)
+	j := check(t)
 	for _, c := range cases {
 		got, err := j.Match([]byte(c.conditions), payload(t, c.payload))
 		require.NoError(t, err, c.conditions)
@@ -295,7 +295,7 @@ null not_exists "" yes
 "x" EQUALS "x" no
 "x" _ "x" no
 `
-	j := judge(t)
+	j := check(t)
 	n := 0
 	for _, line := range strings.Split(strings.TrimSpace(table), "\n") {
 		head, operator, value := splitCase(t, line)
@@ -376,7 +376,7 @@ func TestExpressions(t *testing.T) {
 		{"big > 1152921506151679041", true}, {"big > 1152921506151679042", false}, {"big < 1152921506151679043", true}, {"big >= 1152921506151679043", false},
 		{"big == 1152921506151679042.0", true}, {"big == 01152921506151679042", true}, {"big > 1152921506151679041.5", true}, {"big == 1152921506151679000", false},
 	}
-	j := judge(t)
+	j := check(t)
 	for _, c := range cases {
 		got, err := j.Match([]byte(expr(c.source)), payload(t, p))
 		require.NoError(t, err, c.source)
@@ -402,7 +402,7 @@ func TestExpressions(t *testing.T) {
 
 func TestTogether(t *testing.T) {
 	t.Parallel()
-	j := judge(t)
+	j := check(t)
 	yes, no := `{"field":"a","operator":"equals","value":1}`, `{"field":"a","operator":"equals","value":2}`
 	cases := []struct {
 		conditions string

@@ -48,7 +48,7 @@ func TestStarGlobs(t *testing.T) {
 
 func TestTriggers(t *testing.T) {
 	t.Parallel()
-	j := judge(t)
+	j := check(t)
 	change := `{"event":"modify","file":{"path":"src/api/user.ts","name":"user.ts","extension":"ts","size":1},"projectId":"p","timestamp":"t"}`
 	mail := `{"from":"Ann <Ann@Example.nl>","to":"b@x.nl","subject":"[Alert] Disk FULL on db1","body":"Line one\nusage: 97%"}`
 	call := `{"method":"POST","endpoint":"/projects/123/ingestion","query":{},"body":{}}`

@@ -281,7 +281,7 @@ func (c *consent) token(t *oauth2.Token, err error) (Token, error) {
 	var refused *oauth2.RetrieveError
 	switch {
 	case errors.As(err, &refused):
-		return Token{}, c.judge(refused)
+		return Token{}, c.check(refused)
 	case err != nil:
 		return Token{}, unavailable(c.provider, err)
 	}
@@ -293,9 +293,9 @@ func (c *consent) token(t *oauth2.Token, err error) (Token, error) {
 	return result, nil
 }
 
-// judge distinguishes three cases: a bad code or token, a bad application, and a provider that fails. The text of the answer is neither
+// check distinguishes three cases: a bad code or token, a bad application, and a provider that fails. The text of the answer is neither
 // logged nor shown: it may repeat what was sent.
-func (c *consent) judge(e *oauth2.RetrieveError) error {
+func (c *consent) check(e *oauth2.RetrieveError) error {
 	status := 0
 	header := http.Header{}
 	if e.Response != nil {

@@ -861,7 +861,7 @@ func TestAddresses(t *testing.T) {
 		_, err := b.fetcher.LsRemote(t.Context(), app, gitfetch.Auth{})
 		require.Contains(t, fails(t, err, gitfetch.RepoFetchFailed).Message, "internal network address")
 	})
-	t.Run("GitUsesTheJudgedAddressAndAsksNoOther", func(t *testing.T) {
+	t.Run("GitUsesTheCheckedAddressAndAsksNoOther", func(t *testing.T) {
 		b := setup(t)
 		b.server.Create(t, "ada/app", gittest.On("main", gittest.Files{"a": gittest.Text("1")}))
 		_, port, err := net.SplitHostPort(strings.TrimPrefix(b.server.URL, "http://"))

@@ -194,11 +194,11 @@ func (f *Fetcher) ask(ctx context.Context, loc location) (*url.URL, error) {
 		return nil, failure
 	}
 	defer func() { _ = resp.Body.Close() }()
-	return judge(loc, resp)
+	return check(loc, resp)
 }
 
-// judge reads the answer: the repository is here, has moved, or is refused for a reason.
-func judge(loc location, resp *http.Response) (*url.URL, error) {
+// check reads the answer: the repository is here, has moved, or is refused for a reason.
+func check(loc location, resp *http.Response) (*url.URL, error) {
 	authenticated := loc.auth != ""
 	switch {
 	case resp.StatusCode == http.StatusOK && resp.Header.Get("Content-Type") == uploadPackReply:

@@ -11,7 +11,7 @@ import (
 )
 
 // Backend is a store that holds copies of graphs. Postgres is always written and is the source of truth; its side of this is SQL
-// (db/code/graph), under row-level security. Callers judge access in Postgres before they ask a Backend.
+// (db/code/graph), under row-level security. Callers check access in Postgres before they ask a Backend.
 //
 // A Backend is safe for concurrent use.
 type Backend interface {

@@ -423,13 +423,13 @@ type discovered struct {
 	LeftOut leftOut `json:"leftOut"`
 	// Binaries are files without text that a person picked: they are stored, and no more.
 	Binaries []file `json:"binaries,omitempty"`
-	// Judged are the files that their content keeps out, Gone the remembered paths that a source does not have any more.
-	Judged []judged    `json:"judged,omitempty"`
+	// Checked are the files that their content keeps out, Gone the remembered paths that a source does not have any more.
+	Checked []checked    `json:"checked,omitempty"`
 	Gone   [][2]string `json:"gone,omitempty"`
 }
 
-// judged is a file that its content keeps out, for the memory of later runs.
-type judged struct {
+// checked is a file that its content keeps out, for the memory of later runs.
+type checked struct {
 	Source string `json:"s"`
 	Path   string `json:"p"`
 	Key    []byte `json:"k"`
@@ -465,12 +465,12 @@ func (r *run) look(ctx context.Context, stage *fetchStage, others []file) (d dis
 			}
 			files = append(files, f)
 		}
-		for _, j := range found.Judged {
+		for _, j := range found.Checked {
 			if o.memory == "picked" && (j.Reason == source.Binary || j.Reason == source.UnknownEncoding) {
 				d.Binaries = append(d.Binaries, file{Name: o.prefix + j.Path, Origin: i, Path: j.Path, Size: j.Size, Ref: j.Ref})
 				continue
 			}
-			d.Judged = append(d.Judged, judged{o.memory, j.Path, m.keys[j.Path], string(j.Reason)})
+			d.Checked = append(d.Checked, checked{o.memory, j.Path, m.keys[j.Path], string(j.Reason)})
 		}
 		if o.repo != nil || r.t.Scope.all() {
 			for path := range m.known {

@@ -513,7 +513,7 @@ func (r *run) remember(ctx context.Context, tx pgx.Tx) error {
 			add(r.origins[f.Origin].memory, f.Path, f.Key, "", f.Code, *c)
 		}
 	}
-	for _, j := range r.found.Judged {
+	for _, j := range r.found.Checked {
 		add(j.Source, j.Path, j.Key, j.Reason, "", content{})
 	}
 	for at := 0; at < len(m.paths); at += 5 * batchChunks {

@@ -47,7 +47,7 @@ type firing struct {
 // ReflexesMatch: fileChanges. Matches the changes of a run against the file_change reflexes of the project's owner and fires the
 // reflexes that match, each at most 20 times. Unique key reflexes.match:<runId>; 5 attempts, 5 s to 5 min. Firing is one transaction,
 // once per run. A job that failed permanently fired no reflex.
-func ReflexesMatch(pool *pgxpool.Pool, judge *condition.Evaluator) runner.Type {
+func ReflexesMatch(pool *pgxpool.Pool, check *condition.Evaluator) runner.Type {
 	return runner.Type{Name: "reflexes.match", Unique: "reflexes.match:<runId>", Attempts: 5, TimeLimit: 2 * time.Minute,
 		Backoff: runner.Exponential(5*time.Second, 5*time.Minute),
 		Work: func(ctx context.Context, job runner.Job) error {
@@ -63,7 +63,7 @@ func ReflexesMatch(pool *pgxpool.Pool, judge *condition.Evaluator) runner.Type {
 			if err := json.Unmarshal(raw, &list); err != nil {
 				return runner.Permanent(fmt.Errorf("waiting_reflexes: %w", err))
 			}
-			firings, err := matchChanges(ctx, judge, changes, list)
+			firings, err := matchChanges(ctx, check, changes, list)
 			if err != nil || len(firings) == 0 {
 				return err
 			}
@@ -76,7 +76,7 @@ func ReflexesMatch(pool *pgxpool.Pool, judge *condition.Evaluator) runner.Type {
 }
 
 // matchChanges finds the reflexes that each change matches.
-func matchChanges(ctx context.Context, judge *condition.Evaluator, changes fileChanges, list []*waitingReflex) ([]firing, error) {
+func matchChanges(ctx context.Context, check *condition.Evaluator, changes fileChanges, list []*waitingReflex) ([]firing, error) {
 	firings := []firing{}
 	for _, change := range changes.Changes {
 		if err := ctx.Err(); err != nil {
@@ -95,7 +95,7 @@ func matchChanges(ctx context.Context, judge *condition.Evaluator, changes fileC
 		f := firing{Payload: raw}
 		event := condition.Event{TriggerType: "file_change", Payload: payload}
 		for _, r := range list {
-			if r.fired < maxFirings && concerns(judge, r, event) {
+			if r.fired < maxFirings && concerns(check, r, event) {
 				r.fired++
 				f.ReflexIDs = append(f.ReflexIDs, r.ID)
 			}
@@ -108,10 +108,10 @@ func matchChanges(ctx context.Context, judge *condition.Evaluator, changes fileC
 }
 
 // concerns checks trigger and conditions. A reflex that cannot be checked does not match.
-func concerns(judge *condition.Evaluator, r *waitingReflex, e condition.Event) bool {
-	if ok, err := judge.Triggers(r.Config, e); !ok || err != nil {
+func concerns(check *condition.Evaluator, r *waitingReflex, e condition.Event) bool {
+	if ok, err := check.Triggers(r.Config, e); !ok || err != nil {
 		return false
 	}
-	ok, err := judge.Match(r.Conditions, e.Payload)
+	ok, err := check.Match(r.Conditions, e.Payload)
 	return ok && err == nil
 }

@@ -61,13 +61,13 @@ begin
   with given as materialized (
     select e.n - 1 as place, e.value as event, case when jsonb_typeof(e.value -> 'timestamp') = 'string' then private.as_instant(e.value ->> 'timestamp') end as at
     from jsonb_array_elements(p_events) with ordinality e (value, n)
-  ), judged as materialized (
+  ), checked as materialized (
     select g.*, private.analytics_fault(g.event, g.at) as fault from given g
   ), stored as (
     insert into private.analytics_events (organization_id, user_id, session_id, type, persona, occurred_at, client_timestamp, properties, digest)
     select v_org, v_user, j.event ->> 'sessionId', j.event ->> 'type', j.event ->> 'persona',
       case when j.at between now() - interval '7 days' and now() + interval '5 minutes' then j.at else now() end, j.at, j.event -> 'properties', d.digest
-    from judged j, lateral (select substr(sha256(convert_to(jsonb_build_array(j.event -> 'sessionId', j.event -> 'type', j.at, j.event -> 'properties')::text, 'UTF8')), 1, 16)) d (digest)
+    from checked j, lateral (select substr(sha256(convert_to(jsonb_build_array(j.event -> 'sessionId', j.event -> 'type', j.at, j.event -> 'properties')::text, 'UTF8')), 1, 16)) d (digest)
     where j.fault is null
     -- Two requests with the same events take their entries of the index in one order.
     order by d.digest
@@ -75,7 +75,7 @@ begin
   )
   select jsonb_strip_nulls(jsonb_build_object('accepted', count(*) filter (where fault is null), 'rejected', count(fault),
     'errors', jsonb_agg(jsonb_build_object('index', place, 'field', fault, 'message', private.analytics_message(fault)) order by place) filter (where fault is not null)))
-  into v_answer from judged;
+  into v_answer from checked;
   return v_answer;
 end
 $$;

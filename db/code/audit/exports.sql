@@ -99,7 +99,7 @@ begin
 end
 $$;
 comment on function private.begin_audit_download is
-  'Judges an export, and keeps its schedule. Authorization: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403, 409 EXPORT_TOO_LARGE, TOO_MANY_AUDIT_SCHEDULES.';
+  'Checks an export, and keeps its schedule. Authorization: canViewAuditLog, the plan; the organization is the caller''s. Errors: 400, 403, 409 EXPORT_TOO_LARGE, TOO_MANY_AUDIT_SCHEDULES.';
 grant execute on function private.begin_audit_download to authenticated;
 
 create or replace function api.export_audit_log(p jsonb) returns jsonb
@@ -115,7 +115,7 @@ begin
 end
 $$;
 comment on function api.export_audit_log is
-  'POST /security/audit-log/export: judges it and says how the file is to be read (private.audit_download_page). Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 403 PLAN_UPGRADE_REQUIRED, 409 EXPORT_TOO_LARGE, 409 TOO_MANY_AUDIT_SCHEDULES.';
+  'POST /security/audit-log/export: checks it and says how the file is to be read (private.audit_download_page). Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 403 PLAN_UPGRADE_REQUIRED, 409 EXPORT_TOO_LARGE, 409 TOO_MANY_AUDIT_SCHEDULES.';
 grant execute on function api.export_audit_log to authenticated;
 
 -- p: the answer of api.export_audit_log, and after. The trail records the export when the last entries are returned.
@@ -283,7 +283,7 @@ begin
 end
 $$;
 comment on function private.begin_audit_export is
-  'What a run of a schedule has to write, or null where there is nothing (more) to do. Authorization: callable by the worker only; the schedule''s owner is judged as of now.';
+  'What a run of a schedule has to write, or null where there is nothing (more) to do. Authorization: callable by the worker only; the schedule''s owner is checked as of now.';
 
 -- p: scheduleId, runAt, after?
 create or replace function private.scheduled_audit_page(p jsonb) returns jsonb
@@ -334,7 +334,7 @@ begin
 end
 $$;
 comment on function private.finish_audit_export is
-  'Mails the link to a written file, once. Authorization: callable by the worker only; the schedule''s owner is judged as of now.';
+  'Mails the link to a written file, once. Authorization: callable by the worker only; the schedule''s owner is checked as of now.';
 grant execute on function private.begin_audit_export, private.scheduled_audit_page, private.finish_audit_export to kijko_worker;
 
 create or replace function private.api_url() returns text

@@ -71,7 +71,7 @@ begin
 end
 $$;
 comment on function private.begin_chat is
-  'The caller''s chat of an id, made if need be, locked. Authorization: callable by definer functions of ours that have judged the caller; only the caller''s own. Errors: 409 CHAT_LIMIT.';
+  'The caller''s chat of an id, made if need be, locked. Authorization: callable by definer functions of ours that have authorized the caller; only the caller''s own. Errors: 409 CHAT_LIMIT.';
 
 create or replace function api.create_chat(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -135,7 +135,7 @@ begin
 end
 $$;
 comment on function private.merge_messages is
-  'Appends messages of a client that are not stored; removes and reorders nothing. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400, 409 CHAT_LIMIT.';
+  'Appends messages of a client that are not stored; removes and reorders nothing. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 400, 409 CHAT_LIMIT.';
 
 -- p: {chatId, ifMatch?, body: ChatSession}
 create or replace function api.save_chat(p jsonb) returns jsonb

@@ -179,7 +179,7 @@ begin
 end
 $$;
 comment on function private.open_question is
-  'Takes one unit of oracle_queries of the caller''s organization for a question. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
+  'Takes one unit of oracle_queries of the caller''s organization for a question. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
 
 create or replace function private.question_json(q private.chat_questions) returns jsonb
 language sql stable parallel safe
@@ -283,9 +283,9 @@ begin
 end
 $$;
 comment on function private.graph_digest is
-  'Top entities, cluster sizes and links by type of a context''s graph, as text. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Top entities, cluster sizes and links by type of a context''s graph, as text. Authorization: callable by definer functions of ours that have authorized the caller.';
 
--- p: {questionId}. What a model call needs. The caller was judged when the question was opened.
+-- p: {questionId}. What a model call needs. The caller was checked when the question was opened.
 create or replace function private.read_question(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$

@@ -22,7 +22,7 @@ begin
 end
 $$;
 comment on function private.file_compression is
-  'The current file set with the state of compression. Authorization: callable by definer functions of ours that have judged the caller.';
+  'The current file set with the state of compression. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.served_tokens(p_project_id uuid) returns bigint
 language plpgsql stable security definer set search_path = ''
@@ -36,7 +36,7 @@ begin
 end
 $$;
 comment on function private.served_tokens is
-  'Tokens of the current file set as it is served: compressed size for compressed files, full size for the rest. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Tokens of the current file set as it is served: compressed size for compressed files, full size for the rest. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- A pending file is expected to shrink as the context's files of its language did, else as all of its files did, else as the level usually
 -- does.
@@ -67,7 +67,7 @@ begin
 end
 $$;
 comment on function private.compression_lists is
-  'The file lists of CompressionDataResponse: sorted by path, at most 1000 items each, without files of 0 tokens. Authorization: callable by definer functions of ours that have judged the caller.';
+  'The file lists of CompressionDataResponse: sorted by path, at most 1000 items each, without files of 0 tokens. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.compression_settings(p_project_id uuid) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -77,7 +77,7 @@ begin
 end
 $$;
 comment on function private.compression_settings is
-  'CompressionSettings in force. Authorization: callable by definer functions of ours that have judged the caller.';
+  'CompressionSettings in force. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- The text that chat and search read instead of the original; null where the original is served.
 create or replace function private.compressed_text(p_project_id uuid, p_file_id uuid) returns text
@@ -94,7 +94,7 @@ begin
 end
 $$;
 comment on function private.compressed_text is
-  'The compressed text of a file of the current set, or null. Authorization: callable by definer functions of ours that have judged the caller.';
+  'The compressed text of a file of the current set, or null. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- ------------------------------------------------------------------------------------------------------------------------ requests
 
@@ -112,7 +112,7 @@ begin
 end
 $$;
 comment on function private.queue_compression is
-  'Opens a compression and its job; the id of its operation. Authorization: callable by definer functions and triggers of ours that have judged the caller.';
+  'Opens a compression and its job; the id of its operation. Authorization: callable by definer functions and triggers of ours that have authorized the caller.';
 
 -- The context is locked before, so of two requests the second sees the first.
 create or replace function private.refuse_second_compression(p_project_id uuid) returns void
@@ -126,7 +126,7 @@ begin
 end
 $$;
 comment on function private.refuse_second_compression is
-  '409 OPERATION_IN_PROGRESS while a compression of the context is open. Authorization: callable by definer functions of ours that have judged the caller.';
+  '409 OPERATION_IN_PROGRESS while a compression of the context is open. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.request_compression(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''

@@ -1,4 +1,4 @@
--- The operations of contexts and their entries (contract 60, sections 2 and 3). A write goes through a definer function that judges the
+-- The operations of contexts and their entries (contract 60, sections 2 and 3). A write goes through a definer function that checks the
 -- caller; content that a request brings was stored by the server.
 
 -- ---------------------------------------------------------------------------------------------------------------------- contexts
@@ -113,7 +113,7 @@ begin
 end
 $$;
 comment on function private.free_context_name is
-  'The name, or the first free of "name (2)", "name (3)". Authorization: callable by definer functions of ours that have judged the caller.';
+  'The name, or the first free of "name (2)", "name (3)". Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- ---------------------------------------------------------------------------------------------------------------------- ingestions
 
@@ -311,7 +311,7 @@ begin
 end
 $$;
 comment on function private.path_ingestion is
-  'The entry of the path, judged. Errors: 400 on number, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
+  'The entry of the path, checked. Errors: 400 on number, 403 FORBIDDEN, 404 CONTEXT_NOT_FOUND, INGESTION_NOT_FOUND.';
 grant execute on function private.path_ingestion to authenticated;
 
 create or replace function api.list_ingestions(p jsonb) returns jsonb
@@ -513,7 +513,7 @@ begin
 end
 $$;
 comment on function private.ingestion_preview is
-  'IngestionPreviewData of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
+  'IngestionPreviewData of the contract. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function api.get_ingestion_preview(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''

@@ -18,7 +18,7 @@ begin
 end
 $$;
 comment on function private.lock_context is
-  'Locks the project and its counters, in this order; null without a project. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Locks the project and its counters, in this order; null without a project. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- p_entry: kind, sourceType, sources, displayName, description, tags, compress, neverCompress, isVerbatim, chromacode, targetNumber, operationId, and of a
 -- declared entry filesAdded, filesRemoved, tokens, compressed.
@@ -48,7 +48,7 @@ begin
 end
 $$;
 comment on function private.insert_ingestion is
-  'Gives an entry the next number. Authorization: callable by definer functions and triggers of ours that have judged the caller.';
+  'Gives an entry the next number. Authorization: callable by definer functions and triggers of ours that have authorized the caller.';
 
 -- What every accepted ingestion is: paid for, numbered, and run when its turn comes.
 create or replace function private.add_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns public.context_ingestions
@@ -71,7 +71,7 @@ begin
 end
 $$;
 comment on function private.add_ingestion is
-  'Accepts an ingestion: one unit of the plan, the next number, a run in its turn. Authorization: callable by definer functions of ours that have judged the caller. Errors: 429 QUOTA_EXCEEDED.';
+  'Accepts an ingestion: one unit of the plan, the next number, a run in its turn. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 429 QUOTA_EXCEEDED.';
 
 -- Opens the run of the entry whose turn it is. First the index catches up with a file set that changed without a run.
 create or replace function private.open_next_ingestion(p_project_id uuid) returns void
@@ -107,7 +107,7 @@ begin
 end
 $$;
 comment on function private.open_next_ingestion is
-  'Opens the next run of a context that has none. Authorization: callable by definer functions and triggers of ours that have judged the caller.';
+  'Opens the next run of a context that has none. Authorization: callable by definer functions and triggers of ours that have authorized the caller.';
 
 create or replace function private.insert_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns public.ingestion_runs
 language plpgsql volatile security definer set search_path = ''
@@ -125,7 +125,7 @@ begin
   return r;
 end
 $$;
-comment on function private.insert_run is 'Opens a run. Authorization: callable by definer functions of ours that have judged the caller.';
+comment on function private.insert_run is 'Opens a run. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- A run that ingests nothing: it makes the index of the file set. Without files there is no index.
 create or replace function private.open_index_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns boolean
@@ -147,7 +147,7 @@ begin
 end
 $$;
 comment on function private.open_index_run is
-  'Opens a run that renews the index; false where there is nothing to index. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Opens a run that renews the index; false where there is nothing to index. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- --------------------------------------------------------------------------------------------------------------------- run and entry
 
@@ -254,7 +254,7 @@ begin
 end
 $$;
 comment on function private.context_state is
-  'The files of a version. Authorization: callable by definer functions of ours that have judged the caller.';
+  'The files of a version. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- Brings the current set to the fold, for the given paths. A file keeps its id while its path stays.
 create or replace function private.refold(p_project_id uuid, p_paths text[]) returns void
@@ -278,7 +278,7 @@ begin
 end
 $$;
 comment on function private.refold is
-  'Makes context_files the fold of the operations for these paths. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Makes context_files the fold of the operations for these paths. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- The newest operations of a context are the current set's changes. A path that comes again is shown again.
 create or replace function private.apply_operations(e public.context_ingestions) returns void
@@ -509,7 +509,7 @@ begin
 end
 $$;
 comment on function private.changelog_json is
-  'ChangelogEntry without the lines of modified files. Authorization: callable by definer functions of ours that have judged the caller.';
+  'ChangelogEntry without the lines of modified files. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- ---------------------------------------------------------------------------------------------------------------- rollback, deletion
 
@@ -590,7 +590,7 @@ begin
 end
 $$;
 comment on function private.delete_ingestion is
-  'Takes an entry and its operations out of the context. Authorization: callable by definer functions of ours that have judged the caller. Errors: 404 INGESTION_NOT_FOUND.';
+  'Takes an entry and its operations out of the context. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 404 INGESTION_NOT_FOUND.';
 
 create or replace function private.refuse_ingestion(p_number text) returns void
 language plpgsql stable
@@ -637,7 +637,7 @@ comment on function private.sweep_contexts is 'Removes content that no version n
 
 -- ----------------------------------------------------------------------------------------------------------------------------- rules, events
 
-create or replace function private.tg_context_ingestions__judge() returns trigger
+create or replace function private.tg_context_ingestions__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
@@ -651,9 +651,9 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_context_ingestions__judge is 'Trigger: an ingestion ends once; a declared one that gets content begins again.';
+comment on function private.tg_context_ingestions__check is 'Trigger: an ingestion ends once; a declared one that gets content begins again.';
 create or replace trigger _200_check before update on public.context_ingestions
-  for each row execute function private.tg_context_ingestions__judge();
+  for each row execute function private.tg_context_ingestions__check();
 
 create or replace function private.tg_context_ingestions__tell() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -699,4 +699,4 @@ begin
 end
 $$;
 comment on function private.cancel_waiting_ingestions is
-  'Ends entries that wait for their run, and all operations. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Ends entries that wait for their run, and all operations. Authorization: callable by definer functions of ours that have authorized the caller.';

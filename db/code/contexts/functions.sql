@@ -21,7 +21,7 @@ begin
 end
 $$;
 comment on function private.path_context is
-  'The context of the path, judged: 404 CONTEXT_NOT_FOUND, 403 FORBIDDEN; details.required is p_permission, without one the lowest role.';
+  'The context of the path, checked: 404 CONTEXT_NOT_FOUND, 403 FORBIDDEN; details.required is p_permission, without one the lowest role.';
 grant execute on function private.path_context to authenticated, service_role;
 
 -- UserAccess of an author: the present member, else the name and address that the entry kept.

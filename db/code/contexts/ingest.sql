@@ -24,7 +24,7 @@ begin
   return v_tags;
 end
 $$;
-comment on function private.as_tags is 'Tags, judged and without duplicates. Errors: 400 VALIDATION_ERROR.';
+comment on function private.as_tags is 'Tags, checked and without duplicates. Errors: 400 VALIDATION_ERROR.';
 
 create or replace function private.as_display_name(p_name jsonb) returns text
 language plpgsql stable
@@ -78,7 +78,7 @@ end
 $$;
 comment on function private.as_chromacode is 'The five colors; the defaults where none are given. Errors: 400 VALIDATION_ERROR naming the visibility index.';
 
--- IngestionConfig, judged: {fileId, fileName, displayName, compress, codebase, tags, description, neverCompress, isVerbatim, chromacode}.
+-- IngestionConfig, checked: {fileId, fileName, displayName, compress, codebase, tags, description, neverCompress, isVerbatim, chromacode}.
 create or replace function private.as_ingestion_config(c jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -113,9 +113,9 @@ begin
     'labelType', substring(c ->> 'fileId' from '^(file|repo|text)-')));
 end
 $$;
-comment on function private.as_ingestion_config is 'IngestionConfig of a request, judged and in the form of an entry. Errors: 400 VALIDATION_ERROR.';
+comment on function private.as_ingestion_config is 'IngestionConfig of a request, checked and in the form of an entry. Errors: 400 VALIDATION_ERROR.';
 
--- The numbers of a declared entry, judged.
+-- The numbers of a declared entry, checked.
 create or replace function private.as_declared_entry(b jsonb) returns jsonb
 language plpgsql stable
 as $$
@@ -141,7 +141,7 @@ begin
     'compressed', v_compressed, 'neverCompress', v_never, 'displayName', case when b -> 'displayName' <> 'null' then private.as_display_name(b -> 'displayName') end));
 end
 $$;
-comment on function private.as_declared_entry is 'The arguments of addIngestionEntry, judged. Errors: 400 VALIDATION_ERROR.';
+comment on function private.as_declared_entry is 'The arguments of addIngestionEntry, checked. Errors: 400 VALIDATION_ERROR.';
 grant execute on function private.as_tags, private.as_display_name, private.visibility_index, private.as_chromacode, private.as_ingestion_config,
   private.as_declared_entry to authenticated;
 
@@ -168,7 +168,7 @@ begin
 end
 $$;
 comment on function private.stored_source is
-  'The source of form (a). Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR on fileId.';
+  'The source of form (a). Authorization: callable by definer functions of ours that have authorized the caller. Errors: 400 VALIDATION_ERROR on fileId.';
 
 -- The same repository and branch again is the same source: its ingestion replaces what the one before brought.
 create or replace function private.store_repository(p_project_id uuid, b jsonb) returns jsonb
@@ -201,7 +201,7 @@ begin
 end
 $$;
 comment on function private.store_repository is
-  'The repository of form (b), added where it is new. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 VALIDATION_ERROR.';
+  'The repository of form (b), added where it is new. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 400 VALIDATION_ERROR.';
 
 -- p_stored: {files: [{name, path, type, size, checksum, storageKey, storageProvider}]} or {text: {title?, size, ...}}, content that the
 -- server has stored. `refused` are the keys of content that the server deletes again.
@@ -227,4 +227,4 @@ begin
 end
 $$;
 comment on function private.store_content is
-  'Registers content of form (b): {sourceType, sources, refused}. Authorization: callable by definer functions of ours that have judged the caller. Errors: 400 on files or title, 429 QUOTA_EXCEEDED.';
+  'Registers content of form (b): {sourceType, sources, refused}. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 400 on files or title, 429 QUOTA_EXCEEDED.';

@@ -14,7 +14,7 @@ begin
 end
 $$;
 comment on function private.queue_operation is
-  'Opens an operation for the caller; its id. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Opens an operation for the caller; its id. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.start_operation(p_id uuid, p_message text) returns void
 language sql volatile security definer set search_path = ''
@@ -67,7 +67,7 @@ begin
 end
 $$;
 comment on function private.cancel_operations is
-  'Ends the open operations of a kind (null: of all); how many. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Ends the open operations of a kind (null: of all); how many. Authorization: callable by definer functions of ours that have authorized the caller.';
 grant execute on function private.start_operation, private.progress_operation, private.complete_operation, private.fail_operation to kijko_worker;
 
 -- A request that waits hears of the end by an event that no client receives.

@@ -41,7 +41,7 @@ begin
 end
 $$;
 comment on function private.context_metrics is
-  'CompressionMetrics of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
+  'CompressionMetrics of the contract. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 -- The names of methods and levels are the frontend's.
 create or replace function private.algorithm_info(p_settings jsonb) returns jsonb

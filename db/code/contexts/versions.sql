@@ -46,7 +46,7 @@ begin
 end
 $$;
 comment on function private.changelog_with_changes is
-  'A changelog entry and what its version modified. Authorization: callable by definer functions of ours that have judged the caller.';
+  'A changelog entry and what its version modified. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.changelog_page(p_project_id uuid, p_type text, p_since timestamptz, p_limit integer, p_offset integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -266,9 +266,9 @@ begin
 end
 $$;
 comment on function private.rollback_preview is
-  'RollbackPreview of the contract. Authorization: callable by definer functions of ours that have judged the caller.';
+  'RollbackPreview of the contract. Authorization: callable by definer functions of ours that have authorized the caller.';
 
--- The target of a rollback, judged.
+-- The target of a rollback, checked.
 create or replace function private.rollback_target(p jsonb) returns integer
 language plpgsql stable
 as $$
@@ -308,7 +308,7 @@ declare
   v_operation uuid;
   e public.context_ingestions;
 begin
-  -- Under the lock: of two rollbacks the second is judged by the version that the first made.
+  -- Under the lock: of two rollbacks the second is checked by the version that the first made.
   perform private.lock_context(v_project);
   v_target := private.rollback_target(p);
   v_backup := private.current_version(v_project);

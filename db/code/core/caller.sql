@@ -35,7 +35,7 @@ comment on function private.claimed_session is 'Living session of the claims, no
 create or replace function private.claimed_org_id() returns uuid
 language sql stable parallel safe
 return private.as_uuid(coalesce(private.claims() ->> 'org_id', private.claims() ->> 'organization_id', private.claims() -> 'app_metadata' ->> 'org_id'));
-comment on function private.claimed_org_id is 'Organization that the claims ask for; a wish until the membership is judged.';
+comment on function private.claimed_org_id is 'Organization that the claims ask for; a wish until the membership is checked.';
 
 -- The user that the claims name, if their session is alive and their organization admits it.
 create or replace function private.claimed_user_id() returns uuid

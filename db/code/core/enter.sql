@@ -55,7 +55,7 @@ begin
 end
 $$;
 comment on function private.enter is
-  'Judges session, membership and the organization''s rules, and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED, and those of private.refuse_guarded.';
+  'Checks session, membership and the organization''s rules, and makes the caller known to the transaction. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED, and those of private.refuse_guarded.';
 grant execute on function private.enter to kijko_server;
 
 -- Admits requests without a user: public routes, and work of the service itself.

@@ -2,6 +2,7 @@
 drop function if exists
   private.give_back_units(uuid, date, date, bigint),
   private.judge_addresses(uuid, text[], uuid),
+  private.judge_changelog_filter(jsonb),
   private.judge_granting(text, text),
   private.judge_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz),
   private.judge_invitation(public.team_invitations, text, text),
@@ -30,6 +31,8 @@ drop function if exists
   private.tg__tell_failures(),
   private.tg__tell_integration(),
   private.tg_audit_log__tell_webhooks(),
+  private.tg_context_ingestions__judge(),
+  private.tg_enrichment_runs__judge(),
   private.tg_habits__judge(),
   private.tg_ingestion_runs__judge(),
   private.tg_ingestion_runs__tell_people(),

@@ -167,7 +167,7 @@ begin
 end
 $$;
 comment on function private.cancel_enrichments is
-  'Ends the open runs of these kinds, and a run of all; how many rows. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Ends the open runs of these kinds, and a run of all; how many rows. Authorization: callable by definer functions of ours that have authorized the caller.';
 
 create or replace function private.reset_enrichments(p_project_id uuid, p_kinds text[]) returns void
 language plpgsql volatile security definer set search_path = ''
@@ -213,7 +213,7 @@ end
 $$;
 comment on function private.tg_enrichment_runs__stamp is 'Trigger: times, lease and percent of a run follow its status.';
 
-create or replace function private.tg_enrichment_runs__judge() returns trigger
+create or replace function private.tg_enrichment_runs__check() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
@@ -224,7 +224,7 @@ begin
   return new;
 end
 $$;
-comment on function private.tg_enrichment_runs__judge is 'Trigger: an ended run is final, and percent never falls.';
+comment on function private.tg_enrichment_runs__check is 'Trigger: an ended run is final, and percent never falls.';
 
 -- What the end of a run means for its siblings and its parent.
 create or replace function private.step_enrichments(p_parent_id uuid) returns void
@@ -335,7 +335,7 @@ comment on function private.notify_enrichment is
 
 create or replace trigger _100_stamp before insert or update of status on public.enrichment_runs
   for each row execute function private.tg_enrichment_runs__stamp();
-create or replace trigger _200_check before update on public.enrichment_runs for each row execute function private.tg_enrichment_runs__judge();
+create or replace trigger _200_check before update on public.enrichment_runs for each row execute function private.tg_enrichment_runs__check();
 create or replace trigger _200_refuse before insert on public.enrichment_runs for each row execute function private.tg_enrichment_runs__refuse();
 create or replace trigger _500_follow_start after insert on public.enrichment_runs for each row execute function private.tg_enrichment_runs__follow();
 create or replace trigger _500_follow_change after update on public.enrichment_runs

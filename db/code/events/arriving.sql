@@ -153,5 +153,5 @@ begin
 end
 $$;
 comment on function private.arrive is
-  'Judges many people and their rooms, counts their sockets, and gives what was missed since the cursors. Authorization: each person''s session and membership, each project under the rights of a person of the same class; callable by the server only.';
+  'Checks many people and their rooms, counts their sockets, and gives what was missed since the cursors. Authorization: each person''s session and membership, each project under the rights of a person of the same class; callable by the server only.';
 grant execute on function private.arrive to kijko_server;

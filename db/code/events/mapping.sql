@@ -109,7 +109,7 @@ begin
   return null;
 end
 $$;
-comment on function private.tg_project_members__emit_removal is 'Trigger: a membership in a project that is one no longer makes servers judge that person''s sockets again.';
+comment on function private.tg_project_members__emit_removal is 'Trigger: a membership in a project that is one no longer makes servers check that person''s sockets again.';
 create or replace trigger _900_emit_removal after update on public.project_members for each row
   when (old.accepted_at is not null and old.user_id is not null
     and (new.accepted_at is null or new.user_id is distinct from old.user_id))

@@ -24,7 +24,7 @@ begin
 end
 $$;
 comment on function private.tg_memberships__emit_removal is
-  'Trigger: a membership that ends, is deactivated or changes its role makes every server process judge that person''s sockets again.';
+  'Trigger: a membership that ends, is deactivated or changes its role makes every server process check that person''s sockets again.';
 
 create or replace trigger _900_emit_removal after delete on public.memberships
   for each row execute function private.tg_memberships__emit_removal();

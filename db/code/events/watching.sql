@@ -27,7 +27,7 @@ begin
 end
 $$;
 comment on function private.enter_socket is
-  'Judges the session, and the membership if there is one, and makes the user known to the transaction. Authorization: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
+  'Checks the session, and the membership if there is one, and makes the user known to the transaction. Authorization: as private.enter. Errors: 401 SESSION_REVOKED, 401 SESSION_EXPIRED, 403 ORG_REQUIRED.';
 grant execute on function private.enter_socket to kijko_server;
 
 -- Answers, for people with open sockets, whether each may still watch: 'ok', 'hidden', or the code of the refusal of private.enter. It runs

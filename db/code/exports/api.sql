@@ -17,7 +17,7 @@ begin
 end
 $$;
 comment on function api.export_context_activity is
-  'GET /contexts/{contextId}/activity/export: judges it and says how it is read (private.activity_export_page). Errors: 400, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/activity/export: checks it and says how it is read (private.activity_export_page). Errors: 400, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.export_context_activity to authenticated;
 
 -- p: the answer of api.export_context_activity, and after. Row-level security checks each entry.
@@ -63,7 +63,7 @@ grant execute on function private.activity_export_page to authenticated;
 
 -- ---------------------------------------------------------------------------------------------------------------------- the changelog
 
-create or replace function private.judge_changelog_filter(p jsonb) returns void
+create or replace function private.assert_changelog_filter(p jsonb) returns void
 language plpgsql stable
 as $$
 begin
@@ -74,8 +74,8 @@ begin
   end if;
 end
 $$;
-comment on function private.judge_changelog_filter is 'Errors: 400 VALIDATION_ERROR about type or time.';
-grant execute on function private.judge_changelog_filter to authenticated;
+comment on function private.assert_changelog_filter is 'Errors: 400 VALIDATION_ERROR about type or time.';
+grant execute on function private.assert_changelog_filter to authenticated;
 
 create or replace function api.export_context_changelog(p jsonb) returns jsonb
 language plpgsql stable
@@ -84,14 +84,14 @@ declare
   v_id constant uuid := private.path_context(p);
   v_format constant text := coalesce(p ->> 'format', 'json');
 begin
-  perform private.assert_export_format(v_format), private.judge_changelog_filter(p);
+  perform private.assert_export_format(v_format), private.assert_changelog_filter(p);
   return private.export_file('changelog-' || to_char(now() at time zone 'UTC', 'YYYY-MM-DD'), v_format,
     jsonb_build_object('contextId', v_id, 'type', coalesce(p ->> 'type', 'all'), 'until', now(),
       'since', private.changelog_since(coalesce(p ->> 'time', 'all'))));
 end
 $$;
 comment on function api.export_context_changelog is
-  'GET /contexts/{contextId}/changelog/export: judges it and says how it is read (private.changelog_export_page). Errors: 400, 404 CONTEXT_NOT_FOUND.';
+  'GET /contexts/{contextId}/changelog/export: checks it and says how it is read (private.changelog_export_page). Errors: 400, 404 CONTEXT_NOT_FOUND.';
 grant execute on function api.export_context_changelog to authenticated;
 
 -- p: the answer of api.export_context_changelog, and after. Counts are those of the entries; lists of paths are cut as the changelog cuts them,
@@ -114,7 +114,7 @@ declare
   v_count integer;
   v_lines text;
 begin
-  perform private.assert_export_format(v_format), private.judge_changelog_filter(p);
+  perform private.assert_export_format(v_format), private.assert_changelog_filter(p);
   -- The changelog's order: time descending, then id.
   v_entries := array(
     select l from public.context_changelog l

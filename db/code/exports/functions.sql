@@ -1,5 +1,5 @@
--- Files to download (contract 60, section 13). A file is written from pages, so no process holds the whole of it. The first call judges the
--- request and says name and type of the file; each further call gives the next part of it, and judges its caller again.
+-- Files to download (contract 60, section 13). A file is written from pages, so no process holds the whole of it. The first call checks the
+-- request and says name and type of the file; each further call gives the next part of it, and checks its caller again.
 
 create or replace function private.slug(p_name text) returns text
 language sql immutable parallel safe

@@ -17,7 +17,7 @@ begin
 end
 $$;
 comment on function private.version_of_path is
-  'A version of a context, the current one by default. Errors: 400, 404 VERSION_NOT_FOUND. Authorization: callable by definer functions that have judged the caller.';
+  'A version of a context, the current one by default. Errors: 400, 404 VERSION_NOT_FOUND. Authorization: callable by definer functions that have authorized the caller.';
 
 -- Inlined into the queries of definer functions, so that a page reads no more than its own files.
 create or replace function private.version_files(p_project_id uuid, p_version integer, p_after text)
@@ -64,7 +64,7 @@ begin
 end
 $$;
 comment on function api.download_originals is
-  'GET /contexts/{contextId}/original: judges it and says how it is read (private.originals_page). Authorization: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, CONTEXT_EMPTY, VERSION_NOT_FOUND, 413 PAYLOAD_TOO_LARGE.';
+  'GET /contexts/{contextId}/original: checks it and says how it is read (private.originals_page). Authorization: viewer in the context. Errors: 400, 403, 404 CONTEXT_NOT_FOUND, CONTEXT_EMPTY, VERSION_NOT_FOUND, 413 PAYLOAD_TOO_LARGE.';
 grant execute on function api.download_originals to authenticated;
 
 -- p: the answer of api.download_originals, and after: {path, offset}, the end of the last part; offset is absent when the file of the path is

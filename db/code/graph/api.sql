@@ -1,5 +1,5 @@
 -- Each function here is stable: one call reads one snapshot, and a build changes all rows in one transaction. So no answer mixes generations.
--- The operations judge the caller's role in the context once and then read without row-level security, whose policies, asked for each row, took
+-- The operations check the caller's role in the context once and then read without row-level security, whose policies, asked for each row, took
 -- most of the time of a large graph.
 create or replace function private.graph_meta(p_project_id uuid, p_nodes bigint, p_links bigint, p_truncated boolean) returns jsonb
 language sql stable

@@ -190,4 +190,4 @@ begin
 end
 $$;
 comment on function private.cancel_active_run is
-  'Cancels the open run of a project; true when there was one. Authorization: callable by definer functions of ours that have judged the caller.';
+  'Cancels the open run of a project; true when there was one. Authorization: callable by definer functions of ours that have authorized the caller.';

@@ -179,7 +179,7 @@ begin
 end
 $$;
 comment on function private.change_branch is
-  'Points a repository at another branch. Authorization: callable by definer functions of ours that have judged the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
+  'Points a repository at another branch. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 404 REPOSITORY_NOT_FOUND, 409 REPOSITORY_EXISTS, 400.';
 
 create or replace function api.recover_ingestion(p jsonb) returns jsonb
 language plpgsql volatile

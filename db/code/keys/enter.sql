@@ -44,7 +44,7 @@ begin
 end
 $$;
 comment on function private.enter_key is
-  'Judges an API key by its SHA-256, its member and what the operation needs (read, write, admin, never), and makes the caller known to the transaction. Authorization: callable by the server only. Errors: 401 API_KEY_INVALID, 401 API_KEY_EXPIRED, 403 MEMBERSHIP_INACTIVE, 403 API_KEY_NOT_ALLOWED, 403 INSUFFICIENT_SCOPE, 403 IP_NOT_ALLOWED.';
+  'Checks an API key by its SHA-256, its member and what the operation needs (read, write, admin, never), and makes the caller known to the transaction. Authorization: callable by the server only. Errors: 401 API_KEY_INVALID, 401 API_KEY_EXPIRED, 403 MEMBERSHIP_INACTIVE, 403 API_KEY_NOT_ALLOWED, 403 INSUFFICIENT_SCOPE, 403 IP_NOT_ALLOWED.';
 grant execute on function private.enter_key to kijko_server;
 
 -- A socket that was opened with a key is checked again and again as long as it is open, by the key's id instead of a session id.
@@ -66,7 +66,7 @@ begin
 end
 $$;
 comment on function private.enter_key_again is
-  'private.enter_key for a key that was judged before; false where it is none, or ended. Authorization: callable by definer functions of ours only.';
+  'private.enter_key for a key that was checked before; false where it is none, or ended. Authorization: callable by definer functions of ours only.';
 
 -- First use of a key in a process: returns its owner, which never changes. Its rights are checked at each request.
 create or replace function private.find_key(p jsonb) returns jsonb

@@ -165,7 +165,7 @@ begin
 end
 $$;
 comment on function private.place_files is
-  'Registers stored files in a project; {placed, errors, refused: keys}. Errors: 429 QUOTA_EXCEEDED for all. Authorization: callable by definer functions that have judged the caller.';
+  'Registers stored files in a project; {placed, errors, refused: keys}. Errors: 429 QUOTA_EXCEEDED for all. Authorization: callable by definer functions that have authorized the caller.';
 
 create or replace function private.stage_files(p_files jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -173,7 +173,7 @@ as $$
 declare
   v_result jsonb;
 begin
-  with judged as (
+  with checked as (
     select t.ord, gen_random_uuid() as id, f.*, private.assert_upload(regexp_replace(f.path, '^.*/', ''), f.path, f.size, f.type) as error
     from jsonb_array_elements(p_files) with ordinality t (v, ord),
       jsonb_to_record(t.v) f (name text, path text, type text, size bigint, checksum text, "storageKey" text, "storageProvider" text)
@@ -181,18 +181,18 @@ begin
     insert into public.staged_files (id, organization_id, user_id, name, path, mime_type, size, checksum, storage_key, storage_provider)
     select j.id, private.org_id(), private.user_id(), regexp_replace(j.path, '^.*/', ''), j.path, j.type, j.size, j.checksum, j."storageKey",
       coalesce(j."storageProvider", 'local')
-    from judged j where j.error is null
+    from checked j where j.error is null
   )
   select jsonb_build_object(
     'placed', coalesce(jsonb_agg(private.file_brief_json(j.id, regexp_replace(j.path, '^.*/', ''), j.size, j.type) order by j.ord)
       filter (where j.error is null), '[]'),
     'errors', coalesce(jsonb_agg(jsonb_build_object('name', j.name, 'error', j.error) order by j.ord) filter (where j.error is not null), '[]'),
     'refused', coalesce(jsonb_agg(j."storageKey" order by j.ord) filter (where j.error is not null), '[]'))
-  into v_result from judged j;
+  into v_result from checked j;
   return v_result;
 end
 $$;
-comment on function private.stage_files is 'Keeps stored files for the caller, unattached. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.stage_files is 'Keeps stored files for the caller, unattached. Authorization: callable by definer functions that have authorized the caller.';
 
 -- p: {projectId?, files: [{name, path, type, size, checksum, storageKey, storageProvider}]}, called by the server when it has stored
 -- the content. An operation of its own in schema api, so that the server calls it like any other.
@@ -331,7 +331,7 @@ begin
 end
 $$;
 comment on function private.place_text is
-  'Registers a stored text under texts/, with a number where its title is taken. Authorization: callable by definer functions that have judged the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
+  'Registers a stored text under texts/, with a number where its title is taken. Authorization: callable by definer functions that have authorized the caller. Errors: 400, 429 QUOTA_EXCEEDED.';
 
 create or replace function api.register_text_source(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''

@@ -137,7 +137,7 @@ begin
     from (select t.pattern as v, min(t.ord) as ord from jsonb_array_elements_text(p_list) with ordinality t (pattern, ord) group by 1) e);
 end
 $$;
-comment on function private.as_patterns is 'A list of globs, judged and without duplicates.';
+comment on function private.as_patterns is 'A list of globs, checked and without duplicates.';
 
 grant execute on function private.parse_repository_url, private.git_host_provider, private.is_branch_name, private.is_glob,
   private.as_patterns to authenticated, service_role, kijko_worker;
@@ -276,7 +276,7 @@ begin
   return r;
 end
 $$;
-comment on function private.path_repository is 'The repository of the path, judged and locked: 404 REPOSITORY_NOT_FOUND.';
+comment on function private.path_repository is 'The repository of the path, checked and locked: 404 REPOSITORY_NOT_FOUND.';
 grant execute on function private.path_repository to authenticated;
 
 create or replace function api.update_repository(p jsonb) returns jsonb

@@ -179,7 +179,7 @@ begin
   return v_id;
 end
 $$;
-comment on function private.path_project is 'The project of the path, judged: 404 PROJECT_NOT_FOUND also for text that is no UUID.';
+comment on function private.path_project is 'The project of the path, checked: 404 PROJECT_NOT_FOUND also for text that is no UUID.';
 
 grant execute on function private.role_rank, private.project_role, private.has_project_role, private.refuse_role,
   private.assert_project_role, private.path_project to authenticated, service_role;

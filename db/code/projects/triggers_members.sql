@@ -243,7 +243,7 @@ begin
 end
 $$;
 comment on function private.move_ownership is
-  'Makes another person the owner; the former one stays admin. Authorization: callable by definer functions that have judged the caller.';
+  'Makes another person the owner; the former one stays admin. Authorization: callable by definer functions that have authorized the caller.';
 
 -- From then on both rows are shown differently, though they may not have changed.
 create or replace function private.tg_projects__notify_owners() returns trigger

@@ -44,7 +44,7 @@ begin
 end
 $$;
 comment on function private.waiting_reflexes is
-  'Active reflexes of a person for one kind of trigger, with what the server needs to judge them. Authorization: callable by the server, the worker and definer functions of ours only.';
+  'Active reflexes of a person for one kind of trigger, with what the server needs to check them. Authorization: callable by the server, the worker and definer functions of ours only.';
 grant execute on function private.waiting_reflexes to kijko_server, kijko_worker;
 
 -- p: triggerType, eventName?. Counts the attempt. A refusal is an answer here, because a raised one would not be counted.

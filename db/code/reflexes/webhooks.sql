@@ -15,7 +15,7 @@ begin
 end
 $$;
 comment on function private.open_delivery is
-  'What is needed to judge a delivery; null for an unknown webhook. Authorization: callable by the server only.';
+  'What is needed to check a delivery; null for an unknown webhook. Authorization: callable by the server only.';
 grant execute on function private.open_delivery to kijko_server;
 
 -- Genuine deliveries only, so only a sender that knows the secret moves the counter of a reflex. A refusal is an answer here, because a

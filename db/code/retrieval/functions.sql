@@ -26,7 +26,7 @@ begin
 end
 $$;
 comment on function private.question_terms is
-  'Terms of a question as an index has them: their query, how many words and chunks it has, and its rarity. Authorization: callable by definer functions that have judged the caller.';
+  'Terms of a question as an index has them: their query, how many words and chunks it has, and its rarity. Authorization: callable by definer functions that have authorized the caller.';
 
 -- The query that finds what is worth ranking. Rare terms find their chunks alone, common ones together with another, so that a word that is
 -- in each second chunk costs nothing.
@@ -120,7 +120,7 @@ begin
 end
 $$;
 comment on function private.rank_chunks is
-  'Chunks of an index by their score for the terms of a question: those of some files only, or without some files. Authorization: callable by definer functions that have judged the caller.';
+  'Chunks of an index by their score for the terms of a question: those of some files only, or without some files. Authorization: callable by definer functions that have authorized the caller.';
 
 -- Files that a question names: @name, @path, @Ingestion #n. Of the possible ends of a name the longest that a file has counts.
 create or replace function private.cited_files(p_project_id uuid, p_references jsonb, p_numbers integer[]) returns uuid[]
@@ -149,7 +149,7 @@ begin
 end
 $$;
 comment on function private.cited_files is
-  'Ids of the files that a question names, by name, path or ingestion. Authorization: callable by definer functions that have judged the caller.';
+  'Ids of the files that a question names, by name, path or ingestion. Authorization: callable by definer functions that have authorized the caller.';
 
 -- The text that stands in for a chunk of a compressed file: the stretch of the compressed text that is where the chunk was.
 create or replace function private.compressed_stretch(p_project_id uuid, p_file_id uuid, p_share double precision) returns text
@@ -164,7 +164,7 @@ begin
 end
 $$;
 comment on function private.compressed_stretch is
-  'Part of a compressed text, null where the original is served. Authorization: callable by definer functions that have judged the caller.';
+  'Part of a compressed text, null where the original is served. Authorization: callable by definer functions that have authorized the caller.';
 
 -- Chunks near to others in the graph: what they call, import or extend, and what does so with them.
 create or replace function private.linked_chunks(p_org_id uuid, p_project_id uuid, p_run_id uuid, p_hits uuid[], p_among uuid[])
@@ -199,7 +199,7 @@ begin
 end
 $$;
 comment on function private.linked_chunks is
-  'Which of some chunks are neighbors of hits in the graph, with the place of the best hit. Authorization: callable by definer functions that have judged the caller.';
+  'Which of some chunks are neighbors of hits in the graph, with the place of the best hit. Authorization: callable by definer functions that have authorized the caller.';
 
 -- How near chunks are to a question by the embeddings in force, from -1 to 1.
 create or replace function private.chunk_similarities(p_org_id uuid, p_project_id uuid, p_run_id uuid, p_embedder text, p_vector real[], p_among uuid[])
@@ -219,7 +219,7 @@ begin
 end
 $$;
 comment on function private.chunk_similarities is
-  'Cosine of the nearest piece of each chunk and a question. Authorization: callable by definer functions that have judged the caller.';
+  'Cosine of the nearest piece of each chunk and a question. Authorization: callable by definer functions that have authorized the caller.';
 
 -- A template of the caller's own, or of a public skill that they see. Of the possible ends of a name the longest counts.
 create or replace function private.named_skill(p_names text[]) returns public.skills

@@ -54,7 +54,7 @@ begin
   );
 end
 $$;
-comment on function private.search_people is 'Members whose name or address contains a text. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.search_people is 'Members whose name or address contains a text. Authorization: callable by definer functions that have authorized the caller.';
 
 create or replace function private.search_activity(p_project_id uuid, p_text text, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -86,7 +86,7 @@ begin
 end
 $$;
 comment on function private.search_activity is
-  'Entries of the activity log that the caller reads and that contain a text. Authorization: the log as private.reads_all_activity lets the caller read it; callable by definer functions that have judged the caller.';
+  'Entries of the activity log that the caller reads and that contain a text. Authorization: the log as private.reads_all_activity lets the caller read it; callable by definer functions that have authorized the caller.';
 
 create or replace function private.search_changelog(p_project_id uuid, p_text text, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -113,7 +113,7 @@ begin
   );
 end
 $$;
-comment on function private.search_changelog is 'Entries of the changelog that contain a text. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.search_changelog is 'Entries of the changelog that contain a text. Authorization: callable by definer functions that have authorized the caller.';
 
 create or replace function private.search_files(p_project_id uuid, p_text text, p_limit integer) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -133,4 +133,4 @@ begin
   );
 end
 $$;
-comment on function private.search_files is 'Files of the current set whose path contains a text. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.search_files is 'Files of the current set whose path contains a text. Authorization: callable by definer functions that have authorized the caller.';

@@ -55,7 +55,7 @@ begin
   return s;
 end
 $$;
-comment on function private.begin_ip_change is 'Judges who changes an allow-list: canManageTeam, and the plan. Authorization: callable by definer functions of ours only.';
+comment on function private.begin_ip_change is 'Checks who changes an allow-list: canManageTeam, and the plan. Authorization: callable by definer functions of ours only.';
 
 -- Checks the state after the change. Past our server the client address is unverified, so there only the bypass admits a caller.
 create or replace function private.finish_ip_change(p_description text, p_changes jsonb, p_metadata jsonb default null) returns void

@@ -82,23 +82,23 @@ begin
       (17, 'compliance', 'comp-1', 'Audit logging', 'Who did what is recorded.', 5, 'Record who did what.'),
       (18, 'compliance', 'comp-2', 'Encryption at rest', 'Secrets are stored encrypted.', 5, 'Give the installation an encryption key.'),
       (19, 'compliance', 'comp-3', 'Compliance documents', 'Reports and certificates are on file.', 5, 'Ask the operator for compliance documents.')
-    ), judged as (
+    ), checked as (
       select i.*, c.impact, (v_marks ->> i.id)::boolean as is_enabled,
         case when i.category in ('authentication', 'api') then '/settings/security' else '/settings/advanced-security' end as action
       from items i join categories c on c.category = i.category
     )
     select jsonb_build_object(
-      'totalScore', (select coalesce(sum(j.points) filter (where j.is_enabled), 0) from judged j),
+      'totalScore', (select coalesce(sum(j.points) filter (where j.is_enabled), 0) from checked j),
       'maxScore', 100,
       'categories', (select jsonb_agg(jsonb_build_object('id', c.category, 'name', c.name, 'description', c.description,
-          'maxPoints', (select sum(j.points) from judged j where j.category = c.category),
-          'earnedPoints', (select coalesce(sum(j.points) filter (where j.is_enabled), 0) from judged j where j.category = c.category),
+          'maxPoints', (select sum(j.points) from checked j where j.category = c.category),
+          'earnedPoints', (select coalesce(sum(j.points) filter (where j.is_enabled), 0) from checked j where j.category = c.category),
           'items', (select jsonb_agg(jsonb_build_object('id', j.id, 'name', j.name, 'description', j.description, 'points', j.points, 'isEnabled', j.is_enabled)
             || case when j.is_enabled then '{}' else jsonb_build_object('recommendation', j.recommendation, 'actionUrl', j.action) end order by j.place)
-            from judged j where j.category = c.category)) order by c.place) from categories c),
+            from checked j where j.category = c.category)) order by c.place) from categories c),
       'recommendations', (select coalesce(jsonb_agg(jsonb_build_object('id', 'rec-' || j.id, 'title', j.name, 'description', j.recommendation, 'impact', j.impact,
           'points', j.points, 'actionUrl', j.action, 'category', j.category)
-          order by j.points desc, array_position(array['high', 'medium', 'low'], j.impact), j.place), '[]') from judged j where not j.is_enabled),
+          order by j.points desc, array_position(array['high', 'medium', 'low'], j.impact), j.place), '[]') from checked j where not j.is_enabled),
       'lastCalculated', private.iso(now())));
 end
 $$;

@@ -95,7 +95,7 @@ begin
 end
 $$;
 comment on function private.begin_second_factor_call is
-  'What the server needs to judge a code of the caller. Authorization: callable by the server only; the session through private.enter. Errors: as private.enter.';
+  'What the server needs to check a code of the caller. Authorization: callable by the server only; the session through private.enter. Errors: as private.enter.';
 grant execute on function private.begin_second_factor_call to kijko_server;
 
 create or replace function private.keep_backup_codes(p_user_id uuid, p jsonb) returns void

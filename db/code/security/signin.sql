@@ -110,7 +110,7 @@ begin
   return coalesce(v, '{}');
 end
 $$;
-comment on function private.begin_second_factor is 'What the server judges a code by, once for each of five tries. Authorization: callable by the server only.';
+comment on function private.begin_second_factor is 'What the server checks a code by, once for each of five tries. Authorization: callable by the server only.';
 grant execute on function private.begin_second_factor to kijko_server;
 
 -- After the server checked it. p: challenge_hash, attempt? (where begin_second_factor gave one), the arguments of private.use_second_factor
@@ -174,7 +174,7 @@ begin
 end
 $$;
 comment on function private.finish_second_factor is
-  'Second half of a sign-in with a second factor. Authorization: callable by the server only, which has judged the code. Results: 401 INVALID_TWO_FACTOR_CODE, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.sign_in_policy_problem.';
+  'Second half of a sign-in with a second factor. Authorization: callable by the server only, which has checked the code. Results: 401 INVALID_TWO_FACTOR_CODE, 403 MEMBERSHIP_INACTIVE, 429 ACCOUNT_LOCKED, and those of private.sign_in_policy_problem.';
 grant execute on function private.finish_second_factor to kijko_server;
 
 create or replace function private.manner_of(s private.sessions) returns jsonb

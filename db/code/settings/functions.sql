@@ -128,7 +128,7 @@ begin
   end case;
 end
 $$;
-comment on function private.write_setting is 'Writes one setting of the caller. Authorization: private.user_id() only; the profile''s are judged by private.change_profile.';
+comment on function private.write_setting is 'Writes one setting of the caller. Authorization: private.user_id() only; the profile''s are checked by private.change_profile.';
 
 -- The setting of that name is the time zone of the profile; a refusal names its own field.
 create or replace function private.change_timezone(p_value jsonb) returns void

@@ -41,7 +41,7 @@ begin
   return n;
 end
 $$;
-comment on function private.skill_with is 'A skill with the members of a request''s body; nothing is judged yet.';
+comment on function private.skill_with is 'A skill with the members of a request''s body; nothing is checked yet.';
 
 create or replace function private.new_skill() returns public.skills
 language plpgsql stable

@@ -7,7 +7,7 @@ begin
   return private.compressed_text(p_project_id, p_file_id) is not null;
 end
 $$;
-comment on function private.is_compressed_source is 'Does chat read a compressed text? Authorization: callable by definer functions that have judged the caller.';
+comment on function private.is_compressed_source is 'Does chat read a compressed text? Authorization: callable by definer functions that have authorized the caller.';
 
 create or replace function api.list_sources(p jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
@@ -54,7 +54,7 @@ begin
     private.is_compressed_source(p_project_id, f.id));
 end
 $$;
-comment on function private.source_item is 'SourceItem with the caller''s selection. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.source_item is 'SourceItem with the caller''s selection. Authorization: callable by definer functions that have authorized the caller.';
 
 create or replace function api.update_source(p jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -253,7 +253,7 @@ begin
     perform private.refuse_field('files', 'The request carries no files.');
   end if;
   perform private.lock_tree(v_id);
-  with judged as (
+  with checked as (
     select t.f, t.ord, t.f ->> 'path' as path,
       lower(private.file_extension(regexp_replace(t.f ->> 'path', '^.*/', ''), false)) = any (private.source_extensions()) as accepted,
       exists (select from public.context_files c where c.project_id = v_id and c.path collate "C" = t.f ->> 'path' and not c.is_hidden)
@@ -263,7 +263,7 @@ begin
   select coalesce(jsonb_agg(j.f order by j.ord) filter (where j.accepted and not j.is_there), '[]'),
     coalesce(jsonb_agg(j.f -> 'storageKey' order by j.ord) filter (where not j.accepted or j.is_there), '[]'),
     v_rejected || coalesce(array_agg(j.f ->> 'name' order by j.ord) filter (where not j.accepted), '{}')
-  into v_wanted, v_refused, v_rejected from judged j;
+  into v_wanted, v_refused, v_rejected from checked j;
   if jsonb_array_length(v_wanted) > 0 then
     v_placed := private.place_files(v_id, v_wanted, 'upload');
     v_refused := v_refused || (v_placed -> 'refused');

@@ -42,7 +42,7 @@ begin
   return f;
 end
 $$;
-comment on function private.find_source is 'A file of the current set. Errors: 404 FILE_NOT_FOUND. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.find_source is 'A file of the current set. Errors: 404 FILE_NOT_FOUND. Authorization: callable by definer functions that have authorized the caller.';
 
 -- Ids of folders that exist only as parts of paths. Version and variant bits of a UUID (RFC 9562, version 8).
 create or replace function private.folder_id(p_project_id uuid, p_path text) returns uuid
@@ -67,7 +67,7 @@ begin
     where not exists (select from public.project_files s where s.project_id = p_project_id and s.path = f.path);
 end
 $$;
-comment on function private.fetched_folders is 'Folders of files of repositories. Authorization: callable by definer functions that have judged the caller.';
+comment on function private.fetched_folders is 'Folders of files of repositories. Authorization: callable by definer functions that have authorized the caller.';
 
 -- Siblings of the tree have different names, whichever way they came there.
 create or replace function private.is_fetched_path(p_project_id uuid, p_path text, p_exclude_id uuid) returns boolean
@@ -80,4 +80,4 @@ begin
       and (c.path collate "C" = p_path or c.path collate "C" > p_path || '/' and c.path collate "C" < p_path || '0'));
 end
 $$;
-comment on function private.is_fetched_path is 'Has a repository a file or folder there? Authorization: callable by definer functions that have judged the caller.';
+comment on function private.is_fetched_path is 'Has a repository a file or folder there? Authorization: callable by definer functions that have authorized the caller.';

@@ -34,7 +34,7 @@ begin
 end
 $$;
 comment on function private.request_summary is
-  'Opens a job for the summary of the current version, or finds the open one; the operation to wait for, null where the version had its job. Authorization: callable by definer functions of ours that have judged the caller. Errors: 429 RATE_LIMITED.';
+  'Opens a job for the summary of the current version, or finds the open one; the operation to wait for, null where the version had its job. Authorization: callable by definer functions of ours that have authorized the caller. Errors: 429 RATE_LIMITED.';
 
 create or replace function private.regenerate_summary(p_project_id uuid) returns uuid
 language plpgsql volatile security definer set search_path = ''

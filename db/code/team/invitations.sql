@@ -41,7 +41,7 @@ begin
   );
 end
 $$;
-comment on function private.team_invitations_json is 'Open and expired invitations of the caller''s organization. Authorization: callable by definer functions of ours only, which have judged the role.';
+comment on function private.team_invitations_json is 'Open and expired invitations of the caller''s organization. Authorization: callable by definer functions of ours only, which have checked the role.';
 
 create or replace function private.list_team_invitations() returns jsonb
 language plpgsql stable security definer set search_path = ''

@@ -1,4 +1,4 @@
--- Operations of worktrees. Those that write are definer functions, because no request role may write the tables; each judges its caller first.
+-- Operations of worktrees. Those that write are definer functions, because no request role may write the tables; each checks its caller first.
 
 create or replace function api.list_worktrees(p jsonb) returns jsonb
 language sql stable

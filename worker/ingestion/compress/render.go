@@ -34,7 +34,7 @@ type scopeKind uint8
 
 const (
 	fileScope   scopeKind = iota
-	classScope            // members are judged by their own marks
+	classScope            // members are checked by their own marks
 	openScope             // members are as visible as what holds them: interfaces, traits
 	hiddenScope           // members are never visible: anonymous namespaces
 	innerScope            // code inside functions and expressions

@@ -551,7 +551,7 @@ func (g *gap) quoted(i int, kind byte, size int, add func(from, to int)) (int, b
 		if n == 1 && g.pair(0) {
 			g.class = password
 		}
-		g.judge(pieces, literal, add)
+		g.check(pieces, literal, add)
 		if !list {
 			return 0, false
 		}
@@ -682,7 +682,7 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 		return false // the value is empty, and the text belongs to what follows
 	}
 	if g.block && g.breaks > 0 {
-		g.judge(g.d.blockAt(from), style, add)
+		g.check(g.d.blockAt(from), style, add)
 		return false
 	}
 	stops := &stopsBare
@@ -741,7 +741,7 @@ func (g *gap) bareFrom(add func(from, to int)) bool {
 			add(from, to)
 		}
 	default:
-		g.judge([]piece{{from, to}}, style, add)
+		g.check([]piece{{from, to}}, style, add)
 	}
 	return false
 }
@@ -821,8 +821,8 @@ func (d *document) blockAt(i int) []piece {
 	return pieces
 }
 
-// judge reports the pieces of a value if the value is a secret.
-func (g *gap) judge(pieces []piece, s style, add func(from, to int)) {
+// check reports the pieces of a value if the value is a secret.
+func (g *gap) check(pieces []piece, s style, add func(from, to int)) {
 	if len(pieces) == 0 {
 		return
 	}

@@ -28,12 +28,12 @@ type Discovery struct {
 	Excluded map[Reason]int
 	// LeftOut are the first of the files that no filter excluded but whose content could not be read.
 	LeftOut []LeftOut
-	// Judged are the files that were read now and that their content keeps out.
-	Judged []Judged
+	// Checked are the files that were read now and that their content keeps out.
+	Checked []Checked
 }
 
-// Judged is a file that its content keeps out.
-type Judged struct {
+// Checked is a file that its content keeps out.
+type Checked struct {
 	Entry
 	Reason Reason
 }
@@ -84,7 +84,7 @@ func Rediscover(ctx context.Context, s Source, f *Filter, memory Memory, progres
 		entry.Encoding = content.Encoding
 		reason := f.Content(content)
 		if d.take(entry, reason); reason != Kept {
-			d.Judged = append(d.Judged, Judged{entry, reason})
+			d.Checked = append(d.Checked, Checked{entry, reason})
 		}
 		if done++; progress != nil {
 			progress(done, len(candidates))
