@@ -210,6 +210,12 @@ func TestTheDatabaseIsAwayAndComesBack(t *testing.T) {
 			if strings.Contains(op.Path, "socket.io") {
 				return // Engine.IO has refusals of its own.
 			}
+			if op.ID == "callMCP" {
+				return // Lists of tools need no database, and refusals of tools are results (tests/mcp).
+			}
+			if op.NeedsBody() && op.Probe == nil {
+				return // It has no body that is good for any id, and a bad one is refused first.
+			}
 			r := probe(caller, op, fill(op.Path, anna.ids))
 			r.Problem(503, "SERVICE_UNAVAILABLE")
 			require.NotEmpty(t, r.Header.Get("Retry-After"))

@@ -36,10 +36,6 @@ func span(scope string, set ...attribute.KeyValue) {
 	s.End()
 }
 
-func arrived(n int) func([]otlptest.Span) bool {
-	return func(spans []otlptest.Span) bool { return len(spans) >= n }
-}
-
 func TestNothingIsTracedWithoutAReceiver(t *testing.T) {
 	tracing, err := Start(t.Context(), Config{}, "kijko-test", slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
