@@ -77,11 +77,11 @@ func TestAConsentIsBegunWithCare(t *testing.T) {
 		code     string
 		field    string
 	}{
-		"AnUnknownProvider":                {"sourceforge", nil, 400, "VALIDATION_ERROR", "provider"},
-		"ADirectory":                       {"okta", nil, 400, "VALIDATION_ERROR", "provider"},
-		"AProviderWithoutAnApplication":    {"gitlab", nil, 503, "PROVIDER_NOT_CONFIGURED", ""},
-		"AnAddressThatIsNotListed":         {"github", map[string]string{"redirectUri": "https://evil.example/connected"}, 400, "VALIDATION_ERROR", "redirectUri"},
-		"AnAddressBelowAListedOne":         {"github", map[string]string{"redirectUri": "https://app.kijko.test/connected/evil"}, 400, "VALIDATION_ERROR", "redirectUri"},
+		"AnUnknownProvider":                 {"sourceforge", nil, 400, "VALIDATION_ERROR", "provider"},
+		"ADirectory":                        {"okta", nil, 400, "VALIDATION_ERROR", "provider"},
+		"AProviderWithoutAnApplication":     {"gitlab", nil, 503, "PROVIDER_NOT_CONFIGURED", ""},
+		"AnAddressThatIsNotListed":          {"github", map[string]string{"redirectUri": "https://evil.example/connected"}, 400, "VALIDATION_ERROR", "redirectUri"},
+		"AnAddressBelowAListedOne":          {"github", map[string]string{"redirectUri": "https://app.kijko.test/connected/evil"}, 400, "VALIDATION_ERROR", "redirectUri"},
 		"ABodyIsCheckedBeforeConfiguration": {"gitlab", map[string]string{"redirectUri": "https://evil.example"}, 400, "VALIDATION_ERROR", "redirectUri"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -49,34 +49,50 @@ func newLab(t *testing.T, texts ...string) *lab {
 	l.project = l.anna.Do("POST", "/projects", client.Object{"name": "Secret @**all** plan"}).Want(201).String("project.id")
 	l.skill = testdb.Value[string](l.DB, `insert into public.skills (user_id, organization_id, name, prompt_template) values ($1, $2, 'Secret skill', 'Write something about {{topic}}') returning id::text`,
 		l.anna.ID, l.anna.OrgID)
+	l.DB.Exec(work)
 	return l
 }
+
+// work makes work that has ended, in one transaction: a worker that runs beside finds nothing to take.
+const work = `
+create function public.ended_ingestion(p_org uuid, p_project uuid, p_outcome text) returns text language plpgsql as $$
+declare
+  v_id uuid;
+begin
+  insert into public.ingestion_runs (organization_id, project_id) values (p_org, p_project) returning id into v_id;
+  if p_outcome = 'failed' then
+    update public.ingestion_runs set outcome = 'failed', error_code = 'CLONE_FAILED', error_message = 'Secret reason' where id = v_id;
+    return v_id;
+  end if;
+  for i in 1 .. 4 loop
+    update public.ingestion_runs set phase = (array['parsing', 'chunking', 'optimization', 'indexing'])[i] where id = v_id;
+  end loop;
+  update public.ingestion_runs set outcome = 'completed', files_processed = 7, tokens_processed = 90, chunks_created = 8 where id = v_id;
+  return v_id;
+end $$;
+create function public.ended_run(p_user uuid, p_org uuid, p_skill uuid, p_status text, p_kind text) returns text language plpgsql as $$
+declare
+  v_id uuid;
+begin
+  insert into public.skill_executions (user_id, organization_id, skill_id, execution_type, reference_id, input, model)
+  values (p_user, p_org, p_skill, p_kind, case when p_kind <> 'manual' then gen_random_uuid() end, '{"topic": "Secret topic"}', 'claude-sonnet-5') returning id into v_id;
+  update public.skill_executions set status = 'running' where id = v_id;
+  update public.skill_executions set status = p_status, output = case when p_status = 'completed' then 'Secret answer' end, prompt_tokens = 3, completion_tokens = 4,
+    cost_cents = 1, error_code = case when p_status = 'failed' then 'PROVIDER_ERROR' end, error_message = case when p_status = 'failed' then 'Secret reason' end
+  where id = v_id;
+  return v_id;
+end $$`
 
 // ingest ends an ingestion of the project.
 func (l *lab) ingest(outcome string) (id string) {
 	l.t.Helper()
-	id = testdb.Value[string](l.DB, "insert into public.ingestion_runs (organization_id, project_id) values ($1, $2) returning id::text", l.anna.OrgID, l.project)
-	if outcome == "failed" {
-		l.DB.Exec("update public.ingestion_runs set outcome = 'failed', error_code = 'CLONE_FAILED', error_message = 'Secret reason' where id = $1", id)
-		return id
-	}
-	for _, phase := range []string{"parsing", "chunking", "optimization", "indexing"} {
-		l.DB.Exec("update public.ingestion_runs set phase = $2 where id = $1", id, phase)
-	}
-	l.DB.Exec("update public.ingestion_runs set outcome = 'completed', files_processed = 7, tokens_processed = 90, chunks_created = 8 where id = $1", id)
-	return id
+	return testdb.Value[string](l.DB, "select public.ended_ingestion($1, $2, $3)", l.anna.OrgID, l.project, outcome)
 }
 
 // run ends a run of the skill.
 func (l *lab) run(status, kind string) (id string) {
 	l.t.Helper()
-	id = testdb.Value[string](l.DB, `insert into public.skill_executions (user_id, organization_id, skill_id, execution_type, reference_id, input, model)
-		values ($1, $2, $3, $4, case when $4 <> 'manual' then gen_random_uuid() end, '{"topic": "Secret topic"}', 'claude-sonnet-5') returning id::text`,
-		l.anna.ID, l.anna.OrgID, l.skill, kind)
-	l.DB.Exec("update public.skill_executions set status = 'running' where id = $1", id)
-	l.DB.Exec(`update public.skill_executions set status = $2, output = case when $2 = 'completed' then 'Secret answer' end, prompt_tokens = 3, completion_tokens = 4,
-		cost_cents = 1, error_code = case when $2 = 'failed' then 'PROVIDER_ERROR' end, error_message = case when $2 = 'failed' then 'Secret reason' end where id = $1`, id, status)
-	return id
+	return testdb.Value[string](l.DB, "select public.ended_run($1, $2, $3, $4, $5)", l.anna.ID, l.anna.OrgID, l.skill, status, kind)
 }
 
 // due makes waiting deliveries due now: a test must not wait for time.
