@@ -424,8 +424,8 @@ type discovered struct {
 	// Binaries are files without text that a person picked: they are stored, and no more.
 	Binaries []file `json:"binaries,omitempty"`
 	// Checked are the files that their content keeps out, Gone the remembered paths that a source does not have any more.
-	Checked []checked    `json:"checked,omitempty"`
-	Gone   [][2]string `json:"gone,omitempty"`
+	Checked []checked   `json:"checked,omitempty"`
+	Gone    [][2]string `json:"gone,omitempty"`
 }
 
 // checked is a file that its content keeps out, for the memory of later runs.
