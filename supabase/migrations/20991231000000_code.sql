@@ -28638,7 +28638,10 @@ begin
       select f.chunk_id, pg_catalog.ts_rank('{0.1, 0.2, 0.6, 1.0}', f.terms, p_query, 1) as score from fit f
       order by score desc, f.chunk_id limit least(greatest(p_limit, 1), 100) * 2
     ), shown as (
-      select b.score, c.id, c.start_line, c.end_line, c.content, c.type, r.path, r.language, f.id as file_id
+      -- The techniques of a run leave fewer lines in a chunk than its file has. What is shown, and counted, are the lines of the file.
+      select b.score, c.id, c.start_line, c.end_line, c.type, r.path, r.language, f.id as file_id, coalesce((
+          select array_to_string((string_to_array(convert_from(o.content, 'UTF8'), E'\n'))[c.start_line:c.end_line], E'\n')
+          from public.content_blobs o where o.project_id = p_project_id and o.hash = f.hash), c.content) as content
       from best b
       join public.chunks c on c.organization_id = v_org and c.run_id = v_run and c.id = b.chunk_id
       join public.run_files r on r.organization_id = v_org and r.run_id = v_run and r.id = c.file_id

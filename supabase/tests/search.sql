@@ -88,6 +88,13 @@ select is(api.search_chunks(pg_temp.p('{"query": "''user'' & ''load''", "limit":
   'language', 'go', 'type', 'function_groupings', 'startLine', 11, 'endLine', 13, 'lines', '[{"number": 11, "text": "func getUser() {", "matches": [{"start": 8, "end": 12}]},
     {"number": 12, "text": "  return load_user(\"it''s\")", "matches": [{"start": 9, "end": 13}, {"start": 14, "end": 18}]}]'::jsonb)), 'a chunk with its lines and the places of the words')
 from public.context_files f where f.path = 'lib/billing.go';
+select tests.reset();
+insert into public.content_blobs (organization_id, project_id, hash, content)
+select f.organization_id, f.project_id, f.hash, convert_to(repeat(E'\n', 10) || E'func getUser() {\n\n\n\treturn load_user("x")\n}\n', 'UTF8')
+from public.context_files f where f.project_id = pg_temp.pid() and f.path = 'lib/billing.go';
+select tests.act_as('ben');
+select is((api.search_chunks(pg_temp.p('{"query": "''user'' & ''load''", "limit": 1}')) #> '{0,lines}'), '[{"number": 11, "text": "func getUser() {", "matches": [{"start": 8, "end": 12}]}]',
+  'lines are those of the file, where it is stored');
 select is((select jsonb_agg(c -> 'path') from jsonb_array_elements(api.search_chunks(pg_temp.p('{"query": "''getuser''"}'))) c), '["lib/billing.go", "not/yet.go"]', 'a hidden file''s chunks are not found');
 select is(api.search_chunks(pg_temp.p(q::jsonb)), '[]', q) from (values ('{"query": ""}'), ('{}'), ('{"query": "''nothing''"}')) v (q);
 select is(pg_temp.notified(format('select api.search_chunks(%L)', pg_temp.p(q::jsonb))), w, q) from (values ('{"query": "& !"}', '400 VALIDATION_ERROR query'), ('{"query": "a", "limit": 0}', '400 VALIDATION_ERROR limit'),
