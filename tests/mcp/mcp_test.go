@@ -58,7 +58,7 @@ func story(t *testing.T, l *lab) {
 
 	found := a.call("search_code", map[string]any{"context": "shop", "query": "amount total"})
 	require.Contains(t, found, "shop/checkout.go:")
-	require.Contains(t, found, "     5\t amount := total(items)")
+	require.Contains(t, found, "     5\t\tamount := total(items)")
 
 	symbols := a.call("find_symbol", map[string]any{"context": "Shop", "name": "total", "type": "function"})
 	require.Regexp(t, `^total \(function\) shop/total\.go:3-8, id \S+, \d+ references$`, symbols)
