@@ -390,7 +390,7 @@ func TestAServerThatIsStoppedBeforeItServesStops(t *testing.T) {
 	cfg := stack.Settings(t, testdb.New(t))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for range 20 {
+	for range 8 {
 		a, err := app.New(context.WithoutCancel(ctx), cfg, app.Options{})
 		require.NoError(t, err)
 		done := make(chan error, 1)
