@@ -104,7 +104,7 @@ func TestADatabaseThatSaysNothingMoreEndsTheCall(t *testing.T) {
 	var w *wire
 	b := setup(t, func(_ *api.Deps, o *db.PoolOptions) {
 		w = through(t, o)
-		o.Timeout = 100 * time.Millisecond
+		o.Timeout = time.Second
 	})
 	exec := api.NewExecutor(b.pool, nil)
 	for _, readOnly := range []bool{true, false} {
