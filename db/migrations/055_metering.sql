@@ -19,7 +19,7 @@ create table private.metering_events (
   created_at timestamptz not null default now(),
   -- Several units that waited together for long.
   is_folded boolean not null default false,
-  -- Why the receiver refuses this event for good.
+  -- Why the receiver never takes this event.
   refusal text,
   constraint metering_events_metric_check check (metric in ('api_calls', 'ingestions', 'oracle_queries', 'storage', 'seats')),
   constraint metering_events_total_check check ((total is not null) = (metric in ('storage', 'seats')))

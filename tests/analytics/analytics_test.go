@@ -54,9 +54,9 @@ func event(session string, changes ...any) fields {
 
 func batch(events ...any) fields { return fields{"events": events} }
 
-// stored says who sent the events of a session: user and organization, or nobody.
+// stored says who sent the events of a session: user and organization, or none.
 func stored(s *stack.Stack, session string) string {
-	return testdb.Value[string](s.DB, `select coalesce(string_agg(coalesce(user_id::text, 'nobody') || ' ' || coalesce(organization_id::text, 'nowhere'), ', '), '')
+	return testdb.Value[string](s.DB, `select coalesce(string_agg(coalesce(user_id::text, 'none') || ' ' || coalesce(organization_id::text, 'none'), ', '), '')
 		from private.analytics_events where session_id = $1`, session)
 }
 
@@ -75,7 +75,7 @@ func anyType(t *testing.T, s *stack.Stack) {
 		require.NoError(t, err)
 		require.NoError(t, answer.Body.Close())
 		require.Equal(t, 202, answer.StatusCode, kind)
-		require.Equal(t, "nobody nowhere", stored(s, fmt.Sprint("type-", i)))
+		require.Equal(t, "none none", stored(s, fmt.Sprint("type-", i)))
 	}
 	c := s.As("").With("X-Forwarded-For", "192.0.2.2").In(t)
 	for _, body := range []any{"", "{", "null", "[]", `"text"`, "x=1", batch(), fields{"events": fields{}}, fields{"events": "x\x00"}, fields{}, batch(make([]any, 101)...), `{"events": [{}]} {}`} {
@@ -107,20 +107,20 @@ func whoSends(t *testing.T, s *stack.Stack) {
 	const ours, theirs = "http://localhost:3000", "https://evil.example"
 	hers := anna.ID + " " + anna.OrgID
 	for i, c := range []struct{ what, bearer, cookie, origin, sender string }{
-		{"no credential", "", "", "", "nobody nowhere"},
+		{"no credential", "", "", "", "none none"},
 		{"a token", signedIn.Tokens().AccessToken, "", "", hers},
 		{"a token, from a page of elsewhere", signedIn.Tokens().AccessToken, "", theirs, hers},
-		{"a token of an ended session", ended.Tokens().AccessToken, "", ours, "nobody nowhere"},
-		{"nonsense as a token", "nonsense", "", ours, "nobody nowhere"},
-		{"nonsense as a token beside a good cookie", "nonsense", cookie(signedIn), ours, "nobody nowhere"},
+		{"a token of an ended session", ended.Tokens().AccessToken, "", ours, "none none"},
+		{"nonsense as a token", "nonsense", "", ours, "none none"},
+		{"nonsense as a token beside a good cookie", "nonsense", cookie(signedIn), ours, "none none"},
 		{"a cookie from a page of ours", "", cookie(signedIn), ours, hers},
-		{"a cookie from a page of elsewhere", "", cookie(signedIn), theirs, "nobody nowhere"},
-		{"a cookie without an origin", "", cookie(signedIn), "", "nobody nowhere"},
-		{"a cookie of an ended session", "", cookie(ended), ours, "nobody nowhere"},
-		{"nonsense as a cookie", "", "kijko_session=nonsense", ours, "nobody nowhere"},
+		{"a cookie from a page of elsewhere", "", cookie(signedIn), theirs, "none none"},
+		{"a cookie without an origin", "", cookie(signedIn), "", "none none"},
+		{"a cookie of an ended session", "", cookie(ended), ours, "none none"},
+		{"nonsense as a cookie", "", "kijko_session=nonsense", ours, "none none"},
 		{"an API key", good, "", "", hers},
-		{"a revoked API key", revoked, "", "", "nobody nowhere"},
-		{"nonsense as an API key", "kijko_live_nonsense", "", "", "nobody nowhere"},
+		{"a revoked API key", revoked, "", "", "none none"},
+		{"nonsense as an API key", "kijko_live_nonsense", "", "", "none none"},
 	} {
 		caller, session := s.As(c.bearer).With("X-Forwarded-For", "192.0.2.3").In(t), fmt.Sprint("sender-", i)
 		if c.cookie != "" {
@@ -140,7 +140,7 @@ func whoSends(t *testing.T, s *stack.Stack) {
 	caller := s.As(signedIn.Tokens().AccessToken).With("X-Forwarded-For", "192.0.2.3").In(t)
 	caller.Get("/projects").Problem(403, "IP_NOT_ALLOWED")
 	caller.Do("POST", "/analytics/events", batch(event("restricted"))).Want(202)
-	require.Equal(t, "nobody nowhere", stored(s, "restricted"))
+	require.Equal(t, "none none", stored(s, "restricted"))
 }
 
 func rejectedAlone(t *testing.T, s *stack.Stack) {
@@ -238,7 +238,7 @@ func beacon(t *testing.T, s *stack.Stack) {
 		"keep-alive": `fetch("/api/analytics/events", {method: "POST", keepalive: true, headers: {"Content-Type": "application/json"}, body: %s}), true`,
 	} {
 		require.True(t, run(send(session, form)), session)
-		stack.Eventually(t, session+" arrives", func() bool { return stored(s, session) == "nobody nowhere" })
+		stack.Eventually(t, session+" arrives", func() bool { return stored(s, session) == "none none" })
 	}
 	require.True(t, run(fmt.Sprintf(`fetch("/api/v1/auth/login", {method: "POST", headers: {"Content-Type": "application/json"},
 		body: JSON.stringify({email: %q, password: %q})}).then(r => { window.entered = r.ok }), true`, anna.Email, anna.Password)))
