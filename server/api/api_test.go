@@ -61,6 +61,7 @@ paths:
                 name: {type: string, minLength: 3, maxLength: 10}
                 id: {type: string}
                 kind: {enum: [a, b]}
+                mood: {enum: [good, null]}
                 members: {type: array, items: {type: object, required: [email], properties: {email: {type: string, format: email}}}}
       responses: {'201': {description: made}}
   /count:
@@ -276,6 +277,7 @@ func TestRequest(t *testing.T) {
 			{"/echo/x", `{"name": "ab"}`, "name", "name must have at least 3 characters."},
 			{"/echo/x", `{"name": 7}`, "name", "name must be text."},
 			{"/echo/x", `{"kind": "c"}`, "kind", "kind must be one of a, b."},
+			{"/echo/x", `{"mood": "bad"}`, "mood", "mood must be one of good, null."},
 			{"/echo/x", `{"other": 1}`, "other", "other is not a known field."},
 			{"/echo/x", `{"members": [{"email": "a@b.nl"}, {}]}`, "members[1].email", "members[1].email is required."},
 			{"/echo/x", `{"members": [{"email": "nobody"}]}`, "members[0].email", "members[0].email must be a valid e-mail address."},

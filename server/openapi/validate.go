@@ -436,7 +436,9 @@ func sentence(field string, k jsonschema.ErrorKind) string {
 	case *kind.Enum:
 		names := make([]string, len(k.Want))
 		for i, w := range k.Want {
-			names[i] = fmt.Sprint(w)
+			if names[i] = fmt.Sprint(w); w == nil {
+				names[i] = "null"
+			}
 		}
 		return fmt.Sprintf("%s must be one of %s.", field, strings.Join(names, ", "))
 	case *kind.Const:

@@ -117,7 +117,7 @@ func TestASessionIsItsOwners(t *testing.T) {
 	elsewhere := l.ben.As(l.ben.Do("POST", "/auth/switch-org", map[string]any{"org_id": l.ben.OrgID}).Want(200).Tokens().AccessToken)
 	require.Empty(t, ids(elsewhere))
 
-	// Upstream has restarted and numbers its sessions again. Nobody's content is shown to the owner of the old number.
+	// Upstream has restarted and numbers its sessions again. The owner of the old number sees no other caller's content.
 	l.up.mu.Lock()
 	l.up.sessions = nil
 	l.up.mu.Unlock()

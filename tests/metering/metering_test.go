@@ -45,8 +45,8 @@ func newLab(t *testing.T) *lab {
 	return l
 }
 
-// anew is the lab for the next test, with another Anna and nothing that waits.
-func (l *lab) anew(t *testing.T) *lab {
+// again is the lab for the next test, with another Anna and nothing that waits.
+func (l *lab) again(t *testing.T) *lab {
 	t.Helper()
 	l.meter.answers(nil)
 	require.NoError(t, l.send.Run(t.Context()))
@@ -72,7 +72,7 @@ func TestMetering(t *testing.T) {
 		{"UnitsWaitWhileOpenMeterIsAway", unitsWait},
 		{"OneRefusedEventHoldsUpNoOther", oneRefusedEvent},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.run(t, l.anew(t)) })
+		t.Run(c.name, func(t *testing.T) { c.run(t, l.again(t)) })
 	}
 }
 
@@ -210,7 +210,7 @@ func aWrongKey(t *testing.T, l *lab) {
 	l.DB.Exec("update private.metering_state set next_at = '-infinity'")
 }
 
-// One event that OpenMeter refuses for good is found and kept aside; the other units of its batch arrive.
+// One event that OpenMeter never takes is found and kept aside; the other units of its batch arrive.
 func oneRefusedEvent(t *testing.T, l *lab) {
 	for range 20 {
 		l.consume("ingestions", 1)
@@ -310,7 +310,7 @@ func TestKilledWorkerLosesNoUnitAndCountsNoneTwice(t *testing.T) {
 			_, _ = first.Process.Wait()
 			close(killed)
 		}
-		return 204 // the batch is counted, though the answer reaches nobody
+		return 204 // the batch is counted, though the worker does not get the answer
 	})
 	for range 30 {
 		l.consume("ingestions", 1)

@@ -4,7 +4,7 @@
 // # Delivery
 //
 // One batch at a time is on its way. It is leased, sent without a transaction, and deleted when it was accepted. A worker that dies in between
-// leaves the batch, which another worker sends again with the same ids; OpenMeter counts an id once. An event that OpenMeter refuses for good
+// leaves the batch, which another worker sends again with the same ids; OpenMeter counts an id once. An event that OpenMeter never takes
 // is found by halving the batch and is kept aside, so that it does not hold up the others.
 //
 // # While OpenMeter is away
