@@ -242,6 +242,11 @@
 {{ template "billing/vat.sql" . }}
 {{ template "billing/btw.sql" . }}
 {{ template "billing/details.sql" . }}
+{{ template "billing/changes.sql" . }}
+{{ template "billing/calls.sql" . }}
+{{ template "billing/checkout.sql" . }}
+{{ template "billing/methods.sql" . }}
+{{ template "billing/copying.sql" . }}
 {{ template "billing/api.sql" . }}
 {{ template "billing/triggers.sql" . }}
 {{ template "billing/access.sql" . }}

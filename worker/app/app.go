@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
+	"kijko/worker/billing"
 	"kijko/worker/compression"
 	"kijko/worker/condition"
 	"kijko/worker/connections"
@@ -33,6 +35,7 @@ import (
 	"kijko/worker/registry"
 	"kijko/worker/runner"
 	"kijko/worker/seal"
+	"kijko/worker/stripe"
 	"kijko/worker/summary"
 )
 
@@ -68,6 +71,8 @@ type Config struct {
 	Mailer jobs.Mailer
 	// Provider ends sessions at Keycloak and writes organizations there. Nil: the worker changes nothing at Keycloak.
 	Provider jobs.Provider
+	// Stripe takes payments. Nil: calls to it wait for a worker that has a key.
+	Stripe *stripe.Client
 	// Slots is how many ingestion runs are worked at once; default 2.
 	Slots int
 	// Models are the model providers that run skills and write summaries (*llm.Set is one). Nil: this worker does neither.
@@ -224,6 +229,10 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		{Name: "metering", Every: c.MeteringEvery, Do: metering.New(w.pool, c.Metering, c.Log).Run},
 		{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},
 	}
+	var payments *billing.Driver
+	if c.Stripe != nil {
+		payments = &billing.Driver{Stripe: c.Stripe, Ask: w.ask, Log: c.Log}
+	}
 	var mirror *graph.Mirror
 	if c.Graph != nil {
 		mirror = &graph.Mirror{Pool: w.pool, To: c.Graph}
@@ -235,7 +244,8 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Leases: leases,
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, check), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
-			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching)},
+			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching),
+			jobs.BillingRecover(payments), jobs.BillingDetails(payments)},
 		Ticks: ticks,
 	})
 	if err != nil {
@@ -267,6 +277,19 @@ func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 		return nil, fmt.Errorf("worker: database: %w", err)
 	}
 	return pool, nil
+}
+
+// ask is the database of calls to Stripe.
+func (w *Worker) ask(ctx context.Context, function string, p, into any) error {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	var answer []byte
+	if err := w.pool.QueryRow(ctx, "select private."+function+"($1::jsonb)", string(raw)).Scan(&answer); err != nil {
+		return err
+	}
+	return json.Unmarshal(answer, into)
 }
 
 // Names returns the registered job types.

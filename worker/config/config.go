@@ -26,6 +26,7 @@ import (
 	"kijko/worker/mail"
 	"kijko/worker/metering"
 	"kijko/worker/neighbors"
+	"kijko/worker/stripe"
 	"kijko/worker/telemetry"
 	"kijko/worker/zulip"
 )
@@ -132,6 +133,15 @@ type Config struct {
 	LangfuseEnvironment string `env:"LANGFUSE_TRACING_ENVIRONMENT" doc:"Environment that Langfuse shows, such as staging; empty: its default."`
 	TracingTexts        bool   `env:"KIJKO_TRACING_TEXTS" envDefault:"false" doc:"Send prompts and answers of models with their traces, to the collector and to Langfuse. They hold personal data and secrets of users."`
 
+	StripeKey              string        `env:"STRIPE_SECRET_KEY" secret:"true" doc:"Secret or restricted key at Stripe; empty: this installation takes no payments, and what needs it answers 503."`
+	StripePublishable      string        `env:"STRIPE_PUBLISHABLE_KEY" doc:"Publishable key, which pages give to Stripe's elements."`
+	StripeURL              string        `env:"STRIPE_API_BASE" doc:"Where Stripe is reached; empty: Stripe's own address."`
+	StripeTimeout          time.Duration `env:"KIJKO_STRIPE_TIMEOUT" envDefault:"15s" doc:"Longest time for one request to Stripe."`
+	StripePriceProMonthly  string        `env:"STRIPE_PRICE_PRO_MONTHLY" doc:"Price at Stripe of Pro, billed monthly."`
+	StripePriceProYearly   string        `env:"STRIPE_PRICE_PRO_ANNUALLY" doc:"Price at Stripe of Pro, billed yearly."`
+	StripePriceTeamsMonth  string        `env:"STRIPE_PRICE_TEAMS_MONTHLY" doc:"Price at Stripe of Teams, billed monthly."`
+	StripePriceTeamsYearly string        `env:"STRIPE_PRICE_TEAMS_ANNUALLY" doc:"Price at Stripe of Teams, billed yearly."`
+
 	OpenMeterURL string `env:"OPENMETER_URL" doc:"OpenMeter, which gets a copy of each counted unit; empty: none."`
 	OpenMeterKey string `env:"OPENMETER_API_KEY" secret:"true" doc:"Key there; empty: none is sent."`
 }
@@ -228,6 +238,12 @@ func (c Config) Faults() []error {
 		if _, err := mail.New(c.Mail()); err != nil {
 			fault("SMTP_*", "%v", err)
 		}
+	}
+	if _, err := stripe.New(c.Stripe(), nil); err != nil {
+		faults = append(faults, err)
+	}
+	if c.StripeTimeout < time.Second/10 || c.StripeTimeout > time.Minute {
+		fault("KIJKO_STRIPE_TIMEOUT", "must lie between 100ms and 1m")
 	}
 	if _, err := graph.Open(c.Graph()); err != nil {
 		faults = append(faults, err)
@@ -344,6 +360,17 @@ func (c Config) Graph() graph.Config {
 func (c Config) Neighbors() neighbors.Config {
 	return neighbors.Config{Zulip: zulip.Config{Site: c.ZulipSite, Email: c.ZulipEmail, Key: c.ZulipKey, Stream: c.ZulipStream}, CXDB: c.CXDBURL,
 		Lightning: c.LightningURL, Texts: c.NeighborTexts}
+}
+
+// Stripe returns the configuration of payments.
+func (c Config) Stripe() stripe.Config {
+	return stripe.Config{Secret: c.StripeKey, Publishable: c.StripePublishable, URL: c.StripeURL, Timeout: c.StripeTimeout, AllowPrivate: c.Debug || c.GitAllowPrivate}
+}
+
+// StripePrices returns Stripe's ids of prices by plan and interval.
+func (c Config) StripePrices() map[string]string {
+	return map[string]string{"pro_monthly": c.StripePriceProMonthly, "pro_annually": c.StripePriceProYearly, "teams_monthly": c.StripePriceTeamsMonth,
+		"teams_annually": c.StripePriceTeamsYearly}
 }
 
 // Mail returns the configuration of the mail server.
