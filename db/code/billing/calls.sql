@@ -126,7 +126,7 @@ begin
     c.notes := c.notes || '{"doubted": true}';
   end if;
   if c.settled_at is null and c.step ->> 'method' <> 'GET'
-    and c.created_at < clock_timestamp() - case when (p ->> 'isForward')::boolean then interval '23 hours' else interval '15 minutes' end then
+    and c.created_at < clock_timestamp() - (case when (p ->> 'isForward')::boolean then interval '23 hours' else interval '15 minutes' end) then
     c := private.look_or_give_up(c);
   end if;
   if c.settled_at is not null then
@@ -424,10 +424,11 @@ end
 $$;
 comment on function private.next_stripe_step is 'The next request of a call; null when all are done. Authorization: callable by functions of ours only.';
 
--- Answers of one second have their order, and events of Stripe go before them: one of those may be newer.
+-- Answers of one second have their order, and go after the events of that second, which Stripe stamps with its beginning. An event that is newer
+-- all the same, and says something else, has the subscription read once more (private.apply_stripe_subscription).
 create or replace function private.answer_id(p_at timestamptz) returns text
 language sql immutable parallel safe
-return floor(extract(epoch from p_at) * 1000000)::bigint::text;
+return 'fetched:' || floor(extract(epoch from p_at) * 1000000)::bigint;
 comment on function private.answer_id is 'The place of an answer among the events of its second.';
 
 create or replace function private.apply_subscription_answer(p_body jsonb, p_at timestamptz) returns text

@@ -32,7 +32,7 @@ begin
   from public.subscriptions s
   join public.plans t on t.id = p_plan_id
   cross join lateral (values ('seats', private.seats_used(p_org_id)::numeric),
-    ('storage', coalesce((select u.used from public.usage_counters u where u.organization_id = p_org_id and u.metric = 'storage'), 0)::numeric)) m (metric, used)
+    ('storage', private.units_used(p_org_id, 'storage', '1970-01-01')::numeric)) m (metric, used)
   cross join lateral (select private.limit_of(s, t, m.metric) as quota) l
   where s.organization_id = p_org_id and l.quota >= 0 and m.used > l.quota * case m.metric when 'storage' then c_gb else 1 end;
   if v_exceeded is not null then

@@ -280,6 +280,13 @@ func (s *Stripe) Renew(id string) Object {
 	return s.subscription(x)
 }
 
+// End ends a subscription at once.
+func (s *Stripe) End(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subscriptions[id].status = "canceled"
+}
+
 // bill makes an invoice of lines and has it paid; it gives the code of a refused card. A bank debit is under way.
 func (s *Stripe) bill(x *subscription, lines [][2]any, reason string) (declined string) {
 	net, data := int64(0), []any{}
@@ -717,6 +724,9 @@ func (s *Stripe) doSubscription(r Request, id string) (int, any) {
 
 // change is another price with proration, invoiced at once.
 func (s *Stripe) change(x *subscription, price string, at int64) (declined string) {
+	if at == 0 {
+		at = max(x.start.Unix(), min(x.end.Unix(), time.Now().Unix()))
+	}
 	left, whole := x.end.Unix()-at, x.end.Unix()-x.start.Unix()
 	part := func(amount int64) int64 { return (amount*left*2 + whole) / (whole * 2) }
 	credit, charge := part(Prices[x.price]), part(Prices[price])
