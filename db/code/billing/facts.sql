@@ -773,3 +773,4 @@ end
 $$;
 comment on function private.apply_stripe_object is
   'Applies an object of Stripe to our rows, by its event type: processed, stale, superseded, unmatched or ignored. An answer of a call goes here too, as the event type that it corresponds to, with the moment of the answer and without an event id. Authorization: callable by functions of ours only.';
+grant execute on function private.apply_stripe_object to kijko_server, kijko_worker;
