@@ -3,9 +3,7 @@ package billing
 import (
 	"encoding/json"
 	"fmt"
-	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -27,20 +25,19 @@ type shop struct {
 	events int
 }
 
-func payments(s *stripetest.Stripe) stack.Option {
+func double(s *stripetest.Stripe) stack.Option {
 	return func(c *config.Config) {
-		c.StripeKey, c.StripePublishable, c.StripeURL = stripetest.Key, "pk_test_double", s.URL
-		c.StripePriceProMonthly, c.StripePriceProYearly, c.StripePriceTeamsMonth, c.StripePriceTeamsYearly = "price_pro_m", "price_pro_y", "price_teams_m", "price_teams_y"
+		c.StripeKey, c.StripePublishable, c.StripeBase = stripetest.Key, "pk_test_double", s.URL
+		c.StripeProMonthly, c.StripeProAnnually, c.StripeTeamsMonthly, c.StripeTeamsAnnually = "price_pro_m", "price_pro_y", "price_teams_m", "price_teams_y"
 		c.Origins = []string{"https://app.kijko.nl", "http://localhost:*"}
 	}
 }
 
 func newShop(t *testing.T, today bool, options ...stack.Option) *shop {
 	t.Helper()
-	double := stripetest.New(t, today)
-	s := &shop{Stack: stack.New(t, append([]stack.Option{payments(double)}, options...)...), stripe: double}
-	s.DB.Exec(`insert into private.stripe_prices (price_id, plan_id, billing_interval) values ('price_pro_m', 'pro', 'monthly'), ('price_pro_y', 'pro', 'annually'),
-		('price_teams_m', 'teams', 'monthly'), ('price_teams_y', 'teams', 'annually') on conflict do nothing`)
+	d := stripetest.New(t, today)
+	s := &shop{Stack: stack.New(t, append([]stack.Option{double(d)}, options...)...), stripe: d}
+	stack.Eventually(t, "the server declares its prices", func() bool { return testdb.Value[int](s.DB, "select count(*)::int from private.stripe_prices") == 4 })
 	return s
 }
 
@@ -386,7 +383,9 @@ func repeated(t *testing.T, s *shop) {
 	anna := s.In(t).SignUp("Anna")
 	id := s.buy(t, anna, "pro", "monthly")
 	keyed := anna.With("Idempotency-Key", "up")
-	answers := client.AtOnce(t, 5, func(int) (client.Response, error) { return keyed.Try("PATCH", "/billing/subscription", object{"planId": "teams"}) })
+	answers := client.AtOnce(t, 5, func(int) (client.Response, error) {
+		return keyed.Try("PATCH", "/billing/subscription", object{"planId": "teams"})
+	})
 	for _, a := range answers {
 		require.Equal(t, 200, a.Status, string(a.Body))
 		require.JSONEq(t, string(answers[0].Body), string(a.Body))
@@ -433,6 +432,3 @@ func TestWithoutAKeyNothingIsPaid(t *testing.T) {
 	patch(anna, object{"planId": "pro"}).Problem(409, "CHECKOUT_REQUIRED")
 	require.Empty(t, client.JSON[[]object](anna.Get("/billing/payment-methods").Want(200)))
 }
-
-var _ = url.Values{}
-var _ = strings.Contains

@@ -22,6 +22,7 @@ import (
 	"kijko/worker/seal"
 	"kijko/worker/storage"
 	"kijko/worker/stripe"
+	"kijko/worker/vies"
 )
 
 // Assemble builds a Worker from the settings; the functions in changes may replace parts of them. Close the Worker
@@ -83,6 +84,10 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 	if err != nil {
 		return nil, nil, err
 	}
+	register, err := vies.New(cfg.VIES(), log)
+	if err != nil {
+		return nil, nil, err
+	}
 	store, err := storage.Open(ctx, cfg.Storage())
 	if err != nil {
 		return nil, nil, err
@@ -91,7 +96,7 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 	if err != nil {
 		return nil, nil, errors.Join(err, store.Close())
 	}
-	c := Config{Stripe: payments, Graph: copies, Neighbors: listed, Metering: meter, Traced: cfg.IsTraced(), DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
+	c := Config{Register: register, Stripe: payments, Graph: copies, Neighbors: listed, Metering: meter, Traced: cfg.IsTraced(), DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
 		Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Registry: registry.Source{URL: cfg.MCPRegistryURL, Max: cfg.MCPRegistryMax}, Models: models, Embed: embed.New(cfg.Embedding()), UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
 	for _, change := range changes {
 		change(&c)

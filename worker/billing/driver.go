@@ -1,5 +1,3 @@
-// Package billing brings calls to Stripe to their end. Postgres plans a call as a row with its next request, and reads every answer; this
-// package sends. It holds no transaction while Stripe works. A call that another process had, or that was cut, goes on from its row.
 package billing
 
 import (
@@ -7,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/url"
 	"time"
 
 	"kijko/worker/stripe"
@@ -133,4 +133,19 @@ func withoutSecret(body json.RawMessage, secret string) (json.RawMessage, string
 	delete(members, "client_secret")
 	body, err := json.Marshal(members)
 	return body, secret, err
+}
+
+// Reader reads from Stripe.
+type Reader struct{ Stripe *stripe.Client }
+
+// Subscription reads a subscription.
+func (r Reader) Subscription(ctx context.Context, id string) (json.RawMessage, error) {
+	a, err := r.Stripe.Do(ctx, stripe.Request{Method: http.MethodGet, Path: "/v1/subscriptions/" + url.PathEscape(id)})
+	if err != nil {
+		return nil, err
+	}
+	if a.Outcome != stripe.OK {
+		return nil, fmt.Errorf("reading a subscription: %s, status %d %s", a.Outcome, a.Status, a.Code)
+	}
+	return a.Body, nil
 }

@@ -230,7 +230,7 @@ begin
   select x.s, x.n into v from private.open_stripe_subscription(r.id, organization_id, r.customer_id, coalesce(r.created, p_created)) x;
   n := v.n;
   if n.state_key is null or v_key > n.state_key then
-    if p_event_id is not null and p_type = 'customer.subscription.updated' and ((n.state_key).created, (n.state_key).rank) = ((v_key).created, (v_key).rank)
+    if p_event_id not like 'fetched:%' and p_type = 'customer.subscription.updated' and ((n.state_key).created, (n.state_key).rank) = ((v_key).created, (v_key).rank)
       and (n.state_key).event_id <> '' then
       -- Of two updates in one second only Stripe knows which is newer.
       perform private.queue_stripe_fetch(r.id);
@@ -243,6 +243,10 @@ begin
     n.current_period_end := r.period_end;
     n.cancel_at_period_end := r.cancel_at_period_end;
     n.trial_end := r.trial_end;
+  elsif (n.state_key).created = (v_key).created and (n.state_key).event_id like 'fetched:%' and p_event_id not like 'fetched:%'
+    and (n.status, n.price_id, n.cancel_at_period_end) is distinct from (r.status, r.price_id, r.cancel_at_period_end) then
+    -- An answer of the same second says something else: the event may be newer all the same.
+    perform private.queue_stripe_fetch(r.id);
   end if;
   if r.plan_id is null then
     alerts := alerts || format('The price %s is not known; the plan is kept.', r.price_id);
@@ -773,3 +777,4 @@ end
 $$;
 comment on function private.apply_stripe_object is
   'Applies an object of Stripe to our rows, by its event type: processed, stale, superseded, unmatched or ignored. An answer of a call goes here too, as the event type that it corresponds to, with the moment of the answer and without an event id. Authorization: callable by functions of ours only.';
+grant execute on function private.apply_stripe_object to kijko_server, kijko_worker;
