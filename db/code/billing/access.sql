@@ -5,7 +5,7 @@ grant select on public.countries, public.vat_rates to authenticated;
 create policy select_all on public.countries for select to authenticated using (true);
 create policy select_all on public.vat_rates for select to authenticated using (true);
 grant select (organization_id, company_name, btw_number, kvk_number, address_line1, address_line2, city, postal_code, country, btw_status, btw_definite, verified_at,
-  consultation_number, registered_name, registered_address, updated_at) on public.billing_details to authenticated;
+  consultation_number, registered_name, registered_address, updated_at, asked_at) on public.billing_details to authenticated;
 grant update (company_name, btw_number, kvk_number, address_line1, address_line2, city, postal_code, country) on public.billing_details to authenticated;
 create policy select_owner on public.billing_details for select to authenticated
   using (organization_id = (select private.org_id()) and (select private.has_permission('canManageBilling')));
