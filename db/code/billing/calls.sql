@@ -5,7 +5,7 @@
 -- answered before. A refused call gives up the caller's Idempotency-Key, as every refused operation does.
 
 create or replace function private.stripe_step(p_call_id uuid, p_name text, p_method text, p_path text, p_params jsonb default '{}') returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('name', p_name, 'method', p_method, 'path', p_path, 'params', p_params, 'key', 'kijko-' || p_call_id || '-' || p_name);
 comment on function private.stripe_step is 'A request to Stripe, as a step of a call.';
 
@@ -67,8 +67,6 @@ comment on function private.refuse_unconfigured is '503 PROVIDER_NOT_CONFIGURED 
 create or replace function private.plan_stripe_call(p_org_id uuid, p_operation text, p_request jsonb) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
-declare
-  c private.stripe_calls;
 begin
   if p_org_id is distinct from private.org_id() then
     perform private.refuse(403, 'FORBIDDEN', 'This is another organization.');
@@ -142,7 +140,7 @@ comment on function private.take_stripe_call is
   'Takes a call for sending: {lease, step}, {busy} or {settled, answer, refusal}. Authorization: callable by the server and the worker only.';
 
 create or replace function private.stripe_refusal(p_code text, p_details jsonb default null) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_strip_nulls(case p_code
   when 'PAYMENT_FAILED' then jsonb_build_object('status', 409, 'code', p_code, 'message', 'The payment was refused, and nothing has changed. Use another payment method.')
   when 'CHECKOUT_REQUIRED' then jsonb_build_object('status', 409, 'code', p_code, 'message', 'The subscription has ended. Start a new one by a checkout.')
@@ -321,13 +319,13 @@ comment on function private.stripe_customer_params is
 
 -- Items beside the plan, such as seats that sales added by hand, stay.
 create or replace function private.items_after(c private.stripe_calls) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return (select jsonb_agg(case when i ->> 'price' = c.request ->> 'formerPriceId' then i || jsonb_build_object('price', c.request ->> 'priceId') else i end)
   from jsonb_array_elements(c.notes #> '{phase,items}') i);
 comment on function private.items_after is 'The items of a subscription after a downgrade.';
 
 create or replace function private.stripe_metadata(c private.stripe_calls) returns jsonb
-language sql immutable parallel safe
+language sql stable parallel safe
 return jsonb_build_object('org_id', c.organization_id, 'plan', c.request ->> 'planId', 'billing_interval', c.request ->> 'billingInterval');
 comment on function private.stripe_metadata is 'By what Stripe''s objects are found again.';
 
@@ -467,9 +465,9 @@ begin
       update private.checkout_sessions x set status = 'expired' where x.id = substr(p_name, 8) and x.status = 'open';
     when p_name like 'session_%' then
       update private.checkout_sessions x set status = p_body ->> 'status' where x.id = substr(p_name, 9) and x.status = 'open' and p_body ->> 'status' in ('complete', 'expired');
-      return jsonb_strip_nulls(jsonb_build_object('notes', '{"unexpired": null}'::jsonb,
-        'refusal', case when p_body ->> 'status' = 'complete' then private.stripe_refusal('SUBSCRIPTION_EXISTS')
-          when p_body ->> 'status' = 'open' then private.stripe_refusal('STRIPE_ERROR') end));
+      return jsonb_build_object('notes', '{"unexpired": null}'::jsonb)
+        || case p_body ->> 'status' when 'complete' then jsonb_build_object('refusal', private.stripe_refusal('SUBSCRIPTION_EXISTS'))
+          when 'open' then jsonb_build_object('refusal', private.stripe_refusal('STRIPE_ERROR')) else '{}' end;
     when p_name = 'portal' then
       return jsonb_build_object('notes', jsonb_build_object('answer', jsonb_build_object('url', p_body ->> 'url')));
     when p_name = 'schedule' then

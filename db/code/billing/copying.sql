@@ -93,7 +93,7 @@ $$;
 comment on function private.next_details_step is 'The next request of a copy of billing details. Authorization: callable by functions of ours only.';
 
 create or replace function private.apply_details_step(c private.stripe_calls, p_name text, p_body jsonb) returns jsonb
-language plpgsql volatile security definer set search_path = ''
+language plpgsql stable security definer set search_path = ''
 as $$
 declare
   v_copied jsonb;
