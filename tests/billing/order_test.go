@@ -4,8 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -71,29 +75,52 @@ func theCustomerGoes(c customer) []json.RawMessage {
 	}
 }
 
-// permutations calls f with each order of n things; f must not keep the order.
-func permutations(n int, f func(order []int)) {
-	order := make([]int, n)
+// inEveryOrder tells events in all orders, and calls visit with each order and the state at its end. Orders that begin alike share their
+// beginning: a savepoint is gone back to. At its end each order hears all its events again, in another order.
+func inEveryOrder(t *testing.T, conn *pgx.Conn, org string, events []json.RawMessage, visit func(order []int, found string)) {
+	t.Helper()
+	var b pgx.Batch
+	var orders [][]int
+	take := func(i int) { b.Queue("select private.take_stripe_event($1, false)", []byte(events[i])) }
+	order := make([]int, len(events))
 	for i := range order {
 		order[i] = i
 	}
+	var found []string
 	var step func(k int)
 	step = func(k int) {
-		if k == n {
-			f(order)
+		if k == len(order) {
+			for i := range order {
+				take(order[(i+2)%len(order)])
+			}
+			orders = append(orders, slices.Clone(order))
+			b.Queue(state, org).QueryRow(func(row pgx.Row) error {
+				var text string
+				err := row.Scan(&text)
+				found = append(found, text)
+				return err
+			})
 			return
 		}
-		for i := k; i < n; i++ {
+		for i := k; i < len(order); i++ {
 			order[k], order[i] = order[i], order[k]
+			b.Queue(fmt.Sprintf("savepoint s%d", k))
+			take(order[k])
 			step(k + 1)
+			b.Queue(fmt.Sprintf("rollback to s%d", k))
 			order[k], order[i] = order[i], order[k]
 		}
 	}
+	b.Queue("begin")
 	step(0)
+	b.Queue("rollback")
+	require.NoError(t, conn.SendBatch(t.Context(), &b).Close())
+	for i := range orders {
+		visit(orders[i], found[i])
+	}
 }
 
-// TestEveryOrderOfAStoryEndsInOneState tells a story in all 720 orders of its six events, each event twice, in both shapes of Stripe's
-// objects. The second copies come in another order than the first ones. The other stories are told in every sixth order.
+// TestEveryOrderOfAStoryEndsInOneState tells stories in all 720 orders of their six events, each event twice, in both shapes of Stripe's objects.
 func TestEveryOrderOfAStoryEndsInOneState(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]story{"AQuarterOfAYear": quarterOfAYear, "TheEnd": theEnd, "ASlowDebit": slowDebit, "TwoSubscriptions": twoSubscriptions, "TheCustomerGoes": theCustomerGoes} {
@@ -105,18 +132,9 @@ func TestEveryOrderOfAStoryEndsInOneState(t *testing.T) {
 				events := s(c)
 				want := tell(t, conn, c.org, events)
 				orders := 0
-				permutations(len(events), func(order []int) {
-					if orders++; name != "AQuarterOfAYear" && orders%6 != 0 {
-						return
-					}
-					twice := make([]json.RawMessage, 0, 2*len(events))
-					for _, i := range order {
-						twice = append(twice, events[i])
-					}
-					for i := range order {
-						twice = append(twice, events[order[(i+2)%len(order)]])
-					}
-					require.JSONEq(t, want, tell(t, conn, c.org, twice), "order %v", order)
+				inEveryOrder(t, conn, c.org, events, func(order []int, found string) {
+					orders++
+					require.Equal(t, want, found, "order %v", order)
 				})
 				require.Equal(t, 720, orders)
 			})
@@ -179,11 +197,16 @@ func aLife(c customer, r *rand.Rand) []json.RawMessage {
 	return events
 }
 
-// TestRandomStoriesEndInOneState makes up stories of twelve events and tells each in random orders, some events twice: 2,000 orders in each
-// shape. The seed is fixed, so a failure comes again.
+// TestRandomStoriesEndInOneState makes up stories of twelve events and tells each in 40 random orders, some events twice, in each shape. The
+// seed is fixed, so a failure comes again.
 func TestRandomStoriesEndInOneState(t *testing.T) {
 	t.Parallel()
-	const stories, orders = 50, 40
+	const orders = 40
+	// All 2,000 orders: KIJKO_TEST_STORIES=50 go test ./tests/billing -run TestRandomStories
+	stories := 3
+	if n, err := strconv.Atoi(os.Getenv("KIJKO_TEST_STORIES")); err == nil {
+		stories = n
+	}
 	for _, in := range shapes {
 		t.Run(string(in), func(t *testing.T) {
 			t.Parallel()

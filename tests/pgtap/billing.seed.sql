@@ -10,7 +10,7 @@ insert into public.payment_methods (organization_id, stripe_payment_method_id, t
 values (pg_temp.org(), 'pm_' || pg_temp.tenant(), 'card', 'visa', pg_temp.secret(), private.fact_key(now(), 0, null), now());
 with i as (
   insert into public.invoices (organization_id, stripe_invoice_id, number, status, currency, net_amount, vat_amount, total_amount, amount_due, amount_paid, vat_rate, vat_treatment,
-    customer_country, description, period_start, period_end, finalized_at, snapshot, state_key, created_at)
-  values (pg_temp.org(), 'in_' || pg_temp.tenant(), 'HV-' || pg_temp.tenant(), 'open', 'eur', 2900, 609, 3509, 3509, 0, 21, 'domestic', 'NL', pg_temp.secret(), now(), now(), now(),
+    customer_country, description, pdf_url, period_start, period_end, finalized_at, snapshot, state_key, created_at)
+  values (pg_temp.org(), 'in_' || pg_temp.tenant(), 'HV-' || pg_temp.tenant(), 'open', 'eur', 2900, 609, 3509, 3509, 0, 21, 'domestic', 'NL', pg_temp.secret(), 'https://pay.stripe.com/' || pg_temp.tenant(), now(), now(), now(),
     jsonb_build_object('customer', pg_temp.secret()), private.fact_key(now(), 0, null), now()) returning id
 ) select pg_temp.keep('invoiceId', id) from i;
