@@ -16,7 +16,7 @@ insert into private.stripe_schedules (id, organization_id, subscription_id) valu
 insert into private.stripe_copies (organization_id, details) values (pg_temp.org(), jsonb_build_object('name', pg_temp.secret()));
 with i as (
   insert into public.invoices (organization_id, stripe_invoice_id, number, status, currency, net_amount, vat_amount, total_amount, amount_due, amount_paid, vat_rate, vat_treatment,
-    customer_country, description, period_start, period_end, finalized_at, snapshot, state_key, created_at)
-  values (pg_temp.org(), 'in_' || pg_temp.tenant(), 'HV-' || pg_temp.tenant(), 'open', 'eur', 2900, 609, 3509, 3509, 0, 21, 'domestic', 'NL', pg_temp.secret(), now(), now(), now(),
+    customer_country, description, pdf_url, period_start, period_end, finalized_at, snapshot, state_key, created_at)
+  values (pg_temp.org(), 'in_' || pg_temp.tenant(), 'HV-' || pg_temp.tenant(), 'open', 'eur', 2900, 609, 3509, 3509, 0, 21, 'domestic', 'NL', pg_temp.secret(), 'https://pay.stripe.com/' || pg_temp.tenant(), now(), now(), now(),
     jsonb_build_object('customer', pg_temp.secret()), private.fact_key(now(), 0, null), now()) returning id
 ) select pg_temp.keep('invoiceId', id) from i;

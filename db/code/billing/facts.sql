@@ -418,9 +418,9 @@ begin
     n.created_at := coalesce(r.created, p_created);
     n.updated_at := now();
   end if;
+  -- A status that is further on counts whatever its time: none leads back. Within one the key decides.
   if i.id is null or r.status = i.status and v_key > i.state_key
-    or r.status <> i.status and (v_key > i.state_key or r.status = any (c_ends)) and exists (
-      select from private.invoice_transitions t where t.from_status = i.status and t.to_status = r.status) then
+    or exists (select from private.invoice_transitions t where t.from_status = i.status and t.to_status = r.status) then
     if n.status = 'draft' then
       n.stripe_customer_id := r.customer_id;
       n.stripe_subscription_id := r.subscription_id;
@@ -465,7 +465,8 @@ begin
   end if;
   n.attempt_count := greatest(i.attempt_count, r.attempt_count);
   n.payment_intent_id := coalesce(i.payment_intent_id, r.payment_intent_id);
-  n.charge_id := coalesce(r.charge_id, i.charge_id);
+  -- Each attempt has a charge of its own; refunds are about the one that paid.
+  n.charge_id := coalesce(i.charge_id, case when r.status = 'paid' then r.charge_id end);
   if v_failed then
     n.first_failed_at := least(i.first_failed_at, date_trunc('second', p_created));
   end if;
