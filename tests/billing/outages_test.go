@@ -1,15 +1,8 @@
 package billing
 
 import (
-	"bufio"
-	"cmp"
 	"fmt"
-	"io"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -294,7 +287,7 @@ func (s *shop) waiting(p *client.Person) int {
 func TestStripeIsNotReachable(t *testing.T) {
 	t.Parallel()
 	d := stripetest.New(t, false)
-	s := stack.New(t, double(d), func(c *config.Config) { c.StripeBase = "http://127.0.0.1:1" })
+	s := stack.New(t, shopping(d.URL), func(c *config.Config) { c.StripeBase = "http://127.0.0.1:1" })
 	anna := s.In(t).SignUp("Anna")
 	for range 2 {
 		anna.Do("POST", "/billing/checkout", object{"planId": "pro"}).Problem(502, "STRIPE_ERROR")
@@ -308,12 +301,9 @@ func TestAServerIsKilledBetweenTheChargeAndItsRecord(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, true, func(c *config.Config) { c.StripeTimeout = time.Second })
 	anna, ada := s.In(t).SignUp("Anna"), s.In(t).SignUp("Ada")
-	path := filepath.Join(t.TempDir(), "server")
-	out, err := exec.Command("go", "build", "-o", path, "kijko/server").CombinedOutput()
-	require.NoError(t, err, string(out))
 	for _, p := range []*client.Person{anna, ada} {
 		id := s.buy(t, p, "pro", "monthly")
-		killed := s.process(t, path)
+		killed := start(t, s.DB, doubleAt+"="+s.stripe.URL, "APP_URL="+s.Config.PublicURL)
 		charged, release := make(chan struct{}), make(chan struct{})
 		s.stripe.Pause(func(r stripetest.Request) {
 			if r.Method == http.MethodPost && strings.Contains(r.Path, id) {
@@ -323,10 +313,17 @@ func TestAServerIsKilledBetweenTheChargeAndItsRecord(t *testing.T) {
 		})
 		lost := make(chan error, 1)
 		go func() {
-			_, err := p.At(killed.url).Try("PATCH", "/billing/subscription", object{"planId": "teams"})
+			r, err := p.At(killed.url).Try("PATCH", "/billing/subscription", object{"planId": "teams"})
+			if err == nil {
+				err = fmt.Errorf("status %d", r.Status)
+			}
 			lost <- err
 		}()
-		<-charged
+		select {
+		case <-charged:
+		case err := <-lost:
+			require.Fail(t, "the request ended before the charge", "%v", err)
+		}
 		killed.kill()
 		require.Error(t, <-lost)
 		s.stripe.Pause(nil)
@@ -347,33 +344,4 @@ func TestAServerIsKilledBetweenTheChargeAndItsRecord(t *testing.T) {
 		require.Equal(t, s.stripe.State(id), s.state(p))
 		require.Len(t, s.stripe.Charges(s.customer(p)), 2, "charged once")
 	}
-}
-
-type process struct {
-	url  string
-	kill func()
-}
-
-// process starts a server in a process of its own on the database of the shop.
-func (s *shop) process(t *testing.T, path string) process {
-	t.Helper()
-	cmd := exec.Command(path)
-	cmd.Env = append(os.Environ(), "DEBUG=true", "DATABASE_URL="+s.DB.DSN("kijko_server"), "KIJKO_DATA_DIR="+t.TempDir(), "KIJKO_ADDR=127.0.0.1:0", "APP_URL="+s.Config.PublicURL,
-		"ENCRYPTION_KEY="+s.Config.EncryptionKey, "STRIPE_SECRET_KEY="+stripetest.Key, "STRIPE_API_BASE="+s.stripe.URL, "STRIPE_PRICE_PRO_MONTHLY=price_pro_m",
-		"STRIPE_PRICE_TEAMS_MONTHLY=price_teams_m", "VIES_MODE=offline", "JWT_PRIVATE_KEY="+s.Config.JWTPrivateKey)
-	log, err := cmd.StderrPipe()
-	require.NoError(t, err)
-	cmd.Stdout = cmd.Stderr
-	require.NoError(t, cmd.Start())
-	kill := sync.OnceFunc(func() { _ = cmd.Process.Kill(); _, _ = cmd.Process.Wait() })
-	t.Cleanup(kill)
-	for lines := bufio.NewScanner(log); lines.Scan(); {
-		if found := regexp.MustCompile(`url=(http://\S+)|"url":"(http[^"]+)"`).FindStringSubmatch(lines.Text()); found != nil {
-			go func() { _, _ = io.Copy(io.Discard, log) }()
-			return process{cmp.Or(found[1], found[2]), kill}
-		}
-		t.Log(lines.Text())
-	}
-	require.Fail(t, "the server did not start")
-	return process{}
 }

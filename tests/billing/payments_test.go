@@ -25,9 +25,13 @@ type shop struct {
 	events int
 }
 
-func double(s *stripetest.Stripe) stack.Option {
+// doubleAt is the variable that tells a process of its own where the double is.
+const doubleAt = "KIJKO_TEST_STRIPE"
+
+// shopping are the settings of an installation that pays at a double.
+func shopping(base string) stack.Option {
 	return func(c *config.Config) {
-		c.StripeKey, c.StripePublishable, c.StripeBase = stripetest.Key, "pk_test_double", s.URL
+		c.StripeKey, c.StripePublishable, c.StripeBase = stripetest.Key, "pk_test_double", base
 		c.StripeProMonthly, c.StripeProAnnually, c.StripeTeamsMonthly, c.StripeTeamsAnnually = "price_pro_m", "price_pro_y", "price_teams_m", "price_teams_y"
 		c.Origins = []string{"https://app.kijko.nl", "http://localhost:*"}
 	}
@@ -36,7 +40,7 @@ func double(s *stripetest.Stripe) stack.Option {
 func newShop(t *testing.T, today bool, options ...stack.Option) *shop {
 	t.Helper()
 	d := stripetest.New(t, today)
-	s := &shop{Stack: stack.New(t, append([]stack.Option{double(d)}, options...)...), stripe: d}
+	s := &shop{Stack: stack.New(t, append([]stack.Option{shopping(d.URL)}, options...)...), stripe: d}
 	stack.Eventually(t, "the server declares its prices", func() bool { return testdb.Value[int](s.DB, "select count(*)::int from private.stripe_prices") == 4 })
 	return s
 }
