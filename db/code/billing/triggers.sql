@@ -88,8 +88,6 @@ end
 $$;
 comment on function private.tg_invoices__keep is 'Trigger: finalized invoices stay as they are, and their status goes the ways of private.invoice_transitions.';
 create or replace trigger _200_keep before update on public.invoices for each row execute function private.tg_invoices__keep();
-create or replace trigger _100_touch before update on public.invoices
-  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
 
 create or replace function private.tg_invoices__keep_years() returns trigger
 language plpgsql volatile security definer set search_path = ''
