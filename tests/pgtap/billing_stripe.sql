@@ -247,6 +247,7 @@ select throws_ok($$ insert into public.invoices select (i).* from (select jsonb_
 -- An organization that is deleted leaves its invoices behind, which Stripe still pays.
 select pg_temp.tell(300, 'invoice.finalized', pg_temp.invoice('open', jsonb_build_object('metadata', jsonb_build_object('org_id', tests.org('stan')), 'subscription', null, 'subscription_details', null), 'in_stan', p_who => 'stan'));
 delete from public.organizations where id = tests.org('stan');
+select is((select organization_id from private.stripe_events where payload #>> '{data,object,id}' = 'in_stan'), null, 'an event names no organization that is gone');
 select is((select count(*) from public.invoices where stripe_invoice_id = 'in_stan' and organization_id is null and snapshot is not null), 1::bigint, 'an invoice survives its organization');
 select is(pg_temp.tell(301, 'invoice.paid', pg_temp.invoice('paid', jsonb_build_object('metadata', '{}'::jsonb, 'subscription', null, 'subscription_details', null), 'in_stan', p_who => 'stan')), 'processed', 'and is paid');
 select is((select status from public.invoices where stripe_invoice_id = 'in_stan'), 'paid', 'later');

@@ -23,7 +23,9 @@ begin
   if v_live <> p_is_live or jsonb_typeof(v_object) is distinct from 'object' then
     select 'ignored' as outcome, null::uuid as organization_id, null::text[] as alerts into f;
   else
-    v_object := private.whole_stripe_object(p_payload);
+    if c_type = 'payment_method.detached' then
+      v_object := private.whole_stripe_object(p_payload);
+    end if;
     f := private.apply_stripe_fact(c_type, v_object, v_created, c_id);
   end if;
   v_customer := case when v_object ->> 'object' = 'customer' then v_object ->> 'id' else private.stripe_id(v_object -> 'customer') end;

@@ -121,7 +121,9 @@ begin
   plan_id := v_price.plan_id;
   billing_interval := v_price.billing_interval;
   if plan_id is null then
-    select h.plan_id, h.billing_interval into plan_id, billing_interval from private.stripe_hint(v_details -> 'metadata') h;
+    v_price := private.stripe_hint(v_details -> 'metadata');
+    plan_id := v_price.plan_id;
+    billing_interval := v_price.billing_interval;
   end if;
   description := nullif(o ->> 'description', '');
 end
@@ -130,10 +132,17 @@ comment on function private.read_stripe_invoice is
   'An invoice of Stripe, in either shape. organization: the one that metadata name; plan and interval: by the price of its line, else by metadata.';
 
 create or replace function private.stripe_invoice_customer(o jsonb) returns jsonb
-language sql stable parallel safe
-return jsonb_strip_nulls(jsonb_build_object('name', o ->> 'customer_name', 'address', nullif(o -> 'customer_address', 'null'), 'btwNumber', (
-  select t ->> 'value' from jsonb_array_elements(case when jsonb_typeof(o -> 'customer_tax_ids') = 'array' then o -> 'customer_tax_ids' else '[]' end) t
-  where t ->> 'type' = 'eu_vat' limit 1)));
+language plpgsql stable parallel safe set search_path = ''
+as $$
+declare
+  v_number text;
+begin
+  if o #> '{customer_tax_ids,0}' is not null then
+    select t ->> 'value' into v_number from jsonb_array_elements(o -> 'customer_tax_ids') t where t ->> 'type' = 'eu_vat' limit 1;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('name', o ->> 'customer_name', 'address', nullif(o -> 'customer_address', 'null'), 'btwNumber', v_number));
+end
+$$;
 comment on function private.stripe_invoice_customer is 'The customer as an invoice of Stripe names them: {name, address, btwNumber}.';
 
 create or replace function private.read_stripe_session(
