@@ -147,7 +147,7 @@ return jsonb_strip_nulls(case p_code
   when 'NO_SUBSCRIPTION' then jsonb_build_object('status', 409, 'code', p_code, 'message', 'There is no subscription to cancel.')
   when 'SUBSCRIPTION_EXISTS' then jsonb_build_object('status', 409, 'code', p_code, 'message', 'Another checkout was just completed. Change the subscription instead.')
   when 'INVALID_PAYMENT_METHOD' then jsonb_build_object('status', 400, 'code', p_code, 'field', 'stripePaymentMethodId',
-    'message', 'This is no card or SEPA account that belongs to this organization or to nobody else at Stripe.')
+    'message', 'This is no card or SEPA account at Stripe, or it belongs to another customer there.')
   when 'DUPLICATE_PAYMENT_METHOD' then jsonb_build_object('status', 409, 'code', p_code, 'field', 'stripePaymentMethodId', 'message', 'This card or account is stored already.')
   when 'GONE' then jsonb_build_object('status', 404, 'code', 'NOT_FOUND', 'message', 'There is no such call.')
   else jsonb_build_object('status', 502, 'code', 'STRIPE_ERROR', 'message', 'Stripe did not do this. Please try again.') end
