@@ -204,7 +204,7 @@ func TestNumbersAndSubscriptionsAreReadAgain(t *testing.T) {
 		}
 		raw, err := json.Marshal(c.subscription("active", teamsMonthly, 0))
 		if err == nil {
-			_, _ = io.WriteString(w, string(raw))
+			_, _ = w.Write(raw)
 		}
 	}))
 	t.Cleanup(stripe.Close)
