@@ -7,9 +7,10 @@ insert into private.checkout_sessions (id, organization_id, mode, url) values ('
 insert into private.stripe_events (id, type, created, livemode, payload, outcome, processed_at, organization_id)
 values ('evt_' || pg_temp.tenant(), 'customer.updated', now(), false, jsonb_build_object('text', pg_temp.secret()), 'processed', now(), pg_temp.org());
 with m as (
-  insert into public.payment_methods (organization_id, stripe_payment_method_id, type, card_brand, fingerprint, state_key, created_at)
-  values (pg_temp.org(), 'pm_' || pg_temp.tenant(), 'card', 'visa', pg_temp.secret(), private.fact_key(now(), 0, null), now()) returning id
-) select pg_temp.keep('paymentMethodId', id) from m;
+  insert into public.payment_methods (organization_id, stripe_payment_method_id, type, card_brand, fingerprint, state_key, created_at, is_default)
+  values (pg_temp.org(), 'pm_' || pg_temp.tenant(), 'card', 'visa', pg_temp.secret(), private.fact_key(now(), 0, null), now(), true),
+    (pg_temp.org(), 'pm_2_' || pg_temp.tenant(), 'card', 'visa', pg_temp.secret(), private.fact_key(now(), 0, null), now(), false) returning id, is_default
+) select pg_temp.keep('paymentMethodId', id) from m where is_default;
 insert into private.stripe_calls (organization_id, user_id, operation, request, answer, settled_at)
 values (pg_temp.org(), pg_temp.person(), 'portal', jsonb_build_object('returnUrl', pg_temp.secret()), jsonb_build_object('url', pg_temp.secret()), now());
 insert into private.stripe_schedules (id, organization_id, subscription_id) values ('sub_sched_' || pg_temp.tenant(), pg_temp.org(), 'sub_' || pg_temp.tenant());

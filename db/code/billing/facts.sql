@@ -6,7 +6,7 @@
 -- The row of public.subscriptions is locked first, so that events and requests about one organization wait for each other.
 
 -- A fetched object, which is no event, has the moment of fetching as its second and comes before the events of that second: Stripe's clock
--- counts whole seconds, so one of them may be newer.
+-- counts whole seconds, so one of them may be newer. The answer to a call of ours goes after them (private.answer_id): its caller has to see it.
 create or replace function private.fact_key(p_created timestamptz, p_rank integer, p_event_id text) returns private.fact_key
 language sql immutable parallel safe
 return row (date_trunc('second', p_created at time zone 'UTC') at time zone 'UTC', p_rank, coalesce(p_event_id, ''))::private.fact_key;
