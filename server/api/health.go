@@ -43,7 +43,7 @@ type health struct {
 type report struct {
 	Status     string                 `json:"status"`
 	Version    string                 `json:"version"`
-	DurationMS float64                `json:"durationMs"`
+	DurationMS *float64               `json:"durationMs,omitempty"` // of readiness
 	Checks     map[string]CheckResult `json:"checks"`
 	ready      bool
 }
@@ -56,7 +56,6 @@ func newHealth(version string, checks []Check) *health {
 func (a *App) Drain() { a.health.draining.Store(true) }
 
 func (h *health) probe(ctx context.Context) report {
-	began := time.Now()
 	r := report{Status: "healthy", Version: h.version, Checks: map[string]CheckResult{}, ready: true}
 	results := make([]CheckResult, len(h.checks))
 	var wg sync.WaitGroup
@@ -79,7 +78,6 @@ func (h *health) probe(ctx context.Context) report {
 			}
 		}
 	}
-	r.DurationMS = millis(time.Since(began))
 	return r
 }
 
@@ -116,7 +114,10 @@ func (a *App) healthHandler(operation string) Handler {
 		return func(c *Call) error { return c.JSON(map[string]string{"status": "healthy", "version": a.deps.Version}) }
 	case "healthReady":
 		return func(c *Call) error {
+			began := time.Now()
 			r := a.health.probe(c.Context())
+			took := millis(time.Since(began))
+			r.DurationMS = &took
 			if a.health.draining.Load() {
 				r.Status, r.ready = "unhealthy", false
 			}
