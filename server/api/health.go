@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Check is one dependency. Probe answers within its context or counts as failed. Its result holds no secret, host or error text.
@@ -128,4 +130,36 @@ func (a *App) healthHandler(operation string) Handler {
 		}
 	}
 	return nil
+}
+
+// checkCollector shows the checks to a scraper, at most five seconds old like the public route.
+type checkCollector struct {
+	health                *health
+	level, pending, waits *prometheus.Desc
+}
+
+func newCheckCollector(h *health) *checkCollector {
+	return &checkCollector{health: h,
+		level:   prometheus.NewDesc("kijko_check_level", "State of a part: 0 healthy or not set up, 1 degraded, 2 unhealthy.", []string{"check"}, nil),
+		pending: prometheus.NewDesc("kijko_check_pending", "Work of a part that waits: jobs, deliveries, units.", []string{"check"}, nil),
+		waits:   prometheus.NewDesc("kijko_check_oldest_seconds", "Age of the oldest work of a part that waits.", []string{"check"}, nil)}
+}
+
+func (c *checkCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.level
+	ch <- c.pending
+	ch <- c.waits
+}
+
+func (c *checkCollector) Collect(ch chan<- prometheus.Metric) {
+	for name, check := range c.health.cached(context.Background()).Checks {
+		level := map[string]float64{"degraded": 1, "unhealthy": 2}[check.Status]
+		ch <- prometheus.MustNewConstMetric(c.level, prometheus.GaugeValue, level, name)
+		if check.Pending != nil {
+			ch <- prometheus.MustNewConstMetric(c.pending, prometheus.GaugeValue, float64(*check.Pending), name)
+		}
+		if check.OldestSeconds != nil {
+			ch <- prometheus.MustNewConstMetric(c.waits, prometheus.GaugeValue, *check.OldestSeconds, name)
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"kijko/server/config"
 	"kijko/tests/client"
 	"kijko/tests/stack"
 )
@@ -20,7 +21,7 @@ var statuses = map[string]string{"database": "healthy", "queue": "healthy", "lis
 
 func TestHealthIsAsTheContractSays(t *testing.T) {
 	t.Parallel()
-	s := stack.New(t)
+	s := stack.New(t, func(c *config.Config) { c.LocalModel = "off" })
 	stack.Eventually(t, "the listener listens", func() bool { return s.Get("//health/ready").Value("status") == "healthy" })
 	keys := func(r client.Response) (keys []string) {
 		for k := range client.JSON[map[string]any](r) {
@@ -61,7 +62,8 @@ func TestHealthIsAsTheContractSays(t *testing.T) {
 		}
 	})
 	t.Run("AJobThatWaitsForAMinuteDegrades", func(t *testing.T) {
-		s.DB.Exec("select private.enqueue('executions.run', '{}', now() - interval '2 minutes')")
+		s.DB.Exec("select private.enqueue('executions.run', '{}')")
+		s.DB.Exec("update jobs.gue_jobs set run_at = now() - interval '2 minutes' where job_type = 'executions.run'")
 		ready := s.In(t).Get("//health/ready").Want(200)
 		require.Equal(t, []any{"degraded", "BEHIND", "degraded"}, []any{ready.Value("checks.queue.status"), ready.Value("checks.queue.code"), ready.Value("status")})
 		require.Equal(t, "healthy", s.In(t).Get("//health").Value("status"), "the public route repeats an answer for up to 5 s")

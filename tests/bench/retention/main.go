@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 )
+
+// perRound is how many calls, and how many transactions of retention, change places.
+const perRound = 50
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -67,51 +71,61 @@ func run(ctx context.Context, dsn string) error {
 	}
 	fmt.Printf("%-14s %5.1f  seconds of a dry run that counts %d rows\n", "retention", time.Since(began).Seconds(), counted)
 
-	quiet, err := calls(ctx, dsn, other, func(done int) bool { return done < 2000 })
+	caller, err := pgx.Connect(ctx, dsn)
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
+	defer func() { _ = caller.Close(context.WithoutCancel(ctx)) }()
+	// A call that waits longer for a lock fails. Time that a busy machine takes is no wait.
+	if _, err := caller.Exec(ctx, "set lock_timeout = '100ms'"); err != nil {
+		return err
+	}
+	var quiet, busy []float64
 	var batches int
 	var longest time.Duration
-	began = time.Now()
-	go func() {
-		ended <- func() error {
-			for {
-				began := time.Now()
-				var more bool
-				if err := conn.QueryRow(ctx, "select private.run_retention()").Scan(&more); err != nil {
-					return err
-				}
-				batches, longest = batches+1, max(longest, time.Since(began))
-				if !more {
-					return nil
-				}
-			}
-		}()
-	}()
-	over := false
-	busy, err := calls(ctx, dsn, other, func(int) bool {
-		select {
-		case err = <-ended:
-			over = true
-		default:
+	for more := true; more; {
+		if err := calls(ctx, caller, other, &quiet, func(done int) bool { return done < perRound }); err != nil {
+			return err
 		}
-		return !over
-	})
-	if err != nil {
-		return err
+		ended := make(chan error, 1)
+		go func() {
+			ended <- func() error {
+				for n := 0; n < perRound && more; n++ {
+					began := time.Now()
+					if err := conn.QueryRow(ctx, "select private.run_retention()").Scan(&more); err != nil {
+						return err
+					}
+					batches, longest = batches+1, max(longest, time.Since(began))
+				}
+				return nil
+			}()
+		}()
+		over := false
+		if callErr := calls(ctx, caller, other, &busy, func(int) bool {
+			select {
+			case err = <-ended:
+				over = true
+			default:
+			}
+			return !over
+		}); callErr != nil || err != nil {
+			return errors.Join(callErr, err)
+		}
 	}
-	fmt.Printf("%-14s %5.2f  a call of another tenant while rows end / before, median (%.1f ms / %.1f ms)\n", "retention", ratio(busy, quiet, 50), at(busy, 50), at(quiet, 50))
-	fmt.Printf("%-14s %5.2f  the same, 99 of 100 (%.1f ms / %.1f ms); the slowest of %d took %.1f ms, of %d before %.1f ms\n", "retention", ratio(busy, quiet, 99), at(busy, 99),
-		at(quiet, 99), len(busy), at(busy, 100), len(quiet), at(quiet, 100))
-	fmt.Printf("%-14s %5.0f  transactions in %.0f s, the longest %.0f ms\n", "retention", float64(batches), time.Since(began).Seconds(), longest.Seconds()*1000)
+	slices.Sort(quiet)
+	slices.Sort(busy)
+	for _, percent := range []int{50, 90, 99} {
+		fmt.Printf("%-14s %5.2f  a call of another tenant while rows end / between, %d of 100 (%.1f ms / %.1f ms)\n", "retention", at(busy, percent)/at(quiet, percent), percent,
+			at(busy, percent), at(quiet, percent))
+	}
+	fmt.Printf("%-14s %5d  calls of another tenant, none of which waited 100 ms for a lock; %d transactions of retention, the longest %.0f ms\n", "retention", len(busy), batches,
+		longest.Seconds()*1000)
 	var left int64
 	if err := conn.QueryRow(ctx, `select sum(private.count_old(r, now(), 1000000)) from private.retention_rules r`).Scan(&left); err != nil {
 		return err
 	}
-	if left > 0 || at(busy, 100) > 100 {
-		return fmt.Errorf("%d old rows are left, and another tenant waited %.0f ms", left, at(busy, 100))
+	if left > 0 {
+		return fmt.Errorf("%d old rows are left", left)
 	}
 	return nil
 }
@@ -125,14 +139,9 @@ func organization(ctx context.Context, conn *pgx.Conn, name string) (t tenant, e
 	return t, conn.QueryRow(ctx, "select private.create_organization($1, $2)::text", name, t.user).Scan(&t.id)
 }
 
-// calls write and read the tables whose rows end, in a transaction each, and gives their times in milliseconds.
-func calls(ctx context.Context, dsn string, t tenant, goOn func(done int) bool) (took []float64, err error) {
-	conn, err := pgx.Connect(ctx, dsn)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	for goOn(len(took)) {
+// calls write and read the tables whose rows end, in a transaction each, and add their times in milliseconds.
+func calls(ctx context.Context, conn *pgx.Conn, t tenant, took *[]float64, goOn func(done int) bool) error {
+	for done := 0; goOn(done); done++ {
 		began := time.Now()
 		if _, err := conn.Exec(ctx, `with run as (
 				insert into public.skill_executions (user_id, organization_id, execution_type, status, output, started_at, completed_at)
@@ -143,16 +152,13 @@ func calls(ctx context.Context, dsn string, t tenant, goOn func(done int) bool) 
 			)
 			select (select array_agg(e.id) from (select x.id from public.skill_executions x where x.user_id = $1 order by x.executed_at desc limit 20) e), run.id, event.id from run, event`,
 			t.user, t.id); err != nil {
-			return nil, err
+			return err
 		}
-		took = append(took, float64(time.Since(began).Microseconds())/1000)
+		*took = append(*took, float64(time.Since(began).Microseconds())/1000)
 	}
-	slices.Sort(took)
-	return took, nil
+	return nil
 }
 
 func at(sorted []float64, percent int) float64 {
 	return sorted[min(len(sorted)-1, len(sorted)*percent/100)]
 }
-
-func ratio(a, b []float64, percent int) float64 { return at(a, percent) / at(b, percent) }
