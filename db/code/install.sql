@@ -272,4 +272,5 @@
 {{ template "metering/worker.sql" . }}
 {{ template "keys/scopes.sql" . }}
 {{ template "core/renamed.sql" . }}
+{{ template "core/restored.sql" . }}
 {{ template "core/search_path.sql" . }}
