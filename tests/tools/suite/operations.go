@@ -83,7 +83,9 @@ func prometheus(ctx context.Context, out io.Writer) (tally, error) {
 		return tally{}, err
 	}
 	return checkAll(out, []check{
-		{"the rules of alerts are valid", func() error { return output(ctx, monitoringFolder, promtool, "check", "rules", "--lint=all", "--lint-fatal", "alerts.yml") }},
+		{"the rules of alerts are valid", func() error {
+			return output(ctx, monitoringFolder, promtool, "check", "rules", "--lint=all", "--lint-fatal", "alerts.yml")
+		}},
 		{"they fire as their tests say", func() error { return output(ctx, monitoringFolder, promtool, "test", "rules", "alerts_test.yml") }},
 		{"the queries of the dashboard are valid", func() error {
 			rules, err := dashboardRules(filepath.Join(monitoringFolder, "dashboard.json"))
