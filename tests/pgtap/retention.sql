@@ -53,11 +53,20 @@ insert into made values
   ('skill_executions.texts', $$ insert into public.skill_executions (user_id, organization_id, execution_type, status, output, executed_at, started_at, completed_at) values (pg_temp.anna(), pg_temp.org(), 'manual', 'completed', 'x', %1$s, %1$s, %1$s) $$),
   ('analytics_events.people', $$ insert into private.analytics_events (type, session_id, properties, received_at, occurred_at, client_timestamp) values ('ingestion_started', 's', '{}', %1$s, %1$s, %1$s) $$),
   ('audit_files', $$ insert into private.audit_files (organization_id, schedule_id, run_at, file_name, storage_key, expires_at) values (pg_temp.org(), '00000000-0000-4000-8000-000000000003', clock_timestamp(), 'x', 'x', %s) $$);
+-- Of tables that the database may not have yet.
+insert into made select rule, statement from (values
+  ('tombstones', $$ insert into private.tombstones (user_id, erased_at) values (gen_random_uuid(), %s) $$),
+  ('stripe_events', $$ insert into private.stripe_events (id, type, created, livemode, received_at, processed_at, outcome) values (gen_random_uuid()::text, 'x', now(), false, %s, now(), 'processed') $$),
+  ('stripe_events.payloads', $$ insert into private.stripe_events (id, type, created, livemode, payload, received_at, processed_at, outcome) values (gen_random_uuid()::text, 'x', now(), false, '{}', %s, now(), 'processed') $$),
+  ('data_exports', $$ insert into private.data_exports (user_id, type, categories, status, requested_at) values (pg_temp.anna(), 'full', '{profile}', 'failed', %s) $$),
+  ('invoices', $$ insert into public.invoices (stripe_invoice_id, status, currency, net_amount, vat_amount, total_amount, amount_due, amount_paid, period_start, period_end, state_key, created_at)
+    values (gen_random_uuid()::text, 'draft', 'eur', 0, 0, 0, 0, 0, now(), now(), row(now(), 0, 'x'), %s) $$)) m (rule, statement)
+where rule in (select r.name from private.retention_rules r);
 create function pg_temp.left_of(p_rule text) returns text language plpgsql as $$
 declare
   r private.retention_rules := (select x from private.retention_rules x where x.name = p_rule);
   v_moment text := format('(now() - (now() - private.retention_cutoff((select x from private.retention_rules x where x.name = %L), now())) %%s interval ''%%s'')', p_rule);
-  v_slack text := case when p_rule = 'usage_counters' then '32 days' when p_rule in ('usage_days', 'usage_counters.days') then '1 day' else '1 minute' end;
+  v_slack text := case when p_rule = 'invoices' then '366 days' when p_rule = 'usage_counters' then '32 days' when p_rule in ('usage_days', 'usage_counters.days') then '1 day' else '1 minute' end;
   v_ended bigint;
 begin
   execute format((select m.statement from made m where m.rule = p_rule), format(v_moment, '-', v_slack));

@@ -26,24 +26,35 @@ var kept = map[string]map[string]string{
 	"login history":                      {"login_history": "90 days"},
 	"ended sessions, used tokens, closed invitations": {"sessions": "30 days", "sessions.expired": "30 days", "sessions.idle": "30 days", "refresh_tokens.used": "7 days",
 		"team_invitations": "90 days", "project_invitations": "90 days"},
-	"audit log":          {"audit_log": "7 days"}, // and the days of the plan
-	"webhook deliveries": {"webhook_deliveries": "30 days"},
-	"idempotency keys":   {"idempotency_keys": "24:00:00", "reflex_deliveries": "24:00:00", "sealed_answers": "24:00:00"},
-	// Rules of tables that come with exports, erasure and payments.
-	"account after deletion": {}, "export files": {}, "Stripe events": {}, "invoices": {},
-	"application logs": {}, // docs/operations.md, Retention
+	"audit log":              {"audit_log": "7 days"}, // and the days of the plan
+	"webhook deliveries":     {"webhook_deliveries": "30 days"},
+	"idempotency keys":       {"idempotency_keys": "24:00:00", "reflex_deliveries": "24:00:00", "sealed_answers": "24:00:00"},
+	"account after deletion": {"tombstones": "30 days"},
+	"export files":           {"data_exports": "90 days"}, // the file goes with its link
+	"Stripe events":          {"stripe_events.payloads": "30 days", "stripe_events": "400 days"},
+	"invoices":               {"invoices": "7 years"},
+	"application logs":       {}, // docs/operations.md, Retention
 }
 
 func TestEachLineOfTheContractHasItsRules(t *testing.T) {
 	t.Parallel()
 	db := testdb.New(t)
 	rules := testdb.Value[map[string]string](db, "select jsonb_object_agg(name, keep::text) from private.retention_rules")
+	// A database that was set up without a table has no rule for it.
+	absent := map[string]bool{}
+	for name, relation := range map[string]string{"tombstones": "private.tombstones", "data_exports": "private.data_exports", "stripe_events": "private.stripe_events",
+		"stripe_events.payloads": "private.stripe_events", "invoices": "public.invoices"} {
+		absent[name] = testdb.Value[bool](db, "select to_regclass($1) is null", relation)
+	}
 	seen := 0
 	for _, line := range lines(t) {
 		want, ok := kept[line]
 		require.True(t, ok, "no rule is named here for: %s", line)
 		seen++
 		for name, keep := range want {
+			if absent[name] {
+				continue
+			}
 			require.Equal(t, keep, rules[name], "%s: %s", line, name)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -60,7 +61,34 @@ func kubernetes(ctx context.Context, out io.Writer) (tally, error) {
 	for _, version := range []string{"1.31", "1.37"} {
 		checks = append(checks, check{"they fit the API of Kubernetes " + version, func() error { return output(ctx, "", validate, "--strict", "--quiet", "-k", version, whole) }})
 	}
-	checks = append(checks, check{"a misspelled field is found", func() error {
+	checks = append(checks, check{"the policy selects every pod", func() error {
+		text, err := os.ReadFile(whole)
+		if err != nil {
+			return fmt.Errorf("read the manifests: %w", err)
+		}
+		pods := 0
+		for d := yaml.NewDecoder(bytes.NewReader(text)); ; {
+			var m struct {
+				Spec struct {
+					Template struct {
+						Metadata struct{ Labels map[string]string }
+					}
+				}
+			}
+			if err := d.Decode(&m); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				return fmt.Errorf("read the manifests: %w", err)
+			}
+			if m.Spec.Template.Metadata.Labels["app.kubernetes.io/part-of"] == "kijko" {
+				pods++
+			}
+		}
+		if pods != 3 {
+			return fmt.Errorf("%d of 3 pods have the label", pods)
+		}
+		return nil
+	}}, check{"a misspelled field is found", func() error {
 		text, err := os.ReadFile(whole)
 		if err != nil {
 			return fmt.Errorf("read the manifests: %w", err)
