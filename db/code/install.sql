@@ -90,6 +90,7 @@
 {{ template "ingestion/storage.sql" . }}
 {{ template "ingestion/incremental.sql" . }}
 {{ template "ingestion/recovery.sql" . }}
+{{ template "retention/functions.sql" . }}
 {{ template "ingestion/schedules.sql" . }}
 {{ template "ingestion/api.sql" . }}
 {{ template "ingestion/triggers.sql" . }}
@@ -246,6 +247,7 @@
 {{ template "billing/triggers.sql" . }}
 {{ template "billing/access.sql" . }}
 {{ template "admin/api.sql" . }}
+{{ template "retention/api.sql" . }}
 {{ template "profile/functions.sql" . }}
 {{ template "profile/triggers.sql" . }}
 {{ template "profile/api.sql" . }}
@@ -270,4 +272,5 @@
 {{ template "metering/worker.sql" . }}
 {{ template "keys/scopes.sql" . }}
 {{ template "core/renamed.sql" . }}
+{{ template "core/restored.sql" . }}
 {{ template "core/search_path.sql" . }}

@@ -110,12 +110,3 @@ language sql stable parallel safe
 return coalesce(d.btw_status = 'valid' or d.btw_status = 'unavailable' and d.btw_definite = 'valid' and d.verified_at > p_at - interval '30 days', false);
 comment on function private.is_btw_valid is
   'Does the stored number count as valid? While VIES is unavailable, its last answer counts for 30 days.';
-
-create or replace function private.prune_billing(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from private.vies_answers where answered_at < p_at - interval '24 hours';
-end
-$$;
-comment on function private.prune_billing is 'Retention of answers of VIES. Authorization: callable by schedules only.';

@@ -1,0 +1,6 @@
+-- Placeholder.
+select 1;
+
+---- create above / drop below ----
+
+select 1;
