@@ -37,6 +37,8 @@ begin
         when 'outbox.prune' then perform private.prune_outbox();
         when 'enrichments.sweep' then perform private.sweep_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
+        when 'billing.sweep' then perform private.sweep_billing();
+        when 'billing.recheck' then perform private.queue_btw_checks();
         when 'summary.prune' then perform private.prune_summaries();
         when 'chats.sweep' then perform private.sweep_chats();
         when 'sessions.end' then perform private.end_overdue_sessions(null, clock_timestamp());
