@@ -102,33 +102,23 @@ insert into private.retention_rules (name, relation, cutoff_column, keep, plan_c
 insert into private.retention_rules (name, relation, cutoff_column, keep, condition, batch) values
   ('chat_sessions', 'public.chat_sessions', 'last_activity', '90 days', 't.stored_at < $1', 200);
 
--- Tables of payments, exports and erasure, where the database has them.
-insert into private.retention_rules (name, relation, action, columns, cutoff_column, keep, condition, every)
-select r.* from (values
-  ('stripe_events.payloads', 'private.stripe_events', 'empty', '{payload}'::text[], 'received_at', interval '30 days', null, interval '1 day'),
+-- Tables of payments, exports and erasure.
+insert into private.retention_rules (name, relation, action, columns, cutoff_column, keep, condition, every) values
+  ('stripe_events.payloads', 'private.stripe_events', 'empty', '{payload}', 'received_at', '30 days', null, '1 day'),
   ('stripe_events', 'private.stripe_events', 'delete', null, 'received_at', '400 days', null, '1 day'),
   -- What events may name.
   ('detached_payment_methods', 'private.detached_payment_methods', 'delete', null, 'detached_at', '400 days', null, '1 day'),
   ('checkout_sessions', 'private.checkout_sessions', 'delete', null, 'created_at', '400 days', null, '1 day'),
+  ('stripe_calls', 'private.stripe_calls', 'delete', null, 'settled_at', '90 days', null, '1 day'),
   -- After the end of the year of issue, as the tax office counts it.
   ('invoices', 'public.invoices', 'delete', null, 'created_at', '7 years',
     't.created_at < date_trunc(''year'', $1 at time zone ''Europe/Amsterdam'') at time zone ''Europe/Amsterdam''', '1 day'),
   ('data_exports', 'private.data_exports', 'delete', null, 'requested_at', '90 days', 't.status in (''expired'', ''failed'')', '1 day'),
   ('tombstones', 'private.tombstones', 'delete', null, 'erased_at', '30 days', null, '1 day'),
   ('vat_evidence', 'private.vat_evidence', 'delete', null, 'kept_until', '0', null, '1 day'),
-  ('erasures', 'private.erasures', 'delete', null, 'kept_until', '0', null, '1 day')
-) r (name, relation, action, columns, cutoff_column, keep, condition, every)
-where to_regclass(r.relation) is not null;
-do $$
-begin
-  if to_regclass('public.invoices') is not null then
-    create index invoices_created_at_idx on public.invoices (created_at);
-  end if;
-  if to_regclass('private.checkout_sessions') is not null then
-    create index checkout_sessions_created_at_idx on private.checkout_sessions (created_at);
-  end if;
-end
-$$;
+  ('erasures', 'private.erasures', 'delete', null, 'kept_until', '0', null, '1 day');
+create index invoices_created_at_idx on public.invoices (created_at);
+create index checkout_sessions_created_at_idx on private.checkout_sessions (created_at);
 
 -- A batch takes the oldest rows, so each rule has an ordered index. The summaries of ranges of pages (BRIN) found the old rows, but every
 -- batch read the pages again that the batches before had emptied.
@@ -171,7 +161,7 @@ insert into private.schedules (name, every) values ('core.prune', interval '10 m
   ('executions.prune', interval '24 hours'), ('notifications.prune', interval '1 hour'), ('audit.prune', interval '1 day'), ('audit.prune_files', interval '10 minutes'),
   ('reflexes.prune', interval '10 minutes'), ('integrations.prune', interval '1 hour'), ('enrichments.prune', interval '1 hour'), ('usage.prune', interval '1 day'),
   ('support.prune', interval '1 minute'), ('analytics.prune', interval '1 hour');
-drop index if exists public.invoices_created_at_idx, private.checkout_sessions_created_at_idx;
+drop index public.invoices_created_at_idx, private.checkout_sessions_created_at_idx;
 drop index public.skill_executions_texts_idx, private.announcements_finished_at_idx, public.context_changelog_created_at_idx, private.project_invitations_sent_at_idx,
   private.refresh_tokens_used_at_idx, private.remembered_devices_created_at_idx, private.sessions_expires_at_idx, private.sessions_revoked_at_idx,
   public.usage_counters_period_idx, public.usage_days_day_idx, public.skill_executions_executed_at_idx, public.notifications_created_at_idx,

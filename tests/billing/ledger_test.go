@@ -217,7 +217,7 @@ func TestNumbersAndSubscriptionsAreReadAgain(t *testing.T) {
 	s.DB.Exec("update public.billing_details set country = 'DE', btw_number = 'DE111111111' where organization_id = $1", anna.OrgID)
 	s.DB.Exec("update public.billing_details set btw_status = 'valid', btw_definite = 'valid', verified_at = now() - interval '40 days' where organization_id = $1", anna.OrgID)
 	s.DB.Exec("select private.queue_btw_checks()")
-	require.Equal(t, "billing.check_number billing.fetch", testdb.Value[string](s.DB, "select string_agg(job_type, ' ' order by job_type) from jobs.stored_jobs where job_type like 'billing.%'"))
+	require.Equal(t, "billing.check_number billing.fetch", testdb.Value[string](s.DB, "select string_agg(job_type, ' ' order by job_type) from jobs.stored_jobs where job_type in ('billing.check_number', 'billing.fetch')"))
 	s.DB.Exec("update jobs.stored_jobs set run_at = now() where job_type = 'billing.fetch'")
 
 	s.Config.StripeBase = stripe.URL
@@ -247,6 +247,9 @@ func serve(dsn string) error {
 	cfg.Debug, cfg.Addr, cfg.DataDir, cfg.Database, cfg.DatabaseDirect, cfg.VIESMode = true, "127.0.0.1:0", dir, dsn, dsn, vies.Offline
 	cfg.EncryptionKey = base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
 	payments(&cfg)
+	if base := os.Getenv(doubleAt); base != "" {
+		shopping(base)(&cfg)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -267,10 +270,10 @@ type process struct {
 }
 
 // start waits until the server listens.
-func start(t *testing.T, d *testdb.DB) *process {
+func start(t *testing.T, d *testdb.DB, env ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(os.Args[0])}
-	p.cmd.Env = append(os.Environ(), killable+"="+d.DSN("kijko_server"))
+	p.cmd.Env = append(append(os.Environ(), killable+"="+d.DSN("kijko_server")), env...)
 	p.cmd.Stderr = os.Stderr
 	_, err := p.cmd.StdinPipe()
 	require.NoError(t, err)

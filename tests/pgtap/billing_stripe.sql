@@ -310,7 +310,7 @@ begin
   delete from jobs.stored_jobs; delete from jobs.unique_keys;
   update public.billing_details set btw_status = 'valid', btw_definite = 'valid', verified_at = now() - p_age, asked_at = null where organization_id = tests.org('anna');
   perform private.queue_btw_checks();
-  return (select string_agg(job_type, ' ') from jobs.stored_jobs);
+  return (select string_agg(job_type, ' ') from jobs.stored_jobs where job_type <> 'billing.details');
 end
 $$;
 select is(pg_temp.checked(interval '20 days'), null, 'a number of this month is not asked about');
@@ -323,6 +323,6 @@ select private.finish_btw_recheck(tests.org('anna'), 'DE111111111', '{"outcome":
 select is((select btw_status || ' ' || btw_definite from public.billing_details where organization_id = tests.org('anna')), 'invalid invalid', 'an answer replaces it');
 select is(pg_temp.checked(interval '2 days'), null, 'two days are young enough');
 select pg_temp.tell(500, 'invoice.created', pg_temp.invoice('draft', '{"number": null}', 'in_next'));
-select is((select string_agg(job_type, ' ') from jobs.stored_jobs), 'billing.check_number', 'but not for an invoice');
+select is((select string_agg(job_type, ' ') from jobs.stored_jobs where job_type <> 'billing.details'), 'billing.check_number', 'but not for an invoice');
 select * from finish();
 rollback;

@@ -55,7 +55,7 @@ func TestTheWorkerLinksNoHTTPEdge(t *testing.T) {
 func TestAFeatureHasOneName(t *testing.T) {
 	t.Parallel()
 	technical := strings.Fields(`api app auth config deploy dev health keycloak mcp openapi pages picture socketio realtime
-		condition cxdb embed exactjson gitfetch lease lightning llm neighbors public runner seal storage telemetry token tracing jobs vies zulip
+		condition cxdb embed exactjson gitfetch lease lightning llm neighbors public runner seal storage stripe telemetry token tracing jobs vies zulip
 		common
 		00_lint 01_plpgsql_check helpers isolation strangers arguments
 		bench browser client database demo gosource peers pgtap repository stack testdb tools`)

@@ -245,7 +245,7 @@ begin
   v := private.open_stripe_subscription(r.id, organization_id, r.customer_id, coalesce(r.created, p_created));
   n := v.n;
   if n.state_key is null or v_key > n.state_key then
-    if p_event_id is not null and p_type = 'customer.subscription.updated' and ((n.state_key).created, (n.state_key).rank) = ((v_key).created, (v_key).rank)
+    if p_event_id not like 'fetched:%' and p_type = 'customer.subscription.updated' and ((n.state_key).created, (n.state_key).rank) = ((v_key).created, (v_key).rank)
       and (n.state_key).event_id <> '' then
       -- Of two updates in one second only Stripe knows which is newer.
       perform private.queue_stripe_fetch(r.id);
@@ -258,6 +258,10 @@ begin
     n.current_period_end := r.period_end;
     n.cancel_at_period_end := r.cancel_at_period_end;
     n.trial_end := r.trial_end;
+  elsif (n.state_key).created = (v_key).created and (n.state_key).event_id like 'fetched:%' and p_event_id not like 'fetched:%'
+    and (n.status, n.price_id, n.cancel_at_period_end) is distinct from (r.status, r.price_id, r.cancel_at_period_end) then
+    -- An answer of the same second says something else: the event may be newer all the same.
+    perform private.queue_stripe_fetch(r.id);
   end if;
   if r.plan_id is null then
     alerts := alerts || format('The price %s is not known; the plan is kept.', r.price_id);

@@ -1,6 +1,0 @@
--- Placeholder.
-select 1;
-
----- create above / drop below ----
-
-select 1;
