@@ -56,6 +56,8 @@ begin
           if private.prune_analytics() then
             update private.schedules set run_at = clock_timestamp() where name = v.name;
           end if;
+        when 'dataexports.sweep' then perform private.sweep_data_exports();
+        when 'dataexports.prune' then perform private.prune_data_exports();
         when 'metering.fold' then perform private.fold_metering();
         when 'metering.prune' then perform private.prune_metering();
         when 'registry.sweep' then perform private.sweep_mcp_servers();
