@@ -197,13 +197,15 @@ declare
   v_bytes bigint := 0;
   v_data jsonb := '{}';
   v_records jsonb;
+  v_statement text;
   v_record text;
   v_at jsonb;
   c record;
 begin
   perform private.refuse_strangers('Exports of your data are made through the API.');
   for c in select * from private.data_catalogue() x loop
-    for v_record, v_at in execute private.data_statement(c.name, false) using v_user loop
+    v_statement := private.data_statement(c.name, false);
+    for v_record, v_at in execute format('%s', v_statement) using v_user loop
       v_bytes := v_bytes + octet_length(v_record) + 1;
       if v_bytes > c_most then
         perform private.refuse(409, 'EXPORT_TOO_LARGE', 'Your data have more than 50 MB. Please ask for a file with POST /data/export.', null, jsonb_build_object('maxBytes', c_most));
@@ -211,7 +213,8 @@ begin
     end loop;
   end loop;
   for c in select * from private.data_catalogue() x order by x.place loop
-    execute format('select jsonb_agg(r.record::jsonb) from (%s) r', private.data_statement(c.name, false)) into v_records using v_user;
+    v_statement := private.data_statement(c.name, false);
+    execute format('select jsonb_agg(r.record::jsonb) from (%s) r', v_statement) into v_records using v_user;
     if v_records is not null then
       v_data := v_data || jsonb_build_object(private.bare_name(c.name), jsonb_build_object('label', c.label, 'recordCount', jsonb_array_length(v_records),
         'records', v_records));

@@ -116,12 +116,13 @@ declare
   c_records constant integer := 2000;
   e constant private.data_exports := private.leased_data_export(p_id, p_owner);
   v_after constant jsonb := nullif(p_after, 'null');
+  v_statement constant text := private.data_statement(p_name, v_after is not null);
   v_records text[] := '{}';
   v_bytes integer := 0;
   v_record text;
   v_last jsonb;
 begin
-  for v_record, v_last in execute private.data_statement(p_name, v_after is not null) || format(' limit %s', c_records) using e.user_id, v_after loop
+  for v_record, v_last in execute format('%s limit %s', v_statement, c_records) using e.user_id, v_after loop
     v_records := v_records || v_record;
     v_bytes := v_bytes + octet_length(v_record);
     exit when v_bytes >= c_bytes;
