@@ -1,6 +1,7 @@
 package dataexports
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"kijko/tests/stack/worker"
 	"kijko/tests/testdb"
 )
 
@@ -79,4 +81,49 @@ func TestEachColumnOfTheCatalogueIsDecided(t *testing.T) {
 			<@ (regexp_split_to_array(c.keys, '\s+') || case when c.condition like 't.user_id = $1%' then array['user_id'] else '{}' end))`),
 		"the keys name one row, so that no page repeats or skips any")
 	require.Empty(t, list(t, db, `select c.name from private.data_catalogue() c where not exists (select from unnest(private.export_categories()) k where k = c.category)`))
+}
+
+// Each row of each table is read once, however the pages fall: behind the key of a row are the rows after it.
+func TestPagesNeitherRepeatNorSkipRecords(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.furnish(t, l.anna, "Anna")
+	l.DB.Exec(`insert into public.usage_days (organization_id, metric, day, value) select $1, m, current_date - d, d from unnest(array['api_calls', 'ingestions']) m, generate_series(1, 9) d`, l.anna.OrgID)
+	l.DB.Exec("insert into private.login_history (user_id, method, status, created_at) select $1, 'password', 'success', now() from generate_series(1, 9)", l.anna.ID)
+	conn := l.DB.Connect("postgres")
+	type row struct{ Record, At string }
+	read := func(name string, next bool, args ...any) []row {
+		var statement string
+		require.NoError(t, conn.QueryRow(t.Context(), "select private.data_statement($1, $2)", name, next).Scan(&statement))
+		rows, err := conn.Query(t.Context(), "select s.record, s.at::text from ("+statement+") s", args...)
+		require.NoError(t, err)
+		all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
+		require.NoError(t, err, name)
+		return all
+	}
+	filled := 0
+	for _, name := range list(t, l.DB, "select name from private.data_catalogue()") {
+		all := read(name, false, l.anna.ID)
+		filled += count(len(all) > 0)
+		for i, r := range all {
+			require.Equal(t, len(all)-i-1, len(read(name, true, l.anna.ID, r.At)), "%s behind %s", name, r.At)
+		}
+	}
+	require.Greater(t, filled, 45)
+
+	// Pages of the worker, by size and by number.
+	l.DB.Exec(`insert into public.skill_executions (user_id, organization_id, execution_type, input, output, model, status, completed_at, executed_at)
+		select $1, $2, 'manual', '{}', repeat(md5(n::text), 20000), 'm', 'completed', now(), now() - (n / 5) * interval '1 hour' from generate_series(1, 20) n`, l.anna.ID, l.anna.OrgID)
+	l.DB.Exec(`insert into public.audit_log (organization_id, user_id, event_type, description, created_at)
+		select $1, $2, 'user.login', 'Line', now() - (n / 7) * interval '1 second' from generate_series(1, 21000) n`, l.anna.OrgID, l.anna.ID)
+	worker.Start(t, l.Stack)
+	activity := l.open(t, ready(t, l.anna, ask(l.anna, map[string]any{"type": "selective", "categories": []string{"activity"}}).ID)).category(t, "activity.json")
+	for name, least := range map[string]int{"skill_executions": 20, "audit_log": 21000, "login_history": 9, "usage_days": 18} {
+		ids := map[string]bool{}
+		for _, r := range activity[name].Records {
+			ids[fmt.Sprint(r["id"], r["metric"], r["day"])] = true
+		}
+		require.GreaterOrEqual(t, len(ids), least, name)
+		require.Len(t, activity[name].Records, len(ids), "%s has each record once", name)
+	}
 }

@@ -42,7 +42,7 @@ begin
     v_table, c.condition,
     case when p_is_next then (
       select format(' and (%s) > (%s)', string_agg(format('t.%I', k), ', ' order by place),
-        string_agg(format('($2 ->> %s)::%s', place - 1, format_type(a.atttypid, a.atttypmod)), ', ' order by place))
+        string_agg(format('($2::jsonb ->> %s)::%s', place - 1, format_type(a.atttypid, a.atttypmod)), ', ' order by place))
       from unnest(v_keys) with ordinality n (k, place) join pg_catalog.pg_attribute a on a.attrelid = v_table and a.attname = n.k
     ) else '' end,
     (select string_agg(format('t.%I', k), ', ' order by place) from unnest(v_keys) with ordinality n (k, place)));

@@ -105,15 +105,16 @@ $$;
 comment on function private.leased_data_export is
   'The export of a lease. Authorization: callable by the worker''s functions only. Errors: 409 CANCELLED.';
 
--- {content: records joined by commas, records: how many, after?}. A page ends at a megabyte, or behind a larger record.
+-- {content: records joined by commas, records: how many, after?}. A page ends at 4 MB, or behind a larger record: each page
+-- sorts the person's rows again, so small pages of many rows would cost their square.
 create or replace function private.data_export_page(p_id uuid, p_owner uuid, p_name text, p_after jsonb) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 -- Statements are made of the catalogue's constants:
 -- @plpgsql_check_options: security_warnings = off
 declare
-  c_bytes constant integer := 1000000;
-  c_records constant integer := 2000;
+  c_bytes constant integer := 4000000;
+  c_records constant integer := 10000;
   e constant private.data_exports := private.leased_data_export(p_id, p_owner);
   v_after constant jsonb := nullif(p_after, 'null');
   v_statement constant text := private.data_statement(p_name, v_after is not null);
