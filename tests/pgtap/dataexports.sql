@@ -23,7 +23,7 @@ select throws_ok($$ select api.get_data_export('{}') $$, 'PT404', null, 'nor one
 select tests.act_as('stan');
 select throws_ok(format($$ select api.get_data_export('{"exportId": "%s"}') $$, :'export'), 'PT404', format('Export with ID %s not found', :'export'), 'a stranger neither');
 select tests.act_anon();
-select throws_ok(format('select api.%s(''{}'')', f), '42501', null, 'nobody calls ' || f)
+select throws_ok(format('select api.%s(''{}'')', f), '42501', null, 'no anonymous caller calls ' || f)
 from unnest(array['request_data_export', 'list_data_exports', 'get_data_export', 'list_data_categories', 'export_my_data']) f;
 select tests.act_service();
 select throws_ok(format('select api.%s(''{}'')', f), '42501', null, 'the service does not call ' || f)
