@@ -277,6 +277,10 @@
 {{ template "support/access.sql" . }}
 {{ template "analytics/functions.sql" . }}
 {{ template "analytics/api.sql" . }}
+{{ template "dataexports/catalogue.sql" . }}
+{{ template "dataexports/reading.sql" . }}
+{{ template "dataexports/api.sql" . }}
+{{ template "dataexports/worker.sql" . }}
 {{ template "metering/functions.sql" . }}
 {{ template "metering/worker.sql" . }}
 {{ template "keys/scopes.sql" . }}

@@ -46,6 +46,7 @@ begin
           if private.run_retention() then
             update private.schedules set run_at = clock_timestamp() where name = v.name;
           end if;
+        when 'dataexports.sweep' then perform private.sweep_data_exports();
         when 'metering.fold' then perform private.fold_metering();
         when 'metering.prune' then perform private.prune_metering();
         when 'registry.sweep' then perform private.sweep_mcp_servers();

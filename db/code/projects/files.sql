@@ -385,6 +385,7 @@ begin
       and not exists (select from public.staged_files s where s.storage_key = k)
       and not exists (select from private.audit_files a where a.storage_key = k)
       and not exists (select from public.chat_attachments c where c.storage_key = k)
+      and not exists (select from private.data_exports e where e.storage_key = k)
   );
 end
 $$;
