@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"kijko/tests/stack"
+	"kijko/tests/stack/worker"
 	"kijko/worker/llm/llmtest"
 )
 
@@ -14,7 +15,8 @@ func TestThePackagesOwnTests(t *testing.T) {
 	models := llmtest.New(t)
 	models.Always(func(llmtest.Call) llmtest.Reply { return llmtest.Answer("It adds ", "two numbers.") })
 	s := stack.New(t, stack.Models(models))
+	worker.Start(t, s)
 	folder := workshop(t)
 	write(t, filepath.Join(folder, "client.test.mjs"), read(t, filepath.Join(source, "test", "client.test.mjs")))
-	t.Log(run(t, folder, []string{"KIJKO_URL=" + s.BaseURL}, "node", "--preserve-symlinks", "--test", "client.test.mjs"))
+	t.Log(run(t, folder, []string{"KIJKO_URL=" + s.BaseURL}, "node", "--test", "client.test.mjs"))
 }

@@ -79,7 +79,7 @@ test("times are dates, and text of a person that looks like one is text", async 
   const me = await authApi.me();
   assert.equal(me.email, anna.email);
   await settings.setSetting("display.theme", { value: time });
-  assert.equal((await settings.getSetting("display.theme")).value, time);
+  assert.equal((await settings.getSetting("display.theme")).settingsValue, time);
 });
 
 test("a write whose answer is lost is repeated under its key, and done once", async () => {

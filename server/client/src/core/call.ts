@@ -66,13 +66,13 @@ export async function download(method: string, path: string, parts: Parts): Prom
 /** stream makes a call that answers event by event. Leaving the loop early ends it. */
 export async function* stream<T>(method: string, path: string, parts: Parts): AsyncGenerator<T, void, undefined> {
   const response = await request(method, path, parts, "text/event-stream");
-  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = response.body!.getReader();
+  const decoder = new TextDecoder();
   try {
     let rest = "";
     for (;;) {
       const { done, value } = await reader.read();
-      rest += done ? "\n\n" : value;
-      // A carriage return at the end may be half of a line end.
+      rest += done ? "\n\n" : decoder.decode(value, { stream: true });
       const blocks = rest.replace(/\r\n/g, "\n").split("\n\n");
       rest = blocks.pop() ?? "";
       for (const block of blocks) {
@@ -86,7 +86,7 @@ export async function* stream<T>(method: string, path: string, parts: Parts): As
       }
     }
   } finally {
-    await reader.cancel().catch(() => undefined);
+    void reader.cancel().catch(() => undefined);
   }
 }
 
