@@ -72,6 +72,7 @@ export class LiveSocket<Events extends object> {
   #attempt = 0;
   #refused: string | null | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #renewedAt = 0;
   #begun: Promise<Hello> | undefined;
   #settle: { resolve: (hello: Hello) => void; reject: (reason: KijkoError) => void } | undefined;
   #wake = () => {
@@ -274,8 +275,15 @@ export class LiveSocket<Events extends object> {
     }
   }
 
-  /** The credential of an open socket ends in five minutes: a new one keeps it open. */
+  /**
+   * The credential of an open socket ends in five minutes: a new one keeps it open. Where tokens live no longer than that, the server asks at
+   * once again, and is answered when it asks a minute before the end.
+   */
   async #refreshToken(): Promise<void> {
+    if (Date.now() - this.#renewedAt < 60_000) {
+      return;
+    }
+    this.#renewedAt = Date.now();
     const token = accessToken();
     try {
       if ((token !== null && !expiresWithin(token, 360)) || (await renew(token))) {
