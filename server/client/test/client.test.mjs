@@ -122,12 +122,11 @@ test("many calls with an expired token share one refresh", async () => {
 });
 
 test("a refresh that cannot be reached ends no session", async () => {
-  const { retries } = { retries: 6 };
   configure({ retries: 0 });
   store.set("access_token", "expired");
   faults.push(undefined, "cut");
   await refused(() => authApi.me(), { code: "NETWORK_ERROR" });
-  configure({ retries });
+  configure({ retries: 6 });
   assert.equal((await authApi.me()).email, anna.email);
   assert.equal(signedOut, 0);
 });
@@ -155,6 +154,16 @@ test("files go as a form, and keep their paths", async () => {
   const stored = await kijko.projects.listFiles(project.id);
   assert.deepEqual(stored.data.map((f) => f.path), ["a.txt", "docs/b.txt"]);
   assert.ok(stored.data[0].createdAt instanceof Date);
+});
+
+test("an upload whose answer is lost is repeated, though its form has another boundary, and stored once", async () => {
+  const { project } = await projectApi.createProject({ name: "Upload", type: "files" });
+  calls("");
+  faults.push("lose the answer");
+  const { uploaded } = await uploadFiles([new File(["a"], "a.txt", { type: "text/plain" })], project.id);
+  assert.equal(calls("/files/upload").length, 2);
+  const stored = await kijko.projects.listFiles(project.id);
+  assert.deepEqual(stored.data.map((f) => f.id), uploaded.map((f) => f.id));
 });
 
 test("a download is a file with its name", async () => {
