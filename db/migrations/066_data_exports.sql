@@ -54,9 +54,9 @@ comment on table private.data_export_key is 'One row: the secret behind the link
 insert into private.data_export_key (key)
 values (sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())));
 
-insert into private.schedules (name, every) values ('dataexports.sweep', interval '2 seconds'), ('dataexports.prune', interval '1 hour');
+insert into private.schedules (name, every) values ('dataexports.sweep', interval '2 seconds');
 
 ---- create above / drop below ----
 
-delete from private.schedules where name in ('dataexports.sweep', 'dataexports.prune');
+delete from private.schedules where name = 'dataexports.sweep';
 drop table private.data_export_key, private.data_exports;

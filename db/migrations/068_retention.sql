@@ -144,7 +144,7 @@ create index usage_days_day_idx on public.usage_days (day);
 
 -- What the rules replace. The schedules that stay do more than delete.
 delete from private.schedules where name in ('core.prune', 'uploads.prune', 'mails.prune', 'executions.prune', 'notifications.prune', 'audit.prune',
-  'audit.prune_files', 'reflexes.prune', 'integrations.prune', 'enrichments.prune', 'usage.prune', 'support.prune', 'analytics.prune', 'dataexports.prune', 'erasures.prune');
+  'audit.prune_files', 'reflexes.prune', 'integrations.prune', 'enrichments.prune', 'usage.prune', 'support.prune', 'analytics.prune');
 update private.schedules set name = case name when 'activity.prune' then 'activity.days' else 'chats.sweep' end where name in ('activity.prune', 'chats.prune');
 insert into private.schedules (name, every) values ('retention.run', interval '1 minute'), ('sessions.end', interval '10 minutes');
 drop function if exists private.prune_core(timestamptz), private.prune_identity(timestamptz), private.prune_keys(timestamptz), private.prune_operations(timestamptz),

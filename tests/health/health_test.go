@@ -55,9 +55,7 @@ func TestHealthIsAsTheContractSays(t *testing.T) {
 		require.Len(t, rows, 8)
 		for _, row := range rows {
 			for _, name := range strings.Split(row[1], ", ") {
-				if name != "stripe" { // comes with payments
-					require.Contains(t, checks, name)
-				}
+				require.Contains(t, checks, name)
 			}
 		}
 	})

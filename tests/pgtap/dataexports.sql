@@ -33,7 +33,7 @@ select throws_ok(format('select * from private.%I', t), '42501', null, 'no perso
 select throws_ok(format('select private.%s', f), '42501', null, 'no person calls ' || f)
 from unnest(array['take_data_export(''{}'')', 'data_counts(null)', 'data_statement(null, null)', 'claim_data_export(null, null, 1, null)',
   'data_export_page(null, null, null, null)', 'data_export_files(null, null, null, null)', 'finish_data_export(null, null, null, 1)',
-  'release_data_export(null, null, true)', 'hold_data_exports(null, 1)', 'sweep_data_exports()', 'prune_data_exports()']) f;
+  'release_data_export(null, null, true)', 'hold_data_exports(null, 1)', 'sweep_data_exports()']) f;
 -- A key opens none of it.
 select set_config('app.api_key_id', gen_random_uuid()::text, true), set_config('app.api_key_scope', 'admin', true);
 select throws_ok(format('select api.%s(''{"body": {"type": "full"}}'')', f), 'PT403', 'This cannot be done with an API key. Please sign in.', 'no key calls ' || f)
@@ -90,7 +90,8 @@ select tests.reset();
 select private.sweep_data_exports();
 select unnest(array[is(status, 'expired', 'the sweep says so'), is(storage_key, null, 'and drops the file')]) from private.data_exports where id = :'export';
 select is((select count(*)::integer from jobs.stored_jobs where job_type = 'blobs.delete' and convert_from(args, 'UTF8') like '%aa/key-of-the-third%'), 1, 'by a job');
-select unnest(array[is(private.prune_data_exports(now() + interval '89 days'), 0, 'the row is kept for 90 days'), is(private.prune_data_exports(now() + interval '91 days'), 1, 'and no longer')]);
+select unnest(array[is(private.end_old(r, now() + interval '89 days', 100), 0::bigint, 'the row is kept for 90 days'),
+  is(private.end_old(r, now() + interval '91 days', 100), 1::bigint, 'and no longer')]) from private.retention_rules r where r.name = 'data_exports';
 
 -- --------------------------------------------------------------------------------------------------------------- failure and limits
 select tests.act_as('anna');
