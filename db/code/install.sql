@@ -268,6 +268,8 @@
 {{ template "analytics/api.sql" . }}
 {{ template "metering/functions.sql" . }}
 {{ template "metering/worker.sql" . }}
+{{ template "gdpr/erasure.sql" . }}
+{{ template "gdpr/columns.sql" . }}
 {{ template "keys/scopes.sql" . }}
 {{ template "core/renamed.sql" . }}
 {{ template "core/search_path.sql" . }}

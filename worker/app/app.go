@@ -68,6 +68,8 @@ type Config struct {
 	Mailer jobs.Mailer
 	// Provider ends sessions at Keycloak and writes organizations there. Nil: the worker changes nothing at Keycloak.
 	Provider jobs.Provider
+	// Canceler ends subscriptions and customers at Stripe. Nil: such jobs fail, and are tried again.
+	Canceler jobs.Canceler
 	// Slots is how many ingestion runs are worked at once; default 2.
 	Slots int
 	// Models are the model providers that run skills and write summaries (*llm.Set is one). Nil: this worker does neither.
@@ -235,7 +237,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Leases: leases,
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, check), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
-			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching)},
+			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.GdprIdentity(w.pool, c.Provider), jobs.GdprCustomer(c.Canceler), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching)},
 		Ticks: ticks,
 	})
 	if err != nil {

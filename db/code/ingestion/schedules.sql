@@ -51,6 +51,7 @@ begin
         when 'usage.prune' then perform private.prune_usage();
         when 'summary.prune' then perform private.prune_summaries();
         when 'chats.prune' then perform private.prune_chats();
+        when 'erasures.prune' then perform private.prune_erasures();
         when 'support.prune' then perform private.prune_support();
         when 'analytics.prune' then
           if private.prune_analytics() then
