@@ -335,11 +335,8 @@ begin
   if exists (select from public.memberships m where m.user_id = u.id and (m.role = 'owner' or m.organization_id <> all (v_stays))) then
     raise exception using errcode = 'serialization_failure', message = 'the memberships of the person have changed';
   end if;
-  perform from public.users x where x.id = u.id for update;
   -- What the triggers below write about the person names no person.
-  update public.users x set email = 'deleted-' || replace(gen_random_uuid()::text, '-', '') || '@user.example', first_name = 'Deleted', last_name = 'user',
-    use_gravatar = false, picture_url = null, avatar_url = null
-  where x.id = u.id;
+  update public.users x set first_name = 'Deleted', last_name = 'user' where x.id = u.id;
   delete from public.memberships m where m.user_id = u.id;
   -- Projects that they own as a guest.
   for v_project in select p.id, m.user_id from public.projects p join public.memberships m on m.organization_id = p.organization_id and m.role = 'owner' where p.user_id = u.id loop
@@ -362,7 +359,9 @@ begin
   -- Steps outside, each repeated until it is done. Tokens and stored files follow by triggers.
   perform private.enqueue('gdpr.identity', jsonb_build_object('issuer', i.issuer, 'subject', i.subject)) from private.identities i where i.user_id = u.id;
 
-  -- Rows that were written since the beginning, by the triggers above and by others.
+  -- Waits for the last transactions that refer to the account, and from here on none begins. Then come the rows that were written since the
+  -- beginning, by the triggers above and by others.
+  perform from public.users x where x.id = u.id for update;
   v_changed := private.add_counts(v_changed, private.detach_person(u.id, v_stays, v_emails, v_name, v_since));
   perform set_config('app.user_id', '', true), set_config('request.jwt.claims', '', true);
   delete from public.users x where x.id = u.id;
