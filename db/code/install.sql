@@ -242,6 +242,10 @@
 {{ template "billing/vat.sql" . }}
 {{ template "billing/btw.sql" . }}
 {{ template "billing/details.sql" . }}
+{{ template "billing/read.sql" . }}
+{{ template "billing/facts.sql" . }}
+{{ template "billing/events.sql" . }}
+{{ template "billing/invoices.sql" . }}
 {{ template "billing/api.sql" . }}
 {{ template "billing/triggers.sql" . }}
 {{ template "billing/access.sql" . }}

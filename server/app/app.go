@@ -216,7 +216,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 		HTTPS: strings.HasPrefix(a.cfg.Origin(), "https://"), PerCaller: a.cfg.PerCaller, ServiceToken: a.cfg.ServiceToken,
 		Observe: o.Observe, Visited: a.presence.note, Called: a.reflexes.Called, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
 		Checks: append([]api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
-			a.files.check(), aiCheck(a.models), graphCheck(a.pool, a.graph), tracingCheck(o.Tracing), meteringCheck(a.pool, a.cfg.OpenMeterURL != "")},
+			stripeCheck(a.cfg), a.files.check(), aiCheck(a.models), graphCheck(a.pool, a.graph), tracingCheck(o.Tracing), meteringCheck(a.pool, a.cfg.OpenMeterURL != "")},
 			neighborChecks(a.pool, a.others)...),
 		Mount: func(app *fiber.App) {
 			a.identity.Mount(app)

@@ -12,6 +12,7 @@ import (
 	"kijko/db"
 	"kijko/server/api"
 	"kijko/server/auth"
+	"kijko/server/config"
 	"kijko/server/realtime"
 	"kijko/worker/graph"
 	"kijko/worker/llm"
@@ -191,6 +192,16 @@ func aiCheck(models *llm.Set) api.Check {
 			}
 		}
 		return api.CheckResult{Status: "unconfigured"}
+	}}
+}
+
+// stripeCheck reports whether payments are set up. It does not call Stripe.
+func stripeCheck(cfg config.Config) api.Check {
+	return api.Check{Name: "stripe", Probe: func(context.Context) api.CheckResult {
+		if cfg.StripeKey == "" || len(cfg.StripeWebhookSecrets) == 0 {
+			return api.CheckResult{Status: "unconfigured"}
+		}
+		return api.CheckResult{Status: "healthy"}
 	}}
 }
 

@@ -127,7 +127,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
 		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, guard, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},
-		&exports.Feature{Exec: exec}, &billing.Feature{Exec: exec, VIES: register}, handlersOnly(search.Handlers()),
+		&exports.Feature{Exec: exec}, &billing.Feature{Exec: exec, VIES: register, Secrets: a.cfg.StripeWebhookSecrets, IsLive: a.cfg.IsStripeLive(), Log: a.log}, handlersOnly(search.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
 		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,
 			Redirects: a.cfg.GitRedirects, Origins: a.cfg.Origins, Log: a.log}))
@@ -173,14 +173,21 @@ func (handlersOnly) Close() error { return nil }
 func (a *App) declare(ctx context.Context) {
 	offers, err := json.Marshal(map[string]any{"git_hosts": a.cfg.HostProviders(), "mail": a.mails, "app_url": a.cfg.PublicURL, "api_url": a.cfg.Origin(),
 		"providers": a.models.Offers(), "execution_days": a.cfg.ExecutionDays, "context_days": a.cfg.ContextDays, "token_price": a.cfg.TokenPrice, "encryption": a.cfg.EncryptionKey != "", "neighbors": neighbors.Declaration(a.cfg.Neighbors(), a.others),
-		"vies_mode": a.cfg.VIESMode, "vat_oss": a.cfg.VATOSS,
+		"vies_mode": a.cfg.VIESMode, "vat_oss": a.cfg.VATOSS, "stripe": map[string]bool{"hasKey": a.cfg.StripeKey != ""}, "seller": a.cfg.Seller(),
 		"worker_slots":   map[string]int{"ingestion": a.cfg.Slots, "enrichments": a.cfg.Slots, "executions": a.cfg.Executions},
 		"data_residency": map[string]any{"region": a.cfg.DataRegion, "country": a.cfg.DataCountry, "provider": a.cfg.DataProvider, "certifications": []string{}}})
 	if err != nil {
 		return
 	}
+	prices, err := a.cfg.StripePrices()
+	if err != nil {
+		return
+	}
 	for ctx.Err() == nil {
 		err := db.Exec(ctx, a.pool, "select private.declare_installation(key, value) from jsonb_each($1)", offers)
+		if err == nil {
+			err = db.Exec(ctx, a.pool, "select private.declare_stripe_prices($1)", prices)
+		}
 		if err == nil {
 			return
 		}

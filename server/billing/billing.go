@@ -1,11 +1,12 @@
-// Package billing answers the operations of contract 50 that need the outside world: checks of VAT numbers by VIES, and quotes that depend on
-// them. Postgres decides who may ask, what is known already, and what an answer means.
+// Package billing answers the operations of contract 50 that need the outside world: checks of VAT numbers by VIES, quotes that depend on
+// them, and the events of Stripe. Postgres decides who may ask, what is known already, and what an answer or an event means.
 package billing
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"kijko/server/api"
@@ -24,6 +25,11 @@ type Executor interface {
 type Feature struct {
 	Exec Executor
 	VIES *vies.Client
+	// Secrets are those that Stripe signs events with; none: no event is taken.
+	Secrets []string
+	// IsLive says whether the key of Stripe is one for real money; nil without a key.
+	IsLive *bool
+	Log    *slog.Logger
 }
 
 // perMinute is how many numbers an organization may have checked in a minute.
@@ -31,7 +37,8 @@ const perMinute = 10
 
 // Handlers returns the operations that this package answers, by operationId.
 func (f *Feature) Handlers() map[string]api.Handler {
-	return map[string]api.Handler{"validateBtwNumber": f.validate, "previewSubscription": f.preview}
+	return map[string]api.Handler{"validateBtwNumber": f.validate, "previewSubscription": f.preview,
+		"receiveStripeEvent": f.receive, "getInvoicePdf": f.pdf}
 }
 
 // Close does nothing; the interface of features demands it.

@@ -17,7 +17,6 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	worker "kijko/worker/config"
-	"kijko/worker/vies"
 )
 
 // Config holds every setting. The tag `doc` is the text in docs/settings.md; `secret` marks values that are never shown.
@@ -58,10 +57,11 @@ type Config struct {
 	ContextDays   int           `env:"CONTEXT_TTL_DAYS" envDefault:"30" doc:"Days after which the newest ingestion of a context counts as expired."`
 	TokenPrice    float64       `env:"TOKEN_PRICE_PER_MILLION_USD" envDefault:"10" doc:"Price of a million tokens, for the savings that compression shows."`
 
-	VIESMode         string        `env:"VIES_MODE" envDefault:"live" doc:"Whether VAT numbers are checked with VIES: live, or offline, where form and check digits decide."`
-	VIESURL          string        `env:"VIES_URL" envDefault:"https://ec.europa.eu/taxation_customs/vies/rest-api" doc:"Where VIES is reached."`
-	VIESRequester    string        `env:"VIES_REQUESTER_NUMBER" doc:"The seller's own VAT number, such as NL123456789B01; with it each answer of VIES has a consultation number."`
-	VATOSS           bool          `env:"VAT_OSS_ENABLED" envDefault:"false" doc:"The seller declares VAT of other EU states by the One Stop Shop, so consumers there pay the rate of their state."`
+	StripeWebhookSecrets []string `env:"STRIPE_WEBHOOK_SECRET" secret:"true" doc:"Signing secret of the webhook at Stripe that delivers to /api/v1/webhooks/stripe; several, separated by commas, while one replaces another. Empty: the route answers 503."`
+	SellerName           string   `env:"SELLER_NAME" doc:"The seller's name on what is kept of an invoice. Default: the name of the account at Stripe."`
+	SellerAddress        string   `env:"SELLER_ADDRESS" doc:"The seller's address there; the VAT number is VIES_REQUESTER_NUMBER."`
+	SellerKVK            string   `env:"SELLER_KVK_NUMBER" doc:"The seller's number at the Dutch chamber of commerce."`
+
 	HypervisaURL     string        `env:"HYPERVISA_URL" doc:"Where HyperVisa is reached, such as http://hypervisa:8042; its paths begin with /api/hypervisa/. Empty: its routes answer 503."`
 	HypervisaRoot    string        `env:"HYPERVISA_DIRECTORY_ROOT" doc:"Folder on HyperVisa's machine below which owners and admins may ingest directories. Empty: none."`
 	HypervisaTimeout time.Duration `env:"KIJKO_HYPERVISA_TIMEOUT" envDefault:"120s" doc:"Longest time for one request to HyperVisa."`
@@ -168,18 +168,15 @@ func (c Config) Validate() error {
 	if c.TokenPrice < 0 || c.TokenPrice > 1e6 {
 		fault("TOKEN_PRICE_PER_MILLION_USD", "must lie between 0 and 1000000")
 	}
-	if _, err := vies.New(c.VIES(), nil); err != nil {
-		faults = append(faults, err)
+	for _, secret := range c.StripeWebhookSecrets {
+		if len(secret) < 16 {
+			fault("STRIPE_WEBHOOK_SECRET", "is too short for a secret of Stripe")
+		}
 	}
 	if c.ExecutionDays < 90 || c.ExecutionDays > 36500 {
 		fault("KIJKO_EXECUTION_DAYS", "must be at least 90, because the statistics reach as far")
 	}
 	return worker.Join(faults)
-}
-
-// VIES returns how VAT numbers are checked.
-func (c Config) VIES() vies.Config {
-	return vies.Config{Mode: c.VIESMode, URL: c.VIESURL, Requester: c.VIESRequester}
 }
 
 // Origin returns the URL at which clients reach the API: KIJKO_API_URL, or else APP_URL.
@@ -233,4 +230,15 @@ func Table() string {
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", field.Tag.Get("env"), value, field.Tag.Get("doc"))
 	}
 	return b.String()
+}
+
+// Seller is what invoices keep of the seller.
+func (c Config) Seller() map[string]string {
+	seller := map[string]string{}
+	for name, value := range map[string]string{"name": c.SellerName, "address": c.SellerAddress, "kvkNumber": c.SellerKVK, "btwNumber": c.VIESRequester} {
+		if value != "" {
+			seller[name] = value
+		}
+	}
+	return seller
 }

@@ -95,6 +95,7 @@ insert into public.skill_stars (user_id, skill_id) values (pg_temp.person(), pg_
 insert into public.skill_ratings (user_id, skill_id, rating) values (pg_temp.person(), pg_temp.id('skillId'), 5) on conflict do nothing;
 update public.users set first_name = 'Wilhelmina', last_name = 'Zonneveld', company = pg_temp.secret() where id = pg_temp.person();
 update public.team_invitations set message = pg_temp.secret() where id = pg_temp.id('invitationId');
+insert into private.detached_payment_methods (id, customer_id, detached_at) values ('pm_detached_' || pg_temp.tenant(), 'cus_' || pg_temp.tenant(), now());
 -- What names the person in texts of others and of the system.
 select private.audit('team.role_changed', 'Wilhelmina Zonneveld <' || u.email || '> is admin now.', jsonb_build_object('userId', u.id, 'targetUser', 'Wilhelmina Zonneveld'),
   jsonb_build_array(jsonb_build_object('field', 'email', 'oldValue', u.email)), pg_temp.org(), m.user_id)

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
+	"kijko/worker/billing"
 	"kijko/worker/compression"
 	"kijko/worker/condition"
 	"kijko/worker/connections"
@@ -80,6 +81,10 @@ type Config struct {
 	// default 10 s.
 	Integrations       integrations.Config
 	IntegrationTimeout time.Duration
+	// Register answers about VAT numbers; nil: none is checked again.
+	Register billing.Register
+	// Stripe is where subscriptions are read; nil without a key.
+	Stripe billing.Source
 	// Registry is the registry of MCP servers to synchronize.
 	Registry registry.Source
 	// Neighbors get deliveries of the outbox. The worker closes them.
@@ -221,6 +226,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), guard, c.Log)
 	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected),
 		jobs.RegistryRun(registry.New(w.pool, c.Box, guard, c.Registry, c.Log)), jobs.OutboxSend(outbox.New(w.pool, c.Neighbors, c.Log)))
+	paid := &billing.Engine{Pool: w.pool, Register: c.Register, Stripe: c.Stripe}
 	ticks := []runner.Tick{
 		{Name: "schedules", Every: time.Second, Do: w.runDue},
 		{Name: "metering", Every: c.MeteringEvery, Do: metering.New(w.pool, c.Metering, c.Log).Run},
@@ -237,7 +243,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Leases: leases,
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, check), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
-			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.GdprIdentity(w.pool, c.Provider), jobs.GdprCustomer(c.Canceler), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching)},
+			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.GdprIdentity(w.pool, c.Provider), jobs.GdprCustomer(c.Canceler), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.BillingCheckNumber(paid), jobs.BillingFetch(paid), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching)},
 		Ticks: ticks,
 	})
 	if err != nil {

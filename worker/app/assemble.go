@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"kijko/worker/billing"
 	"kijko/worker/config"
 	"kijko/worker/connections"
 	"kijko/worker/embed"
@@ -21,6 +22,7 @@ import (
 	"kijko/worker/registry"
 	"kijko/worker/seal"
 	"kijko/worker/storage"
+	"kijko/worker/vies"
 )
 
 // Assemble builds a Worker from the settings; the functions in changes may replace parts of them. Close the Worker
@@ -82,12 +84,19 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 	if err != nil {
 		return nil, nil, err
 	}
+	register, err := vies.New(cfg.VIES(), log)
+	if err != nil {
+		return nil, nil, err
+	}
 	store, err := storage.Open(ctx, cfg.Storage())
 	if err != nil {
 		return nil, nil, err
 	}
-	c := Config{Graph: copies, Neighbors: listed, Metering: meter, Traced: cfg.IsTraced(), DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
+	c := Config{Register: register, Graph: copies, Neighbors: listed, Metering: meter, Traced: cfg.IsTraced(), DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
 		Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Registry: registry.Source{URL: cfg.MCPRegistryURL, Max: cfg.MCPRegistryMax}, Models: models, Embed: embed.New(cfg.Embedding()), UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
+	if source := billing.NewStripe(cfg.StripeBase, cfg.StripeKey); source != nil {
+		c.Stripe = source
+	}
 	for _, change := range changes {
 		change(&c)
 	}

@@ -27,6 +27,7 @@ import (
 	"kijko/worker/metering"
 	"kijko/worker/neighbors"
 	"kijko/worker/telemetry"
+	"kijko/worker/vies"
 	"kijko/worker/zulip"
 )
 
@@ -132,6 +133,19 @@ type Config struct {
 	LangfuseEnvironment string `env:"LANGFUSE_TRACING_ENVIRONMENT" doc:"Environment that Langfuse shows, such as staging; empty: its default."`
 	TracingTexts        bool   `env:"KIJKO_TRACING_TEXTS" envDefault:"false" doc:"Send prompts and answers of models with their traces, to the collector and to Langfuse. They hold personal data and secrets of users."`
 
+	VIESMode      string `env:"VIES_MODE" envDefault:"live" doc:"Whether VAT numbers are checked with VIES: live, or offline, where form and check digits decide."`
+	VIESURL       string `env:"VIES_URL" envDefault:"https://ec.europa.eu/taxation_customs/vies/rest-api" doc:"Where VIES is reached."`
+	VIESRequester string `env:"VIES_REQUESTER_NUMBER" doc:"The seller's own VAT number, such as NL123456789B01; with it each answer of VIES has a consultation number."`
+	VATOSS        bool   `env:"VAT_OSS_ENABLED" envDefault:"false" doc:"The seller declares VAT of other EU states by the One Stop Shop, so consumers there pay the rate of their state."`
+
+	StripeKey           string   `env:"STRIPE_SECRET_KEY" secret:"true" doc:"Secret key at Stripe, sk_... or rk_...; empty: what needs Stripe answers 503. Events for real money are ignored with a test key, and the other way round."`
+	StripeBase          string   `env:"STRIPE_API_BASE" doc:"Where Stripe is reached; empty: Stripe's own address."`
+	StripeProMonthly    string   `env:"STRIPE_PRICE_PRO_MONTHLY" doc:"Price at Stripe of a month of Pro, price_..."`
+	StripeProAnnually   string   `env:"STRIPE_PRICE_PRO_ANNUALLY" doc:"The price of a year of Pro."`
+	StripeTeamsMonthly  string   `env:"STRIPE_PRICE_TEAMS_MONTHLY" doc:"The price of a month of Teams."`
+	StripeTeamsAnnually string   `env:"STRIPE_PRICE_TEAMS_ANNUALLY" doc:"The price of a year of Teams."`
+	StripeContracts     []string `env:"STRIPE_PRICES_ENTERPRISE" doc:"Prices of contracts for Enterprise that are paid through Stripe, separated by commas, such as price_123=annually."`
+
 	OpenMeterURL string `env:"OPENMETER_URL" doc:"OpenMeter, which gets a copy of each counted unit; empty: none."`
 	OpenMeterKey string `env:"OPENMETER_API_KEY" secret:"true" doc:"Key there; empty: none is sent."`
 }
@@ -194,7 +208,7 @@ func (c Config) Faults() []error {
 		"KIJKO_GIT_AZURE_PROFILE_URL": c.AzureAPI, "KIJKO_GIT_AZURE_LOGIN_URL": c.AzureLogin, "KIJKO_OKTA_URL": c.OktaURL,
 		"KIJKO_AZURE_AD_LOGIN_URL": c.AzureADLogin, "KIJKO_AZURE_AD_GRAPH_URL": c.GraphURL, "GOOGLE_GEMINI_BASE_URL": c.GoogleURL, "KIJKO_EMBEDDING_URL": c.EmbeddingURL, "OTEL_EXPORTER_OTLP_ENDPOINT": c.Tracing,
 		"LANGFUSE_BASE_URL": c.LangfuseURL, "OPENMETER_URL": c.OpenMeterURL,
-		"MCP_REGISTRY_URL": c.MCPRegistryURL})
+		"MCP_REGISTRY_URL": c.MCPRegistryURL, "STRIPE_API_BASE": c.StripeBase})
 	fault := func(name, format string, args ...any) { faults = append(faults, Fault(name, format, args...)) }
 	if !c.Debug && c.EncryptionKey == "" {
 		fault("ENCRYPTION_KEY", "is missing; make one with: openssl rand -base64 32")
@@ -262,6 +276,15 @@ func (c Config) Faults() []error {
 	if c.Executions < 1 || c.Executions > 1000 {
 		fault("KIJKO_WORKER_EXECUTIONS", "must lie between 1 and 1000")
 	}
+	if _, err := vies.New(c.VIES(), nil); err != nil {
+		faults = append(faults, err)
+	}
+	if c.StripeKey != "" && !strings.HasPrefix(c.StripeKey, "sk_") && !strings.HasPrefix(c.StripeKey, "rk_") {
+		fault("STRIPE_SECRET_KEY", "must be a secret key of Stripe, sk_... or rk_...")
+	}
+	if _, err := c.StripePrices(); err != nil {
+		faults = append(faults, err)
+	}
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.LogLevel) {
 		fault("KIJKO_LOG_LEVEL", "must be debug, info, warn or error")
 	}
@@ -282,6 +305,52 @@ func (c Config) Telemetry() telemetry.Config {
 
 // IsTraced says whether calls of models are traced.
 func (c Config) IsTraced() bool { return c.Tracing != "" || c.LangfusePublicKey != "" }
+
+// VIES returns how VAT numbers are checked.
+func (c Config) VIES() vies.Config {
+	return vies.Config{Mode: c.VIESMode, URL: c.VIESURL, Requester: c.VIESRequester}
+}
+
+// IsStripeLive reports whether the key of Stripe is one for real money; nil without a key.
+func (c Config) IsStripeLive() *bool {
+	if c.StripeKey == "" {
+		return nil
+	}
+	live := strings.Contains(c.StripeKey, "_live_")
+	return &live
+}
+
+// StripePrice is a price at Stripe and what it pays for.
+type StripePrice struct {
+	Price    string `json:"price"`
+	Plan     string `json:"plan"`
+	Interval string `json:"interval"`
+}
+
+// StripePrices returns the prices that are set.
+func (c Config) StripePrices() ([]StripePrice, error) {
+	all := []StripePrice{{c.StripeProMonthly, "pro", "monthly"}, {c.StripeProAnnually, "pro", "annually"}, {c.StripeTeamsMonthly, "teams", "monthly"},
+		{c.StripeTeamsAnnually, "teams", "annually"}}
+	for _, entry := range c.StripeContracts {
+		price, interval, _ := strings.Cut(entry, "=")
+		if price == "" || (interval != "monthly" && interval != "annually") {
+			return nil, Fault("STRIPE_PRICES_ENTERPRISE", "%q is not like price_123=annually", entry)
+		}
+		all = append(all, StripePrice{price, "enterprise", interval})
+	}
+	prices, seen := []StripePrice{}, map[string]bool{}
+	for _, p := range all {
+		if p.Price == "" {
+			continue
+		}
+		if seen[p.Price] {
+			return nil, Fault("STRIPE_PRICE_*", "%s is set twice", p.Price)
+		}
+		seen[p.Price] = true
+		prices = append(prices, p)
+	}
+	return prices, nil
+}
 
 // Metering returns the receiver of units.
 func (c Config) Metering() metering.Config {

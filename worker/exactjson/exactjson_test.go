@@ -173,6 +173,8 @@ var own = map[string]string{
 	"worker/registry/engine.go":         "answers of the database, and headers that this program sealed",
 	"worker/registry/sync.go":           "answers of the registry",
 	"worker/telemetry/langfuse.go":      "attributes of this program",
+	"server/billing/stripe.go":          "answers of the database",
+	"worker/jobs/billing.go":            "arguments of jobs",
 	"worker/vies/vies.go":               "answers of VIES",
 	"worker/zulip/zulip.go":             "answers of Zulip and of the database",
 }

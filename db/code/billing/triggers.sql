@@ -11,13 +11,13 @@ comment on function private.tg_organizations__billing_details is 'Trigger: a new
 create or replace trigger _500_billing_details after insert on public.organizations
   for each row execute function private.tg_organizations__billing_details();
 
--- Requests are held to the state machine. A webhook of the payment provider acts for no user: the provider is the authority, whatever it
--- implies. Staff end a contract or make one by the same transitions.
+-- Requests are held to the state machine, except for what the payment provider said, in a webhook or as an answer: it is the authority,
+-- whatever it implies (private.settle_subscription). Staff end a contract or make one by the same transitions.
 create or replace function private.tg_subscriptions__transition() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  if private.user_id() is not null and not exists (
+  if private.user_id() is not null and coalesce(current_setting('app.as_provider', true), '') <> 'on' and not exists (
     select from private.subscription_transitions t
     where t.was_paid = (old.plan_id <> 'free') and t.from_status = old.status and t.is_paid = (new.plan_id <> 'free') and t.to_status = new.status) then
     perform private.refuse(409, 'INVALID_STATUS',
@@ -65,3 +65,41 @@ $$;
 comment on function private.tg_subscriptions__audit is 'Trigger: another plan is an entry of the audit log.';
 create or replace trigger _900_audit after update on public.subscriptions for each row
   when (old.plan_id <> new.plan_id) execute function private.tg_subscriptions__audit();
+
+-- Invoices are the bookkeeping: once finalized, only the payment of one goes on.
+create or replace function private.tg_invoices__keep() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if new.status <> old.status and not exists (select from private.invoice_transitions t where t.from_status = old.status and t.to_status = new.status) then
+    raise exception 'an invoice that is % does not become %', old.status, new.status using errcode = 'check_violation';
+  elsif old.status <> 'draft' and (new.stripe_invoice_id, new.stripe_customer_id, new.stripe_subscription_id, new.number, new.currency, new.net_amount, new.vat_amount,
+      new.total_amount, new.amount_due, new.vat_rate, new.vat_treatment, new.customer_country, new.description, new.period_start, new.period_end, new.due_at,
+      new.finalized_at, new.snapshot, new.created_at)
+    is distinct from (old.stripe_invoice_id, old.stripe_customer_id, old.stripe_subscription_id, old.number, old.currency, old.net_amount, old.vat_amount,
+      old.total_amount, old.amount_due, old.vat_rate, old.vat_treatment, old.customer_country, old.description, old.period_start, old.period_end, old.due_at,
+      old.finalized_at, old.snapshot, old.created_at) then
+    raise exception 'invoice % is finalized, so only its payment changes', old.number using errcode = 'check_violation';
+  elsif new.organization_id is distinct from old.organization_id and new.organization_id is not null then
+    raise exception 'an invoice stays with its organization' using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_invoices__keep is 'Trigger: finalized invoices stay as they are, and their status goes the ways of private.invoice_transitions.';
+create or replace trigger _200_keep before update on public.invoices for each row execute function private.tg_invoices__keep();
+create or replace trigger _100_touch before update on public.invoices
+  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
+
+create or replace function private.tg_invoices__keep_years() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if old.status <> 'draft' and old.created_at >= date_trunc('year', now() at time zone 'Europe/Amsterdam') at time zone 'Europe/Amsterdam' - interval '7 years' then
+    raise exception 'invoice % is kept for 7 years after the end of its year', old.number using errcode = 'check_violation';
+  end if;
+  return old;
+end
+$$;
+comment on function private.tg_invoices__keep_years is 'Trigger: invoices are kept for 7 years after the end of the year of issue (Dutch fiscal retention).';
+create or replace trigger _200_keep_years before delete on public.invoices for each row execute function private.tg_invoices__keep_years();

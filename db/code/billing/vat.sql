@@ -68,13 +68,19 @@ $$;
 comment on function private.vat_of is
   'VAT on a net amount in cents for a customer of a country, whose VAT number (bare, or null) was found valid or not.';
 
+create or replace function private.vat_rate_text(p_rate numeric) returns text
+language sql stable parallel safe
+return to_char(p_rate, case when p_rate = round(p_rate, 2) then 'FM990.00' else 'FM990.000' end);
+comment on function private.vat_rate_text is 'A rate on the wire: two decimals, or three where it needs them.';
+grant execute on function private.vat_rate_text to authenticated;
+
 create or replace function private.tax_quote(
   p_net bigint, p_country text, p_number text, p_is_valid boolean, p_at timestamptz default now()
 ) returns jsonb
 language sql stable
 return (
   select jsonb_strip_nulls(jsonb_build_object('currency', 'eur', 'netAmount', p_net,
-    'vatRate', to_char(v.rate, case when v.rate = round(v.rate, 2) then 'FM990.00' else 'FM990.000' end), 'vatAmount', v.vat, 'totalAmount', v.total,
+    'vatRate', private.vat_rate_text(v.rate), 'vatAmount', v.vat, 'totalAmount', v.total,
     'treatment', v.treatment, 'note', v.note))
   from private.vat_of(p_net, p_country, p_number, p_is_valid, p_at) v
 );

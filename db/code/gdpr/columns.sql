@@ -29,10 +29,12 @@ private.audit_counts erased
 private.audit_files organization file_name storage_key token_hash
 private.backup_codes erased
 private.chat_questions erased
+private.checkout_sessions organization id mode plan_id billing_interval url status
 private.compliance_files none content
 private.compressions organization settings
 private.connection_states erased
 private.credentials erased
+private.detached_payment_methods erased
 private.directory_syncs organization provider error; detached connected_by
 private.enrichment_plans organization hash language
 private.erasures kept person_digest tables
@@ -50,6 +52,7 @@ private.integration_logs organization level message
 private.integration_revocations none provider; kept sealed
 private.integration_secrets organization sealed
 private.integration_states erased
+private.invoice_transitions none from_status to_status
 private.ip_warnings erased
 private.kg_mirrors organization backend error
 private.login_failures erased
@@ -92,10 +95,16 @@ private.second_factors erased
 private.sessions erased
 private.signing_keys none pem
 private.source_files organization source path key verdict encoding hash language
+private.stripe_customers organization id default_method_id
+private.stripe_events none id type api_version outcome; detached payload error customer_id alerts
+private.stripe_prices none price_id plan_id billing_interval
+private.stripe_subscriptions organization id customer_id status price_id item_id plan_id billing_interval hint_plan_id hint_interval
+  payment_outcome
 private.subscription_transitions none from_status to_status event
 private.summary_jobs organization status lease_owner
-private.tombstones kept identities user_id
+private.tombstones kept user_id identities customers
 private.unsubscribe_key none key
+private.vat_evidence kept btw_number consultation_number registered_name registered_address
 private.vies_answers organization number name address consultation_number
 private.zones none name used
 public.api_keys erased
@@ -134,6 +143,8 @@ public.ingestion_runs organization outcome phase message detail phase_times erro
   lease_owner result; detached started_by
 public.integration_apps none id name category description icon permissions auth
 public.integrations organization provider status scopes config; detached connected_by
+public.invoices kept stripe_invoice_id stripe_customer_id stripe_subscription_id number status currency vat_treatment customer_country
+  description invoice_url pdf_url snapshot payment_intent_id charge_id
 public.ip_allow_list_entries organization name network; detached created_by
 public.kg_edges organization type
 public.kg_files organization path digest
@@ -150,6 +161,8 @@ public.models none id name description
 public.notification_preferences erased
 public.notifications erased; detached actor_user_id; masked title message data
 public.organizations organization name
+public.payment_methods organization stripe_payment_method_id stripe_customer_id type card_brand card_last4 sepa_bank_code sepa_last4
+  sepa_country fingerprint
 public.plans none id name description features gates
 public.project_activity none type once_key; detached user_id user_name user_email; masked description metadata
 public.project_files detached uploaded_by; organization origin name path mime_type checksum storage_key storage_provider
@@ -173,7 +186,7 @@ public.skill_stars erased
 public.skills erased
 public.staged_files erased
 public.subscriptions organization plan_id status overrides billing_interval stripe_subscription_id pending_plan_id
-  pending_billing_interval
+  pending_billing_interval stripe_customer_id
 public.support_conversations erased
 public.support_messages erased
 public.symbol_contents organization hash language

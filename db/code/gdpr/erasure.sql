@@ -227,41 +227,80 @@ end
 $$;
 comment on function private.deleted_rows is 'How many rows this transaction deleted in each table. Authorization: reads statistics only; callable by definer functions of ours only.';
 
--- Retained for law, with the end of each. Parts of the installation that keep something add a line here.
-create or replace function private.retained_data(p_orgs uuid[], p_at timestamptz) returns jsonb
-language plpgsql stable security definer set search_path = ''
-as $$
-begin
-  return jsonb_build_array(
-    jsonb_build_object('what', 'A tombstone: the id of the account and the time of its erasure, so that a backup that is restored can be erased again',
-      'legalBasis', 'Art. 17(3)(e) GDPR', 'until', private.iso(p_at + interval '30 days')),
-    jsonb_build_object('what', 'The log of this erasure: a digest of the id, numbers of rows, the time', 'legalBasis', 'Art. 5(2) GDPR',
-      'until', private.iso(private.kept_until(p_at))));
-end
-$$;
-comment on function private.retained_data is 'What an erasure leaves, why and until when. Authorization: callable by definer functions of ours only.';
-
 create or replace function private.kept_until(p_at timestamptz) returns timestamptz
 language sql stable parallel safe
 return (date_trunc('year', p_at at time zone 'UTC') + interval '8 years') at time zone 'UTC';
 comment on function private.kept_until is 'Seven years after the end of the year (Dutch fiscal retention).';
 
--- The organizations that the person is alone in, with their largest tables first and in one statement each: a cascade deletes them row by
--- row of the parent. tests/bench/gdpr measures both.
-create or replace function private.erase_organizations(p_orgs uuid[]) returns void
+-- The organizations that the person is alone in. Gives the customers at Stripe, and until when invoices are kept, if there are any.
+create or replace function private.erase_organizations(p_orgs uuid[], out customers text[], out invoices bigint, out invoices_until timestamptz)
 language plpgsql volatile security definer set search_path = ''
 as $$
-declare
-  v record;
 begin
-  for v in select s.organization_id, s.stripe_subscription_id from public.subscriptions s where s.organization_id = any (p_orgs) and s.stripe_subscription_id is not null loop
-    perform private.enqueue('gdpr.customer', jsonb_build_object('subscriptionId', v.stripe_subscription_id));
-  end loop;
+  customers := array(
+    select s.stripe_customer_id from public.subscriptions s where s.organization_id = any (p_orgs) and s.stripe_customer_id is not null
+    union select c.id from private.stripe_customers c where c.organization_id = any (p_orgs));
+  perform private.enqueue('gdpr.customer', jsonb_strip_nulls(jsonb_build_object('subscriptionId', s.stripe_subscription_id, 'customerId', s.stripe_customer_id)))
+  from public.subscriptions s where s.organization_id = any (p_orgs) and (s.stripe_subscription_id is not null or s.stripe_customer_id is not null);
+  perform private.enqueue('gdpr.customer', jsonb_build_object('customerId', c))
+  from unnest(customers) c where not exists (select from public.subscriptions s where s.stripe_customer_id = c);
+
+  -- Bookkeeping stays, detached by its keys. A draft is no invoice yet.
+  delete from public.invoices i where i.organization_id = any (p_orgs) and i.status = 'draft';
+  select count(*), max(private.kept_until(i.created_at)) into invoices, invoices_until from public.invoices i where i.organization_id = any (p_orgs);
+  insert into private.vat_evidence (btw_number, is_valid, consultation_number, registered_name, registered_address, verified_at, kept_until)
+  select d.btw_number, d.btw_definite = 'valid', d.consultation_number, d.registered_name, d.registered_address, d.verified_at,
+    (select max(private.kept_until(i.created_at))::date from public.invoices i where i.organization_id = d.organization_id)
+  from public.billing_details d
+  where d.organization_id = any (p_orgs) and d.btw_number is not null and d.btw_definite is not null
+    and exists (select from public.invoices i where i.organization_id = d.organization_id);
+  update private.stripe_events e
+  set payload = null, customer_id = null, error = null, alerts = null, next_try_at = null, processed_at = coalesce(e.processed_at, now()),
+    outcome = case when e.outcome in ('unmatched', 'failed') then 'ignored' else e.outcome end
+  where e.organization_id = any (p_orgs) or e.customer_id = any (customers);
+  delete from private.detached_payment_methods m where m.customer_id = any (customers);
+
   delete from public.organizations o where o.id = any (p_orgs);
 end
 $$;
 comment on function private.erase_organizations is
-  'Deletes organizations with all that is theirs, and has Stripe forget them. Authorization: callable by definer functions of ours only.';
+  'Deletes organizations with all that is theirs, but for what fiscal law keeps, and has Stripe forget them. Authorization: callable by definer functions of ours only.';
+
+-- Stripe tells of a customer's end, and of payments under way, after the erasure.
+create or replace function private.tg_stripe_events__forget() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if exists (select from private.tombstones t where t.customers @> array[new.customer_id]) then
+    new.payload := null;
+    new.customer_id := null;
+    new.error := null;
+    new.alerts := null;
+    new.next_try_at := null;
+    new.processed_at := coalesce(new.processed_at, now());
+    new.outcome := case when new.outcome in ('unmatched', 'failed') then 'ignored' else new.outcome end;
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_stripe_events__forget is 'Trigger: an event about a customer of an erased person keeps its id only.';
+create or replace trigger _150_forget before insert or update on private.stripe_events for each row
+  when (new.organization_id is null and new.customer_id is not null) execute function private.tg_stripe_events__forget();
+
+create or replace function private.retained_data(p_invoices bigint, p_invoices_until timestamptz, p_at timestamptz) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return jsonb_build_array(
+      jsonb_build_object('what', 'A tombstone: the id of the account, digests of its identities and the time of its erasure', 'legalBasis', 'Art. 17(3)(e) GDPR',
+        'until', private.iso(p_at + interval '30 days')),
+      jsonb_build_object('what', 'The log of this erasure: a digest of the id, numbers of rows, the time', 'legalBasis', 'Art. 5(2) GDPR',
+        'until', private.iso(private.kept_until(p_at))))
+    || case when p_invoices > 0 then jsonb_build_array(jsonb_build_object('what', format('%s invoices, with the payments and the VAT evidence', p_invoices),
+      'legalBasis', 'Art. 17(3)(b) GDPR, Art. 52 AWR', 'until', private.iso(p_invoices_until))) else '[]' end;
+end
+$$;
+comment on function private.retained_data is 'What an erasure leaves, why and until when.';
 
 create or replace function private.erase_person(p_user_id uuid) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -283,6 +322,7 @@ declare
   v_entries uuid[];
   v_identities bytea[];
   v_project record;
+  v_kept record;
   v_id uuid;
   v_tables jsonb;
 begin
@@ -320,7 +360,7 @@ begin
     union select i.organization_id from public.team_invitations i where i.email = any (v_emails)) t (o) where o <> all (v_orgs) order by 1);
 
   -- Long work, under locks of the person's own.
-  perform private.erase_organizations(v_orgs);
+  select * into v_kept from private.erase_organizations(v_orgs);
   delete from public.skill_executions e where e.user_id = u.id;
   delete from public.chat_sessions c where c.user_id = u.id;
   delete from public.notifications n where n.user_id = u.id;
@@ -372,7 +412,7 @@ begin
   end loop;
   perform private.erase_jobs(u.id, v_emails, now());
 
-  insert into private.tombstones (user_id, erased_at, identities) values (u.id, v_at, v_identities);
+  insert into private.tombstones (user_id, erased_at, identities, customers) values (u.id, v_at, v_identities, v_kept.customers);
   if private.has_mail() then
     perform private.mail_erasure(u.email, v_at);
   end if;
@@ -386,7 +426,7 @@ begin
     'anonymized', t.value -> 'anonymizedCount'))), '{}') from jsonb_each(v_tables) t), private.kept_until(v_at)::date);
   return jsonb_build_object('userId', u.id, 'deletedAt', private.iso(v_at), 'tables', v_tables,
     'totalDeleted', (select coalesce(sum((t.value ->> 'deletedCount')::bigint), 0) from jsonb_each(v_tables) t),
-    'retained', private.retained_data(v_orgs, v_at));
+    'retained', private.retained_data(v_kept.invoices, v_kept.invoices_until, v_at));
 end
 $$;
 comment on function private.erase_person is
@@ -454,11 +494,12 @@ declare
 begin
   delete from private.tombstones t where t.erased_at < p_at - interval '30 days';
   get diagnostics v_count = row_count;
+  delete from private.vat_evidence e where e.kept_until <= (p_at at time zone 'UTC')::date;
   delete from private.erasures e where e.kept_until <= (p_at at time zone 'UTC')::date;
   return v_count;
 end
 $$;
-comment on function private.prune_erasures is 'Ends tombstones after 30 days and the log of erasures after seven years. Authorization: callable by schedules only.';
+comment on function private.prune_erasures is 'Ends tombstones after 30 days, and evidence and the log of erasures after their years. Authorization: callable by schedules only.';
 
 -- p: body {confirm, code?}, and the arguments of private.use_second_factor, which the server has found.
 create or replace function api.erase_account(p jsonb) returns jsonb

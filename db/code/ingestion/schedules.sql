@@ -48,6 +48,8 @@ begin
         when 'enrichments.sweep' then perform private.sweep_enrichments();
         when 'enrichments.prune' then perform private.prune_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
+        when 'billing.sweep' then perform private.sweep_billing();
+        when 'billing.recheck' then perform private.queue_btw_checks();
         when 'usage.prune' then perform private.prune_usage();
         when 'summary.prune' then perform private.prune_summaries();
         when 'chats.prune' then perform private.prune_chats();

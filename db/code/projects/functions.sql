@@ -156,7 +156,7 @@ begin
 end
 $$;
 comment on function private.declare_installation is
-  'Keys: api_url (origin of webhook addresses), context_days and token_price (contract 60, sections 2 and 3.2), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, metering (true where units are copied to OpenMeter; private.declare_metering), neighbors ({name: {texts: may it get texts of customers}}), providers ({name: true} of model providers), worker_slots ({queue: jobs that one worker runs at a time}). Authorization: callable by the server and the worker only.';
+  'Keys: api_url (origin of webhook addresses), context_days and token_price (contract 60, sections 2 and 3.2), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, metering (true where units are copied to OpenMeter; private.declare_metering), neighbors ({name: {texts: may it get texts of customers}}), providers ({name: true} of model providers), seller ({name, address, btwNumber, kvkNumber} on invoices), stripe ({hasKey}), worker_slots ({queue: jobs that one worker runs at a time}). Authorization: callable by the server and the worker only.';
 grant execute on function private.declare_installation to kijko_server, kijko_worker;
 
 create or replace function private.has_embedding() returns boolean

@@ -1,7 +1,7 @@
 -- private.guards, one row an organization, follows the tables that it is derived from: any writer of them has it derived once more in the
 -- same transaction. The row is locked first and derived by the next statement, whose snapshot is taken under the lock. So of two
--- transactions that change different tables the later one sees both changes. private.plan_in_effect reads no clock; a plan that ended by
--- time alone would have to be compared here as well.
+-- transactions that change different tables the later one sees both changes. A plan that lapses by time alone is applied by
+-- private.sweep_billing.
 create or replace function private.derive_guard(p_org_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$

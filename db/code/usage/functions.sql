@@ -1,10 +1,33 @@
 -- Quotas: the units of a limit that an organization may use in the current period (contract 50, section 5). Counting is in consume.sql. It
 -- runs in the transaction of the work it pays for, so a rolled-back work costs nothing.
 
--- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription and the clock.
+-- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription, its invoices and the clock. Only a
+-- subscription that is past due costs more than reading its row.
+create or replace function private.is_lapsed(p_org_id uuid, p_stripe_subscription_id text, p_at timestamptz default now()) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  i public.invoices;
+begin
+  if p_stripe_subscription_id is null then
+    return false;
+  elsif exists (select from private.stripe_subscriptions s where s.id = p_stripe_subscription_id and s.status in ('unpaid', 'paused'))
+    or not exists (select from public.invoices x where x.stripe_subscription_id = p_stripe_subscription_id and x.status = 'paid' and x.amount_paid > 0
+      and x.organization_id = p_org_id) then
+    return true;
+  end if;
+  select * into i from public.invoices x
+  where x.stripe_subscription_id = p_stripe_subscription_id and x.status = 'open' and x.organization_id = p_org_id order by x.created_at, x.id limit 1;
+  return coalesce(i.attempt_count >= 3 or i.first_failed_at < p_at - interval '14 days', false);
+end
+$$;
+comment on function private.is_lapsed is
+  'Did a subscription that is past due lose its plan until it is paid? Authorization: callable by functions of ours only.';
+
 create or replace function private.plan_in_effect(s public.subscriptions) returns text
 language sql stable parallel safe
-return case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end;
+return case when s.status in ('active', 'trialing') then s.plan_id
+  when s.status = 'past_due' and not private.is_lapsed(s.organization_id, s.stripe_subscription_id) then s.plan_id else 'free' end;
 comment on function private.plan_in_effect is 'The plan that a subscription means now.';
 
 create or replace function private.effective_plan(p_org_id uuid) returns text

@@ -4,7 +4,7 @@
 //	go run ./tests/bench/http              all
 //	KIJKO_BENCH_BASE=../before go run ./tests/bench/http read
 //	                                       beside the server of another checkout, on the same database in the same rounds (read, write, fair)
-//	go run ./tests/bench/http write quota  some of start, read, rules, keys, peer, write, pooler, list, quota, metering, flood, fair
+//	go run ./tests/bench/http write quota  some of start, read, rules, keys, peer, write, pooler, list, quota, metering, flood, fair, stripe
 package main
 
 import (
@@ -86,7 +86,7 @@ func run(ctx context.Context) (err error) {
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"start", b.coldStart}, {"read", b.read}, {"rules", b.rules}, {"keys", b.keys}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"metering", b.metering}, {"flood", b.flood}, {"fair", b.fair}} {
+	}{{"start", b.coldStart}, {"read", b.read}, {"rules", b.rules}, {"keys", b.keys}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"metering", b.metering}, {"flood", b.flood}, {"fair", b.fair}, {"stripe", b.stripe}} {
 		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], step.name) {
 			continue
 		}
@@ -134,7 +134,7 @@ func (b *bench) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	b.url = "http://127.0.0.1:" + port
-	b.env = append(os.Environ(), "DEBUG=true", "KIJKO_ADDR=127.0.0.1:"+port, "KIJKO_RATE_PER_MINUTE=0", "KIJKO_DATA_DIR="+b.dir,
+	b.env = append(os.Environ(), "DEBUG=true", "KIJKO_ADDR=127.0.0.1:"+port, "KIJKO_RATE_PER_MINUTE=0", "KIJKO_DATA_DIR="+b.dir, "STRIPE_WEBHOOK_SECRET="+stripeSecret,
 		"ENCRYPTION_KEY="+base64.StdEncoding.EncodeToString([]byte("a key for the time of the bench!")),
 		"DATABASE_URL="+b.cluster.DSN("kijko_server", "kijko"))
 	if err := b.startServer(ctx); err != nil {
