@@ -96,7 +96,7 @@ private.sessions erased
 private.signing_keys none pem
 private.source_files organization source path key verdict encoding hash language
 private.stripe_customers organization id default_method_id
-private.stripe_events none id type api_version outcome; detached payload error customer_id alerts
+private.stripe_events none id type api_version outcome; organization payload error customer_id alerts
 private.stripe_prices none price_id plan_id billing_interval
 private.stripe_subscriptions organization id customer_id status price_id item_id plan_id billing_interval hint_plan_id hint_interval
   payment_outcome
