@@ -127,14 +127,24 @@ declare
   v jsonb := private.mask_mentions(p_id, p_orgs, p_emails, p_name, p_since);
   v_count bigint;
 begin
-  -- Rows of theirs were counted above, where their texts were masked.
-  update public.audit_log a set user_id = null, ip_address = null, session_id = null, request_id = null where a.user_id = p_id;
-  update public.project_activity a set user_id = null, user_name = 'Deleted user', user_email = '' where a.user_id = p_id;
+  -- Rows of theirs were counted above, where their texts were masked. The second time the index on the account leads through all the versions
+  -- that the first time left, so the time is searched instead.
+  if p_since is null then
+    update public.audit_log a set user_id = null, ip_address = null, session_id = null, request_id = null where a.user_id = p_id;
+    update public.project_activity a set user_id = null, user_name = 'Deleted user', user_email = '' where a.user_id = p_id;
+    update public.context_changelog c set user_id = null, user_name = 'Deleted user', user_email = '' where c.user_id = p_id;
+  else
+    update public.audit_log a set user_id = null, ip_address = null, session_id = null, request_id = null
+    where a.organization_id = any (p_orgs) and a.created_at >= p_since and a.user_id = p_id;
+    update public.project_activity a set user_id = null, user_name = 'Deleted user', user_email = ''
+    where a.organization_id = any (p_orgs) and a.created_at >= p_since and a.user_id = p_id;
+    update public.context_changelog c set user_id = null, user_name = 'Deleted user', user_email = ''
+    where c.organization_id = any (p_orgs) and c.created_at >= p_since and c.user_id = p_id;
+  end if;
   update public.project_activity a set user_name = 'Deleted user', user_email = ''
-  where a.organization_id = any (p_orgs) and a.user_email = any (p_emails);
-  update public.context_changelog c set user_id = null, user_name = 'Deleted user', user_email = '' where c.user_id = p_id;
+  where a.organization_id = any (p_orgs) and a.created_at >= coalesce(p_since, '-infinity') and a.user_email = any (p_emails);
   update public.context_changelog c set user_name = 'Deleted user', user_email = ''
-  where c.organization_id = any (p_orgs) and c.user_email = any (p_emails);
+  where c.organization_id = any (p_orgs) and c.created_at >= coalesce(p_since, '-infinity') and c.user_email = any (p_emails);
   update private.analytics_events e set user_id = null, organization_id = null, session_id = null, digest = null where e.user_id = p_id;
   get diagnostics v_count = row_count;
   if v_count > 0 then
