@@ -106,7 +106,7 @@ func TestNothingOfAnErasedPersonIsFoundAnywhere(t *testing.T) {
 	s.DB.Exec("update public.subscriptions set plan_id = 'enterprise'")
 	furnish(t, s, "Bystander", ben.OrgID, ben.ID, "Benjamin")
 	furnish(t, s, "Zebedeeown", own, anna.ID, "Wilhelmina")
-	// The people that the seeds make are nobody's marks.
+	// The people that the seeds make are no marks.
 	s.DB.Exec("delete from public.users where email like 'colleague.of.zebedeeown%'")
 	s.DB.Exec("insert into public.memberships (organization_id, user_id, role) values ($1, $2, 'admin')", stan.OrgID, anna.ID)
 	furnish(t, s, "Zebedeeguest", stan.OrgID, anna.ID, "Wilhelmina")

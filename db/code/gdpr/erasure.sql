@@ -174,10 +174,10 @@ declare
   v_rooms text[] := array_prepend('user:' || p_id, array(select 'org:' || o from unnest(p_orgs) o));
   v_signs text[] := array['%' || p_id || '%'] || array(select '%' || replace(replace(e, '\', '\\'), '_', '\_') || '%' from unnest(p_emails) e)
     || case when p_name like '% %' then array['%' || replace(replace(p_name, '\', '\\'), '_', '\_') || '%'] else '{}' end;
-  v_nobody constant text := 'user:00000000-0000-0000-0000-000000000000';
+  v_unread constant text := 'user:00000000-0000-0000-0000-000000000000';
 begin
   delete from public.events e where e.id > p_after and e.id < v_newest and (e.room = any (v_rooms) or e.organization_id = any (p_orgs));
-  update public.events e set room = v_nobody, data = '{}', audience = 'none', actor_user_id = null, user_ids = null, entity_id = null
+  update public.events e set room = v_unread, data = '{}', audience = 'none', actor_user_id = null, user_ids = null, entity_id = null
   where e.id = v_newest and (e.room = any (v_rooms) or e.organization_id = any (p_orgs));
   update public.events e
   set data = private.mask_person(e.data::text, p_id, p_emails, p_name)::jsonb, actor_user_id = nullif(e.actor_user_id, p_id),
@@ -316,7 +316,7 @@ create or replace function private.erase_person(p_user_id uuid) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  c_nobody constant uuid := '00000000-0000-0000-0000-000000000000';
+  c_none constant uuid := '00000000-0000-0000-0000-000000000000';
   v_at constant timestamptz := clock_timestamp();
   -- Rows of transactions that began before are older; clocks of the database are one clock.
   v_since constant timestamptz := now() - interval '5 minutes';
@@ -418,7 +418,7 @@ begin
   perform private.erase_events(u.id, v_orgs, v_emails, v_name, coalesce(v_head, 0)), private.erase_inbox(u.id, v_orgs, v_emails, v_name);
   -- Sockets end by the name of their session or key. The room has no reader.
   foreach v_id in array v_entries loop
-    perform private.emit('user:' || c_nobody, 'removal', jsonb_build_object('kind', 'session_revoked', 'sessionId', v_id), null, null, 'none', 'removal');
+    perform private.emit('user:' || c_none, 'removal', jsonb_build_object('kind', 'session_revoked', 'sessionId', v_id), null, null, 'none', 'removal');
   end loop;
   perform private.erase_jobs(u.id, v_emails, now());
 
@@ -461,7 +461,7 @@ as $$
 declare
   v_when constant text := to_char(p_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC';
   v_lead constant text := 'your account and your personal data were deleted on ' || v_when || ', as you asked. This cannot be undone.';
-  v_end constant text := 'If you did not ask for this, somebody else had access to your account: change the password of your mailbox. You can sign up again at any time.';
+  v_end constant text := 'If you did not ask for this, another person had access to your account: change the password of your mailbox. You can sign up again at any time.';
 begin
   perform private.queue_mail('account_erased', null, null, p_email, 'Your account was deleted', E'Hello,\n\n' || v_lead || E'\n\n' || v_end || E'\n',
     format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Your account was deleted</title></head><body><p>Hello,</p><p>%s</p><p><small>%s</small></p></body></html>',
