@@ -40,13 +40,14 @@ func develop(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, closeDatabase(context.WithoutCancel(ctx))) }()
 
-	greeting, stopGit := offerDemo(ctx, &cfg)
+	offer, stopGit := offerDemo(ctx, &cfg)
 	defer stopGit()
-	options := app.Options{Log: log, Greeting: greeting, Listener: listener, Tracing: tracing}
+	options := app.Options{Log: log, Greeting: map[string]any{"demo": offer}, Listener: listener, Tracing: tracing}
 	change, mails := func(*work.Config) {}, "at "+cfg.SMTPHost
 	if cfg.SMTPHost == "" {
 		box := &dev.Mailbox{}
 		options.Mailbox, change, mails = box, func(c *work.Config) { c.Mailer = box }, "http://"+listener.Addr().String()+dev.MailPath
+		offer["mails"] = dev.MailPath
 	}
 	server, err := app.New(ctx, cfg, options)
 	if err != nil {
@@ -80,13 +81,18 @@ func develop(ctx context.Context) (err error) {
 	return errors.Join(err, <-done)
 }
 
-// offerDemo serves a copy of this checkout as a Git repository, so that there is a real one to ingest and to push to without a network.
-func offerDemo(ctx context.Context, cfg *config.Config) (greeting map[string]any, stop func()) {
-	base, stop, ok := dev.StartGitHost(ctx, ".")
-	if !ok {
-		return nil, func() {}
+// offerDemo returns what the greeting tells of the demo. It serves a copy of this checkout as a Git repository, so that there is a real one to
+// ingest and to push to without a network.
+func offerDemo(ctx context.Context, cfg *config.Config) (offer map[string]string, stop func()) {
+	offer, stop = map[string]string{}, func() {}
+	if dev.HasDemo(*cfg) {
+		offer["email"], offer["password"] = dev.DemoEmail, dev.DemoPassword
 	}
-	cfg.GitHosts = append(cfg.GitHosts, dev.GitHostName+"=gitlab@"+base)
-	return map[string]any{"demo": map[string]string{"repository": "https://" + dev.GitHostName + "/kijko/kijko", "provider": "gitlab",
-		"branch": "main", "push": base + "/kijko/kijko"}}, stop
+	if base, stopHost, ok := dev.StartGitHost(ctx, "."); ok {
+		stop = stopHost
+		cfg.GitHosts = append(cfg.GitHosts, dev.GitHostName+"=gitlab@"+base)
+		offer["repository"], offer["provider"] = "https://"+dev.GitHostName+"/kijko/kijko", "gitlab"
+		offer["branch"], offer["push"] = "main", base+"/kijko/kijko"
+	}
+	return offer, stop
 }

@@ -246,6 +246,11 @@
 {{ template "billing/facts.sql" . }}
 {{ template "billing/events.sql" . }}
 {{ template "billing/invoices.sql" . }}
+{{ template "billing/changes.sql" . }}
+{{ template "billing/calls.sql" . }}
+{{ template "billing/checkout.sql" . }}
+{{ template "billing/methods.sql" . }}
+{{ template "billing/copying.sql" . }}
 {{ template "billing/api.sql" . }}
 {{ template "billing/triggers.sql" . }}
 {{ template "billing/access.sql" . }}

@@ -16,6 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/swaggest/swgui"
 	"github.com/swaggest/swgui/v5emb"
+
+	"kijko/server/pages"
 )
 
 // mountPages registers the pages for operators and newcomers: the document, a page to try it, metrics, and a greeting.
@@ -24,6 +26,7 @@ func (a *App) mountPages() {
 		c.Set(fiber.HeaderContentType, "application/json")
 		return c.Send(a.deps.Document.JSON)
 	})
+	a.Get("/docs/graph", pages.Graph.Send)
 	a.mountDocs()
 	if a.deps.Registry != nil && a.deps.MetricsToken != "" {
 		metrics := adaptor.HTTPHandler(promhttp.HandlerFor(a.deps.Registry, promhttp.HandlerOpts{}))
@@ -35,10 +38,22 @@ func (a *App) mountPages() {
 		})
 	}
 	a.Get("/", func(c *fiber.Ctx) error {
+		c.Vary(fiber.HeaderAccept)
+		if wantsPage(c) {
+			return pages.Home.Send(c)
+		}
 		greeting := map[string]any{"name": "Kijko API", "version": a.deps.Version, "docs": "/docs", "health": "/health"}
 		maps.Copy(greeting, a.deps.Greeting)
 		return c.JSON(greeting)
 	})
+}
+
+// wantsPage reports whether the client would rather look than read JSON, as browsers do.
+func wantsPage(c *fiber.Ctx) bool {
+	header := joined(c, fiber.HeaderAccept)
+	page, _ := weight(header, "text", "html")
+	data, _ := weight(header, "application", "json")
+	return page > data
 }
 
 // mountDocs registers the page that tries operations. It shows untrusted text and holds a credential, so only this server's own scripts run

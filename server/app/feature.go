@@ -35,6 +35,7 @@ import (
 	"kijko/server/skills"
 	"kijko/server/summary"
 	"kijko/server/support"
+	paying "kijko/worker/billing"
 	hosting "kijko/worker/connections"
 	"kijko/worker/embed"
 	"kijko/worker/gitfetch"
@@ -43,6 +44,7 @@ import (
 	"kijko/worker/llm"
 	"kijko/worker/neighbors"
 	"kijko/worker/seal"
+	"kijko/worker/stripe"
 	"kijko/worker/vies"
 )
 
@@ -105,6 +107,10 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if err != nil {
 		return err
 	}
+	payments, err := a.payments(exec)
+	if err != nil {
+		return err
+	}
 	drawing := &graph.Feature{Exec: exec, Log: a.log}
 	drawing.Copies, _ = copies.(copied.Reader)
 	guard := connected.NewGuard(a.cfg.GitAllowPrivate)
@@ -127,11 +133,29 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
 		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, guard, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},
-		&exports.Feature{Exec: exec}, &billing.Feature{Exec: exec, VIES: register, Secrets: a.cfg.StripeWebhookSecrets, IsLive: a.cfg.IsStripeLive(), Log: a.log}, handlersOnly(search.Handlers()),
+		&exports.Feature{Exec: exec}, &billing.Feature{Exec: exec, VIES: register, Payments: payments, Secrets: a.cfg.StripeWebhookSecrets, IsLive: a.cfg.IsStripeLive(), Log: a.log}, handlersOnly(search.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
 		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,
 			Redirects: a.cfg.GitRedirects, Origins: a.cfg.Origins, Log: a.log}))
 	return nil
+}
+
+// payments are the settings of payments; without a key at Stripe none are taken.
+func (a *App) payments(exec *api.Executor) (billing.Payments, error) {
+	client, err := stripe.New(a.cfg.Stripe(), a.log)
+	if err != nil {
+		return billing.Payments{}, err
+	}
+	set, err := a.cfg.StripePrices()
+	if err != nil {
+		return billing.Payments{}, err
+	}
+	prices := map[string]string{}
+	for _, p := range set {
+		prices[p.Plan+"_"+p.Interval] = p.Price
+	}
+	return billing.Payments{Stripe: client, Driver: &paying.Driver{Stripe: client, Ask: billing.Ask(exec), Log: a.log}, Prices: prices, Home: a.cfg.PublicURL,
+		Origins: a.cfg.Origins}, nil
 }
 
 // integrations is the feature that connects providers, MCP servers and webhooks.

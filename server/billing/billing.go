@@ -25,6 +25,7 @@ type Executor interface {
 type Feature struct {
 	Exec Executor
 	VIES *vies.Client
+	Payments
 	// Secrets are those that Stripe signs events with; none: no event is taken.
 	Secrets []string
 	// IsLive says whether the key of Stripe is one for real money; nil without a key.
@@ -37,8 +38,22 @@ const perMinute = 10
 
 // Handlers returns the operations that this package answers, by operationId.
 func (f *Feature) Handlers() map[string]api.Handler {
-	return map[string]api.Handler{"validateBtwNumber": f.validate, "previewSubscription": f.preview,
-		"receiveStripeEvent": f.receive, "getInvoicePdf": f.pdf}
+	return map[string]api.Handler{
+		"validateBtwNumber":       f.validate,
+		"previewSubscription":     f.preview,
+		"receiveStripeEvent":      f.receive,
+		"getInvoicePdf":           f.pdf,
+		"createCheckout":          f.pay("create_checkout", "successUrl", "cancelUrl"),
+		"createPortal":            f.pay("create_portal", "returnUrl"),
+		"updateSubscription":      f.pay("update_subscription"),
+		"updateSubscriptionPut":   f.pay("update_subscription"),
+		"cancelSubscription":      f.pay("cancel_subscription"),
+		"resumeSubscription":      f.pay("resume_subscription"),
+		"createSetupIntent":       f.pay("create_setup_intent"),
+		"createPaymentMethod":     f.pay("create_payment_method"),
+		"deletePaymentMethod":     f.pay("delete_payment_method"),
+		"setDefaultPaymentMethod": f.pay("set_default_payment_method"),
+	}
 }
 
 // Close does nothing; the interface of features demands it.

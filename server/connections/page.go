@@ -2,34 +2,26 @@ package connections
 
 import (
 	"bytes"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"encoding/json"
 	"html/template"
 	"net/http"
 	"slices"
 	"strings"
 
-	"github.com/gofiber/fiber/v2"
-
 	"kijko/server/api"
+	"kijko/server/pages"
 )
 
-//go:embed page.html
-var pageText string
+var (
+	//go:embed page.html
+	pageDocument string
+	//go:embed page.js
+	pageScript string
 
-var page = template.Must(template.New("page").Parse(pageText))
-
-// pagePolicy allows only the page's own script and style.
-var pagePolicy = "default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; script-src " + hashOf("script") + "; style-src " + hashOf("style")
-
-func hashOf(element string) string {
-	_, rest, _ := strings.Cut(pageText, "<"+element+">")
-	content, _, _ := strings.Cut(rest, "</"+element+">")
-	sum := sha256.Sum256([]byte(content))
-	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-}
+	page         = pages.New(pageDocument, "", pageScript, pages.Nothing)
+	pageTemplate = template.Must(template.New("page").Parse(page.Text))
+)
 
 // comeBack answers GET /oauth/callback/{provider}, to which the provider sends the browser. No login is needed here: the state identifies
 // the user of the consent, and only the page that began the consent is notified how it ended.
@@ -47,13 +39,10 @@ func (f *Feature) comeBack(c *api.Call) error {
 		f.Log.Info("a consent did not end well", "provider", provider, "code", p.Code)
 	}
 	var text bytes.Buffer
-	if err := page.Execute(&text, map[string]any{"Provider": provider, "Success": err == nil, "Origin": origin}); err != nil {
+	if err := pageTemplate.Execute(&text, map[string]any{"Provider": provider, "Success": err == nil, "Origin": origin}); err != nil {
 		return err
 	}
-	c.Ctx.Set(fiber.HeaderContentType, fiber.MIMETextHTMLCharsetUTF8)
-	c.Ctx.Set(fiber.HeaderContentSecurityPolicy, pagePolicy)
-	c.Ctx.Set(fiber.HeaderReferrerPolicy, "no-referrer") // the address contains code and state
-	c.Ctx.Set(fiber.HeaderCacheControl, "no-store")
+	page.Headers(c.Ctx)
 	c.Ctx.Set("Cross-Origin-Opener-Policy", "unsafe-none") // else the page that opened this one could not be notified
 	return c.Ctx.Send(text.Bytes())
 }

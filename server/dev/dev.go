@@ -62,6 +62,9 @@ func Prepare(ctx context.Context, c *config.Config, seed string, log *slog.Logge
 	return closer, nil
 }
 
+// HasDemo reports whether the prepared database has the demo person.
+func HasDemo(c config.Config) bool { return local(c.Database) }
+
 // Owner returns the process that has already started c's private database, if there is one. The port of a second start is then taken too.
 func Owner(c config.Config) error {
 	if c.Database != "" {

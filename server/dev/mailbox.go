@@ -2,9 +2,7 @@ package dev
 
 import (
 	"context"
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"kijko/server/pages"
 	"kijko/worker/mail"
 )
 
@@ -23,8 +22,16 @@ const MailPath = "/dev/mail"
 // keptMails is how many mails the mailbox keeps.
 const keptMails = 100
 
-//go:embed mail.html
-var mailPage []byte
+var (
+	//go:embed mail.html
+	mailDocument string
+	//go:embed mail.js
+	mailScript string
+
+	mailPage = pages.New(mailDocument, mailStyle, mailScript, pages.Calls)
+)
+
+const mailStyle = "body { max-width: 48rem } pre { font: inherit } h2 { margin: .5rem 0 }"
 
 // Mailbox receives the mails of an installation without a mail server, so that their links can be followed on one machine. It keeps the
 // newest mails in memory and is safe for concurrent use.
@@ -75,19 +82,11 @@ func (b *Mailbox) Routes(app *fiber.App) {
 			return next(c)
 		}
 	}
-	policy := "default-src 'none'; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; script-src " +
-		inline("script") + "; style-src " + inline("style")
 	app.Get(MailPath+".json", here(func(c *fiber.Ctx) error {
 		c.Set(fiber.HeaderCacheControl, "no-store")
 		return c.JSON(fiber.Map{"mails": b.Mails()})
 	}))
-	app.Get(MailPath, here(func(c *fiber.Ctx) error {
-		c.Set(fiber.HeaderContentType, fiber.MIMETextHTMLCharsetUTF8)
-		c.Set(fiber.HeaderContentSecurityPolicy, policy)
-		c.Set(fiber.HeaderReferrerPolicy, "no-referrer")
-		c.Set(fiber.HeaderCacheControl, "no-store")
-		return c.Send(mailPage)
-	}))
+	app.Get(MailPath, here(mailPage.Send))
 }
 
 // hostname is the Host without its port.
@@ -97,12 +96,4 @@ func hostname(c *fiber.Ctx) string {
 		return host[:at]
 	}
 	return host
-}
-
-// inline allows the page's own script or style.
-func inline(element string) string {
-	_, rest, _ := strings.Cut(string(mailPage), "<"+element+">")
-	content, _, _ := strings.Cut(rest, "</"+element+">")
-	sum := sha256.Sum256([]byte(content))
-	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }

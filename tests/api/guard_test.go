@@ -61,7 +61,7 @@ func TestEveryAnswerSaysNosniff(t *testing.T) {
 		require.Equal(t, []string{"nosniff"}, header.Values("X-Content-Type-Options"), what)
 		require.Equal(t, "max-age=31536000", header.Get("Strict-Transport-Security"), what)
 	}
-	for _, path := range []string{"/unsubscribe", "/docs/realtime", "/docs/realtime.js", "/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=3", "/api/v1/ws",
+	for _, path := range []string{"/unsubscribe", "/", "/docs/realtime", "/docs/graph", "/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=3", "/api/v1/ws",
 		"/webhooks/reflex/none", "/.well-known/jwks.json", "/health/ready", "/nothing"} {
 		res, _ := fetched(t, "GET", s.App.URL()+path)
 		guarded(path, res.Header)

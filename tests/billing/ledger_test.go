@@ -247,6 +247,9 @@ func serve(dsn string) error {
 	cfg.Debug, cfg.Addr, cfg.DataDir, cfg.Database, cfg.DatabaseDirect, cfg.VIESMode = true, "127.0.0.1:0", dir, dsn, dsn, vies.Offline
 	cfg.EncryptionKey = base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
 	payments(&cfg)
+	if base := os.Getenv(doubleAt); base != "" {
+		shopping(base)(&cfg)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -267,10 +270,10 @@ type process struct {
 }
 
 // start waits until the server listens.
-func start(t *testing.T, d *testdb.DB) *process {
+func start(t *testing.T, d *testdb.DB, env ...string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command(os.Args[0])}
-	p.cmd.Env = append(os.Environ(), killable+"="+d.DSN("kijko_server"))
+	p.cmd.Env = append(append(os.Environ(), killable+"="+d.DSN("kijko_server")), env...)
 	p.cmd.Stderr = os.Stderr
 	_, err := p.cmd.StdinPipe()
 	require.NoError(t, err)

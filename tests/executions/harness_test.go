@@ -33,7 +33,7 @@ func newSkillLab(t *testing.T, options ...stack.Option) *skillLab {
 	s := stack.New(t, append([]stack.Option{usingModels(models)}, options...)...)
 	l := &skillLab{Stack: s, t: t, models: models, anna: s.SignUp("Anna")}
 	require.Eventually(t, func() bool {
-		return testdb.Value[bool](s.DB, "select coalesce((select value ? 'anthropic' from private.installation where key = 'providers'), false)")
+		return testdb.Holds(s.DB, "select coalesce((select value ? 'anthropic' from private.installation where key = 'providers'), false)")
 	}, 10*time.Second, 5*time.Millisecond, "the server tells the database what it offers")
 	return l
 }

@@ -48,7 +48,7 @@ func withModel(t *testing.T) *stack.Stack {
 	t.Helper()
 	s := stack.New(t, func(c *config.Config) { c.AnthropicKey, c.GoogleKey, c.LocalModel = "", "", "on" })
 	require.Eventually(t, func() bool {
-		return testdb.Value[bool](s.DB, "select private.is_provider_configured('anthropic', null)")
+		return testdb.Holds(s.DB, "select private.is_provider_configured('anthropic', null)")
 	}, 10*time.Second, 10*time.Millisecond, "the server tells the database what it offers")
 	return s
 }
@@ -343,7 +343,7 @@ func TestAHundredHabitsDueAtOnceRunOnce(t *testing.T) {
 		})
 	}
 	require.Eventually(t, func() bool {
-		return testdb.Value[bool](s.DB, "select count(*) filter (where status = 'completed') >= 100 from public.skill_executions")
+		return testdb.Holds(s.DB, "select count(*) filter (where status = 'completed') >= 100 from public.skill_executions")
 	}, 30*time.Second, 20*time.Millisecond, "all run")
 	stop()
 	schedulers.Wait()

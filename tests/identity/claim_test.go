@@ -179,7 +179,7 @@ const claimed = "team 1 guests 0 links 0 invitations 0 webhooks 0 attempts 0 con
 func TestWhatWasSetUpBeforeAClaimIsNotInForceAfterIt(t *testing.T) {
 	t.Parallel()
 	l := newKeycloakLab(t, func(c *config.Config) { c.SMTPHost, c.SMTPFrom, c.SMTPTLS = "127.0.0.1", "mail@kijko.test", mail.None })
-	stack.Eventually(t, "the server's settings in the database", func() bool { return testdb.Value[bool](l.DB, "select private.has_mail()") })
+	stack.Eventually(t, "the server's settings in the database", func() bool { return testdb.Holds(l.DB, "select private.has_mail()") })
 	for how, claim := range map[string]func(stan *client.Person) string{
 		"AReset": func(stan *client.Person) string {
 			l.Do("POST", "/auth/reset-password", fields{"token": mailed(l.Stack, stan, "reset_password"), "password": "Rightful-Owner-1"}).Want(204)

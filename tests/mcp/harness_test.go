@@ -68,13 +68,13 @@ func newLab(t testing.TB, options ...stack.Option) *lab {
 	worker.Start(t, l.Stack)
 	l.anna.Do("POST", "/projects/"+l.context+"/ingest", map[string]any{"skipValidation": true}).Want(202)
 	require.Eventually(t, func() bool {
-		return testdb.Value[bool](l.DB, "select exists (select from public.project_indexes where project_id = $1 and run_id is not null)", l.context)
+		return testdb.Holds(l.DB, "select exists (select from public.project_indexes where project_id = $1 and run_id is not null)", l.context)
 	}, stack.Patience, 10*time.Millisecond, "the index")
 	require.Eventually(t, func() bool {
-		return testdb.Value[bool](l.DB, "select exists (select from public.kg_generations where project_id = $1 and is_current and nodes > 0)", l.context)
+		return testdb.Holds(l.DB, "select exists (select from public.kg_generations where project_id = $1 and is_current and nodes > 0)", l.context)
 	}, stack.Patience, 10*time.Millisecond, "the graph")
 	require.Eventually(t, func() bool {
-		return testdb.Value[bool](l.DB, "select coalesce((select value ? 'anthropic' from private.installation where key = 'providers'), false)")
+		return testdb.Holds(l.DB, "select coalesce((select value ? 'anthropic' from private.installation where key = 'providers'), false)")
 	}, stack.Patience, 10*time.Millisecond, "the offer of models")
 	l.skill = l.anna.Do("POST", "/skills", map[string]any{"name": "Praise a topic", "description": "Says something nice.", "promptTemplate": "Write something nice about {{topic}}, {{times}} times",
 		"inputSchema": []any{map[string]any{"name": "topic", "type": "string", "required": true}, map[string]any{"name": "times", "type": "number", "default": 2}}}).Want(201).String("id")

@@ -44,7 +44,7 @@ func newLab(t *testing.T, texts ...string) *lab {
 	})
 	l.anna = l.SignUp("Anna")
 	stack.Eventually(t, "the server declares its neighbors", func() bool {
-		return testdb.Value[bool](l.DB, "select private.installation_value('neighbors') ? 'zulip'")
+		return testdb.Holds(l.DB, "select private.installation_value('neighbors') ? 'zulip'")
 	})
 	l.project = l.anna.Do("POST", "/projects", client.Object{"name": "Secret @**all** plan"}).Want(201).String("project.id")
 	l.skill = testdb.Value[string](l.DB, `insert into public.skills (user_id, organization_id, name, prompt_template) values ($1, $2, 'Secret skill', 'Write something about {{topic}}') returning id::text`,

@@ -122,7 +122,7 @@ func TestANeighborThatFailsGetsEachDeliveryOnceInTheEnd(t *testing.T) {
 	l.ingest("completed")
 	require.Equal(t, "POST /api/v1/messages", <-seen)
 	stack.Eventually(t, "the delivery waits as long as the body says", func() bool {
-		return testdb.Value[bool](l.DB, "select due_at > now() + interval '20 seconds' and error like '%429%RATE_LIMIT_HIT%' from private.outbox where neighbor = 'zulip' and lease_token is null")
+		return testdb.Holds(l.DB, "select due_at > now() + interval '20 seconds' and error like '%429%RATE_LIMIT_HIT%' from private.outbox where neighbor = 'zulip' and lease_token is null")
 	})
 	require.Equal(t, "degraded NEIGHBOR_UNREACHABLE", l.check("zulip"))
 
@@ -137,7 +137,7 @@ func TestANeighborThatFailsGetsEachDeliveryOnceInTheEnd(t *testing.T) {
 	l.due()
 	l.zulip.next(t)
 	stack.Eventually(t, "the attempt counts as failed", func() bool {
-		return testdb.Value[bool](l.DB, "select attempts = 2 and lease_token is null from private.outbox where neighbor = 'zulip'")
+		return testdb.Holds(l.DB, "select attempts = 2 and lease_token is null from private.outbox where neighbor = 'zulip'")
 	})
 	l.zulip.answer(nil)
 	require.Equal(t, "degraded DELIVERY_FAILS", l.check("zulip"))

@@ -82,7 +82,7 @@ func TestNeighborsOfPyPILightning(t *testing.T) {
 	l.Stack = stack.New(t, func(c *config.Config) { c.LightningURL, c.NeighborTexts = store, []string{"lightning"} })
 	l.anna = l.SignUp("Anna")
 	stack.Eventually(t, "the server declares its neighbors", func() bool {
-		return testdb.Value[bool](l.DB, "select private.installation_value('neighbors') ? 'lightning'")
+		return testdb.Holds(l.DB, "select private.installation_value('neighbors') ? 'lightning'")
 	})
 	l.skill = testdb.Value[string](l.DB, `insert into public.skills (user_id, organization_id, name, prompt_template) values ($1, $2, 'A skill', 'Write something about {{topic}}') returning id::text`, l.anna.ID, l.anna.OrgID)
 	worker.Start(t, l.Stack)

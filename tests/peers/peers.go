@@ -35,6 +35,8 @@ type Program struct {
 	end syscall.Signal
 	// limit is the time limit of one start; 0: startLimit.
 	limit time.Duration
+	// status is what its ready address answers; 0: 200.
+	status int
 }
 
 // The peers, and the one place where their versions are pinned.
@@ -168,7 +170,7 @@ func start(t testing.TB, p Program, ports int, environment []string, args func(a
 		require.NoError(t, cmd.Start())
 		ended := make(chan struct{})
 		go func() { defer close(ended); _ = cmd.Wait() }()
-		if awaitReady("http://"+addresses[0]+ready, limit, ended) {
+		if awaitReady("http://"+addresses[0]+ready, cmp.Or(p.status, http.StatusOK), limit, ended) {
 			t.Cleanup(func() { _ = cmd.Process.Signal(end); <-ended })
 			return addresses
 		}
@@ -179,7 +181,7 @@ func start(t testing.TB, p Program, ports int, environment []string, args func(a
 }
 
 // awaitReady is false when the program ended, or did not answer in time.
-func awaitReady(url string, within time.Duration, ended <-chan struct{}) bool {
+func awaitReady(url string, status int, within time.Duration, ended <-chan struct{}) bool {
 	client := http.Client{Timeout: time.Second}
 	limit := time.After(within / 2)
 	look := time.NewTicker(20 * time.Millisecond)
@@ -199,7 +201,7 @@ func awaitReady(url string, within time.Duration, ended <-chan struct{}) bool {
 				return false
 			default:
 			}
-			if r.StatusCode == http.StatusOK {
+			if r.StatusCode == status {
 				return true
 			}
 		}

@@ -26,7 +26,7 @@ func TestRealtimePage(t *testing.T) {
 	require.NoError(t, err)
 	_ = response.Body.Close()
 	require.Equal(t, "text/html; charset=utf-8", response.Header.Get("Content-Type"))
-	require.Contains(t, response.Header.Get("Content-Security-Policy"), "default-src 'self'")
+	require.Contains(t, response.Header.Get("Content-Security-Policy"), "default-src 'none'")
 
 	// shows waits until an expression in the page is true.
 	shows := func(expression string) {

@@ -185,7 +185,7 @@ func TestRealtimePresence(t *testing.T) {
 	second.say(`{"action":"leave","room":"context:` + project + `"}`)
 	second.expect("room_left")
 	require.Eventually(t, func() bool {
-		return testdb.Value[bool](l.db, `select left_at is not null from private.realtime_statuses where user_id = $1`, ben.user)
+		return testdb.Holds(l.db, `select left_at is not null from private.realtime_statuses where user_id = $1`, ben.user)
 	}, stack.Patience, 20*time.Millisecond)
 	// Ten seconds later.
 	l.db.Exec(`select private.settle_presence(clock_timestamp() + interval '9 seconds')`)
@@ -196,7 +196,7 @@ func TestRealtimePresence(t *testing.T) {
 	t.Run("ADeadServersPeopleAreGone", func(t *testing.T) {
 		second.join("context:" + project)
 		require.Eventually(t, func() bool {
-			return testdb.Value[bool](l.db, `select exists (select from private.realtime_presence where user_id = $1)`, ben.user)
+			return testdb.Holds(l.db, `select exists (select from private.realtime_presence where user_id = $1)`, ben.user)
 		}, stack.Patience, 20*time.Millisecond)
 		l.db.Exec(`select private.settle_presence(clock_timestamp() + interval '30 seconds')`)
 		statuses("online")

@@ -19,8 +19,13 @@ func Count(t *testing.T, pool *pgxpool.Pool, sql string, args ...any) (n int) {
 	return n
 }
 
-// Eventually waits for a condition, and fails the test with these words when it stays false.
+// Eventually waits for a condition, and fails the test with these words when it stays false. The condition runs in the test's own goroutine,
+// where it may end the test.
 func Eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	require.Eventually(t, f, 20*time.Second, 20*time.Millisecond, what)
+	ticks := time.NewTicker(20 * time.Millisecond)
+	defer ticks.Stop()
+	for end := time.Now().Add(20 * time.Second); !f(); <-ticks.C {
+		require.True(t, time.Now().Before(end), "never happened: %s", what)
+	}
 }

@@ -99,7 +99,7 @@ func withModel(c *config.Config) { c.AnthropicKey, c.GoogleKey, c.LocalModel = "
 func (f *firm) modelIsThere() {
 	f.t.Helper()
 	require.Eventually(f.t, func() bool {
-		return testdb.Value[bool](f.DB, "select private.is_provider_configured('anthropic', null)")
+		return testdb.Holds(f.DB, "select private.is_provider_configured('anthropic', null)")
 	}, 10*time.Second, 10*time.Millisecond, "the server tells the database what it offers")
 }
 

@@ -107,6 +107,12 @@ func Value[T any](d *DB, sql string, args ...any) T {
 	return v
 }
 
+// Holds says whether a query has a row that is true. A test that waits asks so: the row may not be there yet, or be leased.
+func Holds(d *DB, sql string, args ...any) bool {
+	d.t.Helper()
+	return Value[bool](d, "select exists (select from ("+sql+") q (holds) where q.holds)", args...)
+}
+
 // Connect opens one connection as a role.
 func (d *DB) Connect(role string) *pgx.Conn {
 	d.t.Helper()

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,6 +35,7 @@ import (
 	"kijko/worker/registry"
 	"kijko/worker/runner"
 	"kijko/worker/seal"
+	"kijko/worker/stripe"
 	"kijko/worker/summary"
 )
 
@@ -69,8 +71,10 @@ type Config struct {
 	Mailer jobs.Mailer
 	// Provider ends sessions at Keycloak and writes organizations there. Nil: the worker changes nothing at Keycloak.
 	Provider jobs.Provider
-	// Canceler ends subscriptions and customers at Stripe. Nil: such jobs fail, and are tried again.
+	// Canceler ends subscriptions and customers at Stripe; default Stripe. Nil without either: such jobs fail, and are tried again.
 	Canceler jobs.Canceler
+	// Stripe takes payments. Nil: calls to it wait for a worker that has a key.
+	Stripe *stripe.Client
 	// Slots is how many ingestion runs are worked at once; default 2.
 	Slots int
 	// Models are the model providers that run skills and write summaries (*llm.Set is one). Nil: this worker does neither.
@@ -83,8 +87,6 @@ type Config struct {
 	IntegrationTimeout time.Duration
 	// Register answers about VAT numbers; nil: none is checked again.
 	Register billing.Register
-	// Stripe is where subscriptions are read; nil without a key.
-	Stripe billing.Source
 	// Registry is the registry of MCP servers to synchronize.
 	Registry registry.Source
 	// Neighbors get deliveries of the outbox. The worker closes them.
@@ -139,6 +141,9 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	}
 	if c.Slots <= 0 {
 		c.Slots = 2
+	}
+	if c.Canceler == nil && c.Stripe != nil {
+		c.Canceler = c.Stripe
 	}
 	if c.Workers <= 0 {
 		c.Workers = 2
@@ -226,11 +231,18 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), guard, c.Log)
 	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected),
 		jobs.RegistryRun(registry.New(w.pool, c.Box, guard, c.Registry, c.Log)), jobs.OutboxSend(outbox.New(w.pool, c.Neighbors, c.Log)))
-	paid := &billing.Engine{Pool: w.pool, Register: c.Register, Stripe: c.Stripe}
+	paid := &billing.Engine{Pool: w.pool, Register: c.Register}
+	if c.Stripe != nil {
+		paid.Stripe = billing.Reader{Stripe: c.Stripe}
+	}
 	ticks := []runner.Tick{
 		{Name: "schedules", Every: time.Second, Do: w.runDue},
 		{Name: "metering", Every: c.MeteringEvery, Do: metering.New(w.pool, c.Metering, c.Log).Run},
 		{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},
+	}
+	var payments *billing.Driver
+	if c.Stripe != nil {
+		payments = &billing.Driver{Stripe: c.Stripe, Ask: w.ask, Log: c.Log}
 	}
 	var mirror *graph.Mirror
 	if c.Graph != nil {
@@ -243,7 +255,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Leases: leases,
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, check), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
-			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.GdprIdentity(w.pool, c.Provider), jobs.GdprCustomer(c.Canceler), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.BillingCheckNumber(paid), jobs.BillingFetch(paid), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching)},
+			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.GdprIdentity(w.pool, c.Provider), jobs.GdprCustomer(c.Canceler), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.BillingCheckNumber(paid), jobs.BillingFetch(paid), jobs.BillingRecover(payments), jobs.BillingDetails(payments), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching)},
 		Ticks: ticks,
 	})
 	if err != nil {
@@ -275,6 +287,19 @@ func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 		return nil, fmt.Errorf("worker: database: %w", err)
 	}
 	return pool, nil
+}
+
+// ask is the database of calls to Stripe.
+func (w *Worker) ask(ctx context.Context, function string, p, into any) error {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	var answer []byte
+	if err := w.pool.QueryRow(ctx, "select private."+function+"($1::jsonb)", string(raw)).Scan(&answer); err != nil {
+		return err
+	}
+	return json.Unmarshal(answer, into)
 }
 
 // Names returns the registered job types.

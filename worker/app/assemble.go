@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"kijko/worker/billing"
 	"kijko/worker/config"
 	"kijko/worker/connections"
 	"kijko/worker/embed"
@@ -22,6 +21,7 @@ import (
 	"kijko/worker/registry"
 	"kijko/worker/seal"
 	"kijko/worker/storage"
+	"kijko/worker/stripe"
 	"kijko/worker/vies"
 )
 
@@ -92,11 +92,12 @@ func Assemble(ctx context.Context, cfg config.Config, log *slog.Logger, changes 
 	if err != nil {
 		return nil, nil, err
 	}
-	c := Config{Register: register, Graph: copies, Neighbors: listed, Metering: meter, Traced: cfg.IsTraced(), DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
-		Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Registry: registry.Source{URL: cfg.MCPRegistryURL, Max: cfg.MCPRegistryMax}, Models: models, Embed: embed.New(cfg.Embedding()), UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
-	if source := billing.NewStripe(cfg.StripeBase, cfg.StripeKey); source != nil {
-		c.Stripe = source
+	payments, err := stripe.New(cfg.Stripe(), log)
+	if err != nil {
+		return nil, nil, errors.Join(err, store.Close())
 	}
+	c := Config{Register: register, Stripe: payments, Graph: copies, Neighbors: listed, Metering: meter, Traced: cfg.IsTraced(), DSN: cfg.DatabaseWorker, DataDir: cfg.DataDir, Blobs: store, Hosts: cfg.Hosts(), Unseal: unseal, Box: box, Connections: providers, Mailer: mailer, Provider: provider,
+		Integrations: clients, IntegrationTimeout: cfg.IntegrationTimeout, Registry: registry.Source{URL: cfg.MCPRegistryURL, Max: cfg.MCPRegistryMax}, Models: models, Embed: embed.New(cfg.Embedding()), UnsealKey: unsealKey, Executions: cfg.Executions, Slots: cfg.Slots, Grace: cfg.ShutdownGrace, Log: log}
 	for _, change := range changes {
 		change(&c)
 	}

@@ -26,6 +26,7 @@ import (
 	"kijko/worker/mail"
 	"kijko/worker/metering"
 	"kijko/worker/neighbors"
+	"kijko/worker/stripe"
 	"kijko/worker/telemetry"
 	"kijko/worker/vies"
 	"kijko/worker/zulip"
@@ -133,10 +134,12 @@ type Config struct {
 	LangfuseEnvironment string `env:"LANGFUSE_TRACING_ENVIRONMENT" doc:"Environment that Langfuse shows, such as staging; empty: its default."`
 	TracingTexts        bool   `env:"KIJKO_TRACING_TEXTS" envDefault:"false" doc:"Send prompts and answers of models with their traces, to the collector and to Langfuse. They hold personal data and secrets of users."`
 
-	VIESMode      string `env:"VIES_MODE" envDefault:"live" doc:"Whether VAT numbers are checked with VIES: live, or offline, where form and check digits decide."`
-	VIESURL       string `env:"VIES_URL" envDefault:"https://ec.europa.eu/taxation_customs/vies/rest-api" doc:"Where VIES is reached."`
-	VIESRequester string `env:"VIES_REQUESTER_NUMBER" doc:"The seller's own VAT number, such as NL123456789B01; with it each answer of VIES has a consultation number."`
-	VATOSS        bool   `env:"VAT_OSS_ENABLED" envDefault:"false" doc:"The seller declares VAT of other EU states by the One Stop Shop, so consumers there pay the rate of their state."`
+	StripePublishable string        `env:"STRIPE_PUBLISHABLE_KEY" doc:"Publishable key, which pages give to Stripe's elements."`
+	StripeTimeout     time.Duration `env:"KIJKO_STRIPE_TIMEOUT" envDefault:"15s" doc:"Longest time for one request to Stripe."`
+	VIESMode          string        `env:"VIES_MODE" envDefault:"live" doc:"Whether VAT numbers are checked with VIES: live, or offline, where form and check digits decide."`
+	VIESURL           string        `env:"VIES_URL" envDefault:"https://ec.europa.eu/taxation_customs/vies/rest-api" doc:"Where VIES is reached."`
+	VIESRequester     string        `env:"VIES_REQUESTER_NUMBER" doc:"The seller's own VAT number, such as NL123456789B01; with it each answer of VIES has a consultation number."`
+	VATOSS            bool          `env:"VAT_OSS_ENABLED" envDefault:"false" doc:"The seller declares VAT of other EU states by the One Stop Shop, so consumers there pay the rate of their state."`
 
 	StripeKey           string   `env:"STRIPE_SECRET_KEY" secret:"true" doc:"Secret key at Stripe, sk_... or rk_...; empty: what needs Stripe answers 503. Events for real money are ignored with a test key, and the other way round."`
 	StripeBase          string   `env:"STRIPE_API_BASE" doc:"Where Stripe is reached; empty: Stripe's own address."`
@@ -243,6 +246,12 @@ func (c Config) Faults() []error {
 			fault("SMTP_*", "%v", err)
 		}
 	}
+	if _, err := stripe.New(c.Stripe(), nil); err != nil {
+		faults = append(faults, err)
+	}
+	if c.StripeTimeout < time.Second/10 || c.StripeTimeout > time.Minute {
+		fault("KIJKO_STRIPE_TIMEOUT", "must lie between 100ms and 1m")
+	}
 	if _, err := graph.Open(c.Graph()); err != nil {
 		faults = append(faults, err)
 	}
@@ -278,9 +287,6 @@ func (c Config) Faults() []error {
 	}
 	if _, err := vies.New(c.VIES(), nil); err != nil {
 		faults = append(faults, err)
-	}
-	if c.StripeKey != "" && !strings.HasPrefix(c.StripeKey, "sk_") && !strings.HasPrefix(c.StripeKey, "rk_") {
-		fault("STRIPE_SECRET_KEY", "must be a secret key of Stripe, sk_... or rk_...")
 	}
 	if _, err := c.StripePrices(); err != nil {
 		faults = append(faults, err)
@@ -413,6 +419,11 @@ func (c Config) Graph() graph.Config {
 func (c Config) Neighbors() neighbors.Config {
 	return neighbors.Config{Zulip: zulip.Config{Site: c.ZulipSite, Email: c.ZulipEmail, Key: c.ZulipKey, Stream: c.ZulipStream}, CXDB: c.CXDBURL,
 		Lightning: c.LightningURL, Texts: c.NeighborTexts}
+}
+
+// Stripe returns the configuration of payments.
+func (c Config) Stripe() stripe.Config {
+	return stripe.Config{Secret: c.StripeKey, Publishable: c.StripePublishable, URL: c.StripeBase, Timeout: c.StripeTimeout, AllowPrivate: c.Debug || c.GitAllowPrivate}
 }
 
 // Mail returns the configuration of the mail server.

@@ -173,8 +173,10 @@ var own = map[string]string{
 	"worker/registry/engine.go":         "answers of the database, and headers that this program sealed",
 	"worker/registry/sync.go":           "answers of the registry",
 	"worker/telemetry/langfuse.go":      "attributes of this program",
-	"server/billing/stripe.go":          "answers of the database",
-	"worker/jobs/billing.go":            "arguments of jobs",
+	"server/billing/payments.go":        "answers of the database and of Stripe",
+	"worker/app/app.go":                 "answers of the database",
+	"worker/billing/driver.go":          "answers of the database and of Stripe",
+	"worker/stripe/stripe.go":           "requests that the database planned",
 	"worker/vies/vies.go":               "answers of VIES",
 	"worker/zulip/zulip.go":             "answers of Zulip and of the database",
 }

@@ -76,7 +76,7 @@ func TestQueueFloor(t *testing.T) {
 		b.run(c)
 		require.Eventually(t, func() bool { return worked.Load() == jobs }, time.Minute, 5*time.Millisecond)
 		require.Eventually(t, func() bool {
-			return testdb.Value[bool](db, "select floor > '-infinity' from jobs.queue_floor")
+			return testdb.Holds(db, "select floor > '-infinity' from jobs.queue_floor")
 		}, time.Minute, 20*time.Millisecond)
 	})
 }

@@ -23,8 +23,10 @@ begin
   if v_live <> p_is_live or jsonb_typeof(v_object) is distinct from 'object' then
     select 'ignored' as outcome, null::uuid as organization_id, null::text[] as alerts into f;
   else
-    v_object := private.whole_stripe_object(p_payload);
-    select * into f from private.apply_stripe_fact(c_type, v_object, v_created, c_id);
+    if c_type = 'payment_method.detached' then
+      v_object := private.whole_stripe_object(p_payload);
+    end if;
+    f := private.apply_stripe_fact(c_type, v_object, v_created, c_id);
   end if;
   v_customer := case when v_object ->> 'object' = 'customer' then v_object ->> 'id' else private.stripe_id(v_object -> 'customer') end;
   insert into private.stripe_events as e (id, type, api_version, created, livemode, payload, processed_at, outcome, error, organization_id, customer_id, alerts, next_try_at)
@@ -32,7 +34,7 @@ begin
     case when f.outcome = 'unmatched' then f.alerts[1] end, f.organization_id, v_customer, f.alerts, case when f.outcome = 'unmatched' then now() + interval '1 minute' end)
   on conflict (id) do update set payload = excluded.payload, processed_at = excluded.processed_at, outcome = excluded.outcome, error = excluded.error,
     organization_id = excluded.organization_id, customer_id = excluded.customer_id, alerts = excluded.alerts, next_try_at = excluded.next_try_at, attempts = e.attempts + 1;
-  if f.outcome = 'processed' and v_customer is not null then
+  if f.outcome = 'processed' and exists (select from private.stripe_events e where e.outcome = 'unmatched' and e.customer_id = v_customer) then
     -- What this event made known may be what others waited for.
     perform private.retry_stripe_events(now(), v_customer);
   end if;

@@ -36,6 +36,14 @@ declare
   v_former uuid;
   v_customer text;
 begin
+  -- Nearly always: the customer is linked, and nothing contradicts it.
+  select s.organization_id, (select x.organization_id from private.stripe_subscriptions x where x.id = p_subscription_id) into organization_id, v_subscription
+  from public.subscriptions s where s.stripe_customer_id = p_customer_id for no key update of s;
+  if organization_id is not null and (v_subscription is null or v_subscription = organization_id)
+    and (cardinality(v_known) = 0 or organization_id::text = all (v_known)) then
+    return;
+  end if;
+  organization_id := null;
   if p_subscription_id is not null then
     select s.organization_id into v_subscription from private.stripe_subscriptions s where s.id = p_subscription_id;
   end if;
@@ -145,11 +153,18 @@ begin
       where t.was_paid = (s.plan_id <> 'free') and t.from_status = s.status and t.is_paid = (n.plan_id <> 'free') and t.to_status = n.status) then
     alert := format('The subscription went from %s on %s to %s on %s, which no event of the contract does.', s.status, s.plan_id, n.status, n.plan_id);
   end if;
-  perform set_config('app.as_provider', 'on', true);
-  update public.subscriptions x set plan_id = n.plan_id, status = n.status, billing_interval = n.billing_interval, stripe_subscription_id = n.stripe_subscription_id,
-    current_period_start = n.current_period_start, current_period_end = n.current_period_end, cancel_at_period_end = n.cancel_at_period_end, trial_end = n.trial_end,
-    pending_plan_id = n.pending_plan_id, pending_billing_interval = n.pending_billing_interval where x.id = s.id;
-  perform set_config('app.as_provider', '', true);
+  -- Triggers about plan and status run for a statement that names them, so one that changes neither does not.
+  if (n.plan_id, n.status) <> (s.plan_id, s.status) then
+    perform set_config('app.as_provider', 'on', true);
+    update public.subscriptions x set plan_id = n.plan_id, status = n.status, billing_interval = n.billing_interval, stripe_subscription_id = n.stripe_subscription_id,
+      current_period_start = n.current_period_start, current_period_end = n.current_period_end, cancel_at_period_end = n.cancel_at_period_end, trial_end = n.trial_end,
+      pending_plan_id = n.pending_plan_id, pending_billing_interval = n.pending_billing_interval where x.id = s.id;
+    perform set_config('app.as_provider', '', true);
+  else
+    update public.subscriptions x set billing_interval = n.billing_interval, stripe_subscription_id = n.stripe_subscription_id,
+      current_period_start = n.current_period_start, current_period_end = n.current_period_end, cancel_at_period_end = n.cancel_at_period_end, trial_end = n.trial_end,
+      pending_plan_id = n.pending_plan_id, pending_billing_interval = n.pending_billing_interval where x.id = s.id;
+  end if;
 end
 $$;
 comment on function private.settle_subscription is
@@ -214,7 +229,7 @@ declare
   v_settled record;
 begin
   r := private.read_stripe_subscription(o);
-  select c.organization_id, c.problem into v from private.claim_stripe_object(array[r.organization], r.customer_id, r.id) c;
+  v := private.claim_stripe_object(array[r.organization], r.customer_id, r.id);
   if v.problem is not null then
     outcome := 'unmatched';
     alerts := array[v.problem];
@@ -227,10 +242,10 @@ begin
     outcome := 'processed';
     return;
   end if;
-  select x.s, x.n into v from private.open_stripe_subscription(r.id, organization_id, r.customer_id, coalesce(r.created, p_created)) x;
+  v := private.open_stripe_subscription(r.id, organization_id, r.customer_id, coalesce(r.created, p_created));
   n := v.n;
   if n.state_key is null or v_key > n.state_key then
-    if p_event_id is not null and p_type = 'customer.subscription.updated' and ((n.state_key).created, (n.state_key).rank) = ((v_key).created, (v_key).rank)
+    if p_event_id not like 'fetched:%' and p_type = 'customer.subscription.updated' and ((n.state_key).created, (n.state_key).rank) = ((v_key).created, (v_key).rank)
       and (n.state_key).event_id <> '' then
       -- Of two updates in one second only Stripe knows which is newer.
       perform private.queue_stripe_fetch(r.id);
@@ -243,6 +258,10 @@ begin
     n.current_period_end := r.period_end;
     n.cancel_at_period_end := r.cancel_at_period_end;
     n.trial_end := r.trial_end;
+  elsif (n.state_key).created = (v_key).created and (n.state_key).event_id like 'fetched:%' and p_event_id not like 'fetched:%'
+    and (n.status, n.price_id, n.cancel_at_period_end) is distinct from (r.status, r.price_id, r.cancel_at_period_end) then
+    -- An answer of the same second says something else: the event may be newer all the same.
+    perform private.queue_stripe_fetch(r.id);
   end if;
   if r.plan_id is null then
     alerts := alerts || format('The price %s is not known; the plan is kept.', r.price_id);
@@ -261,7 +280,7 @@ begin
     n.ended_at := least(n.ended_at, date_trunc('second', p_created));
   end if;
   outcome := case when private.keep_stripe_subscription(v.s, n) then 'processed' else 'stale' end;
-  select * into v_settled from private.settle_subscription(organization_id);
+  v_settled := private.settle_subscription(organization_id);
   if v_settled.current_id <> r.id then
     outcome := 'superseded';
   end if;
@@ -287,7 +306,7 @@ declare
   v_changed boolean := false;
 begin
   r := private.read_stripe_session(o);
-  select c.organization_id, c.problem into v from private.claim_stripe_object(array[r.organization, r.reference], r.customer_id, r.subscription_id) c;
+  v := private.claim_stripe_object(array[r.organization, r.reference], r.customer_id, r.subscription_id);
   if v.problem is not null then
     outcome := 'unmatched';
     alerts := array[v.problem];
@@ -321,7 +340,7 @@ begin
   v_payment := case when p_type = 'checkout.session.async_payment_failed' then 'failure' when p_type = 'checkout.session.async_payment_succeeded' then 'success'
     when r.payment_status in ('paid', 'no_payment_required') then 'success' end;
   v_key := private.fact_key(p_created, case p_type when 'checkout.session.completed' then 1 when 'checkout.session.async_payment_failed' then 3 else 4 end, p_event_id);
-  select x.s, x.n into v from private.open_stripe_subscription(r.subscription_id, organization_id, r.customer_id, p_created) x;
+  v := private.open_stripe_subscription(r.subscription_id, organization_id, r.customer_id, p_created);
   n := v.n;
   -- What an invoice says goes before this: it has a period.
   if r.plan_id is not null and (n.hint_key is null or private.fact_key(p_created, 1, p_event_id) > n.hint_key and (n.hint_key).rank < 2) then
@@ -336,7 +355,7 @@ begin
     n.payment_key := v_key;
   end if;
   outcome := case when private.keep_stripe_subscription(v.s, n) or v_changed then 'processed' else 'stale' end;
-  select * into v_settled from private.settle_subscription(organization_id);
+  v_settled := private.settle_subscription(organization_id);
   if v_settled.current_id <> r.subscription_id then
     outcome := 'superseded';
   end if;
@@ -350,13 +369,10 @@ $$;
 comment on function private.apply_stripe_session is 'What checkout.session.* says. Authorization: callable by functions of ours only.';
 
 -- The seller and the customer as an invoice names them. Stripe has no KVK numbers.
-create or replace function private.invoice_snapshot(p_org_id uuid, p_customer jsonb, p_seller text) returns jsonb
+create or replace function private.invoice_snapshot(d public.billing_details, p_customer jsonb, p_seller text) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
-declare
-  d public.billing_details;
 begin
-  select * into d from public.billing_details x where x.organization_id = p_org_id;
   return jsonb_build_object('seller', coalesce(private.installation_value('seller'), '{}') || jsonb_strip_nulls(jsonb_build_object('name',
       coalesce(private.installation_value('seller') ->> 'name', p_seller))),
     'customer', jsonb_strip_nulls(jsonb_build_object('name', d.company_name, 'btwNumber', d.btw_number, 'kvkNumber', d.kvk_number,
@@ -382,25 +398,25 @@ declare
   d public.billing_details;
   f private.stripe_subscriptions;
   v_key private.fact_key;
+  v_customer jsonb;
   v_number text;
   v_vat record;
   v_settled record;
   v_status text;
 begin
   r := private.read_stripe_invoice(o);
-  -- Read once more below, under the lock of the organization. The invoice of a deleted organization belongs to the bookkeeping alone.
-  select * into i from public.invoices x where x.stripe_invoice_id = r.id;
-  if i.id is null or i.organization_id is not null then
-    select c.organization_id, c.problem into v
-    from private.claim_stripe_object(array[r.organization, i.organization_id::text], r.customer_id, r.subscription_id) c;
-    if v.problem is not null then
-      outcome := 'unmatched';
-      alerts := array[v.problem];
-      return;
-    end if;
-    organization_id := v.organization_id;
-  end if;
+  v := private.claim_stripe_object(array[r.organization], r.customer_id, r.subscription_id);
+  organization_id := v.organization_id;
   select * into i from public.invoices x where x.stripe_invoice_id = r.id for no key update;
+  if i.id is not null and i.organization_id is null then
+    -- The invoice of a deleted organization belongs to the bookkeeping alone.
+    organization_id := null;
+  elsif v.problem is not null or i.organization_id <> organization_id then
+    outcome := 'unmatched';
+    organization_id := null;
+    alerts := array[coalesce(v.problem, 'The invoice belongs to another organization.')];
+    return;
+  end if;
 
   v_key := private.fact_key(p_created, case r.status when 'draft' then 0 when 'open' then 1 when 'uncollectible' then 2 else 3 end, p_event_id);
   n := i;
@@ -434,12 +450,13 @@ begin
       if r.status <> 'draft' then
         n.finalized_at := coalesce(r.finalized_at, r.created, p_created);
         select * into d from public.billing_details x where x.organization_id = n.organization_id;
-        n.customer_country := coalesce(r.customer #>> '{address,country}', d.country, 'NL');
-        v_number := coalesce(private.bare_btw(left(r.customer ->> 'btwNumber', 100)), d.btw_number);
+        v_customer := private.stripe_invoice_customer(o);
+        n.customer_country := coalesce(v_customer #>> '{address,country}', d.country, 'NL');
+        v_number := coalesce(private.bare_btw(left(v_customer ->> 'btwNumber', 100)), d.btw_number);
         v_vat := private.vat_of(n.net_amount, n.customer_country, v_number, v_number = d.btw_number and private.is_btw_valid(d, n.finalized_at), n.finalized_at);
         n.vat_treatment := v_vat.treatment;
         n.vat_rate := v_vat.rate;
-        n.snapshot := private.invoice_snapshot(n.organization_id, r.customer, r.seller) || jsonb_strip_nulls(jsonb_build_object('note', v_vat.note));
+        n.snapshot := private.invoice_snapshot(d, v_customer, o ->> 'account_name') || jsonb_strip_nulls(jsonb_build_object('note', v_vat.note));
         if v_vat.vat <> n.vat_amount then
           -- What Stripe charged stands; people look at it.
           alerts := alerts || format('Invoice %s has %s cents of VAT, and by our rules it should have %s.', coalesce(r.number, r.id), n.vat_amount, v_vat.vat);
@@ -477,12 +494,12 @@ begin
       vat_rate = n.vat_rate, vat_treatment = n.vat_treatment, customer_country = n.customer_country, description = n.description, invoice_url = n.invoice_url,
       pdf_url = n.pdf_url, period_start = n.period_start, period_end = n.period_end, due_at = n.due_at, paid_at = n.paid_at, finalized_at = n.finalized_at,
       snapshot = n.snapshot, attempt_count = n.attempt_count, first_failed_at = n.first_failed_at, next_attempt_at = n.next_attempt_at,
-      payment_intent_id = n.payment_intent_id, charge_id = n.charge_id, state_key = n.state_key where x.id = n.id;
+      payment_intent_id = n.payment_intent_id, charge_id = n.charge_id, state_key = n.state_key, updated_at = now() where x.id = n.id;
   end if;
   outcome := case when n is distinct from i then 'processed' else 'stale' end;
 
   if r.subscription_id is not null and organization_id is not null then
-    select x.s, x.n into v from private.open_stripe_subscription(r.subscription_id, organization_id, r.customer_id, p_created) x;
+    v := private.open_stripe_subscription(r.subscription_id, organization_id, r.customer_id, p_created);
     f := v.n;
     -- Hints matter only until a subscription event is there; later ones would be rewritten for nothing.
     if f.state_key is null and r.plan_id is not null and (f.hint_key is null or private.fact_key(p_created, 2, p_event_id) > f.hint_key or (f.hint_key).rank < 2) then
@@ -499,7 +516,10 @@ begin
     end if;
     if private.keep_stripe_subscription(v.s, f) then
       outcome := 'processed';
-      select * into v_settled from private.settle_subscription(organization_id);
+    end if;
+    -- Of two events about one payment the second changes nothing but the key.
+    if v.s is null or f.state_key is null or private.subscription_status(f) <> private.subscription_status(v.s) then
+      v_settled := private.settle_subscription(organization_id);
       alerts := alerts || v_settled.alert;
     end if;
     -- A payment that failed once more, or an invoice that is paid, may end or bring back the plan while the status stays.
@@ -614,7 +634,7 @@ declare
   v record;
   v_settled record;
 begin
-  select c.organization_id, c.problem into v from private.claim_stripe_object(array[o #>> '{metadata,org_id}'], v_id, null) c;
+  v := private.claim_stripe_object(array[o #>> '{metadata,org_id}'], v_id, null);
   if v.problem is not null then
     outcome := 'unmatched';
     alerts := array[v.problem];
@@ -628,7 +648,7 @@ begin
     update public.subscriptions s set stripe_customer_id = null where s.stripe_customer_id = v_id;
     delete from public.payment_methods m where m.stripe_customer_id = v_id;
     update private.stripe_subscriptions s set ended_at = date_trunc('second', p_created) where s.customer_id = v_id and s.ended_at is null;
-    select * into v_settled from private.settle_subscription(organization_id);
+    v_settled := private.settle_subscription(organization_id);
     alerts := alerts || v_settled.alert;
     return;
   end if;
@@ -657,7 +677,7 @@ declare
   v_status constant text := case o #>> '{verification,status}' when 'verified' then 'valid' when 'unverified' then 'invalid' when 'unavailable' then 'unavailable' end;
   v record;
 begin
-  select c.organization_id, c.problem into v from private.claim_stripe_object('{}', private.stripe_id(o -> 'customer'), null) c;
+  v := private.claim_stripe_object('{}', private.stripe_id(o -> 'customer'), null);
   if v.problem is not null then
     outcome := 'unmatched';
     alerts := array[v.problem];
@@ -710,10 +730,10 @@ begin
     outcome := 'unmatched';
     alerts := array['No invoice of ours belongs to this payment.'];
   elsif p_type = 'charge.refunded' then
-    update public.invoices x set refunded_amount = (o ->> 'amount_refunded')::bigint where x.id = i.id and x.refunded_amount < (o ->> 'amount_refunded')::bigint;
+    update public.invoices x set refunded_amount = (o ->> 'amount_refunded')::bigint, updated_at = now() where x.id = i.id and x.refunded_amount < (o ->> 'amount_refunded')::bigint;
     outcome := case when found then 'processed' else 'stale' end;
   elsif p_type = 'invoice_payment.paid' then
-    update public.invoices x set payment_intent_id = coalesce(x.payment_intent_id, v_intent), charge_id = coalesce(x.charge_id, v_charge)
+    update public.invoices x set payment_intent_id = coalesce(x.payment_intent_id, v_intent), charge_id = coalesce(x.charge_id, v_charge), updated_at = now()
     where x.id = i.id and (x.payment_intent_id is null and v_intent is not null or x.charge_id is null and v_charge is not null);
     outcome := case when found then 'processed' else 'stale' end;
   else
@@ -738,21 +758,21 @@ begin
   case
     when p_type in ('customer.subscription.created', 'customer.subscription.updated', 'customer.subscription.deleted', 'customer.subscription.paused',
       'customer.subscription.resumed', 'customer.subscription.trial_will_end') then
-      select * into r from private.apply_stripe_subscription(p_type, p_object, p_created, p_event_id);
+      r := private.apply_stripe_subscription(p_type, p_object, p_created, p_event_id);
     when p_type in ('invoice.created', 'invoice.updated', 'invoice.finalized', 'invoice.paid', 'invoice.payment_succeeded', 'invoice.payment_failed',
       'invoice.payment_action_required', 'invoice.voided', 'invoice.marked_uncollectible') then
-      select * into r from private.apply_stripe_invoice(p_type, p_object, p_created, p_event_id);
+      r := private.apply_stripe_invoice(p_type, p_object, p_created, p_event_id);
     when p_type in ('checkout.session.created', 'checkout.session.completed', 'checkout.session.expired', 'checkout.session.async_payment_succeeded',
       'checkout.session.async_payment_failed') then
-      select * into r from private.apply_stripe_session(p_type, p_object, p_created, p_event_id);
+      r := private.apply_stripe_session(p_type, p_object, p_created, p_event_id);
     when p_type in ('payment_method.attached', 'payment_method.updated', 'payment_method.automatically_updated', 'payment_method.detached') then
-      select * into r from private.apply_stripe_payment_method(p_type, p_object, p_created, p_event_id);
+      r := private.apply_stripe_payment_method(p_type, p_object, p_created, p_event_id);
     when p_type in ('customer.updated', 'customer.deleted') then
-      select * into r from private.apply_stripe_customer(p_type, p_object, p_created, p_event_id);
+      r := private.apply_stripe_customer(p_type, p_object, p_created, p_event_id);
     when p_type = 'customer.tax_id.updated' then
-      select * into r from private.apply_stripe_tax_id(p_type, p_object, p_created, p_event_id);
+      r := private.apply_stripe_tax_id(p_type, p_object, p_created, p_event_id);
     when p_type in ('charge.refunded', 'charge.dispute.created', 'invoice_payment.paid', 'mandate.updated') then
-      select * into r from private.apply_stripe_payment(p_type, p_object, p_created, p_event_id);
+      r := private.apply_stripe_payment(p_type, p_object, p_created, p_event_id);
     else
       outcome := 'ignored';
       return;

@@ -37,13 +37,16 @@ as $$
 declare
   v_items constant jsonb := coalesce(o #> '{items,data}', '[]');
   v_item jsonb := v_items -> 0;
+  v_price record;
 begin
   id := o ->> 'id';
   customer_id := private.stripe_id(o -> 'customer');
   organization := o #>> '{metadata,org_id}';
   status := o ->> 'status';
   price_id := private.stripe_id(v_item -> 'price');
-  select p.plan_id, p.billing_interval into plan_id, billing_interval from private.price_of(price_id) p;
+  v_price := private.price_of(price_id);
+  plan_id := v_price.plan_id;
+  billing_interval := v_price.billing_interval;
   if plan_id is null and jsonb_array_length(v_items) > 1 then
     -- Items beside the plan, such as seats that sales added by hand.
     select e.item, private.stripe_id(e.item -> 'price'), p.plan_id, p.billing_interval into v_item, price_id, plan_id, billing_interval
@@ -51,7 +54,9 @@ begin
     order by p.plan_id is null, e.n limit 1;
   end if;
   item_id := v_item ->> 'id';
-  select h.plan_id, h.billing_interval into hint_plan_id, hint_interval from private.stripe_hint(o -> 'metadata') h;
+  if plan_id is null then
+    select h.plan_id, h.billing_interval into hint_plan_id, hint_interval from private.stripe_hint(o -> 'metadata') h;
+  end if;
   period_start := coalesce(private.stripe_time(o -> 'current_period_start'), private.stripe_time(v_item -> 'current_period_start'));
   period_end := coalesce(private.stripe_time(o -> 'current_period_end'), private.stripe_time(v_item -> 'current_period_end'));
   -- Flexible billing (since clover) ends a subscription by cancel_at, where others have the flag.
@@ -67,7 +72,7 @@ create or replace function private.read_stripe_invoice(
   out total_amount bigint, out vat_amount bigint, out amount_due bigint, out amount_paid bigint, out invoice_url text, out pdf_url text,
   out period_start timestamptz, out period_end timestamptz, out due_at timestamptz, out paid_at timestamptz, out finalized_at timestamptz,
   out created timestamptz, out attempt_count integer, out next_attempt_at timestamptz, out payment_intent_id text, out charge_id text,
-  out plan_id text, out billing_interval text, out description text, out customer jsonb, out seller text
+  out plan_id text, out billing_interval text, out description text
 )
 language plpgsql stable set search_path = ''
 as $$
@@ -75,6 +80,7 @@ declare
   v_details constant jsonb := coalesce(o #> '{parent,subscription_details}', o -> 'subscription_details');
   v_payment constant jsonb := o #> '{payments,data,0,payment}';
   v_line jsonb;
+  v_price record;
 begin
   id := o ->> 'id';
   customer_id := private.stripe_id(o -> 'customer');
@@ -84,8 +90,12 @@ begin
   status := coalesce(o ->> 'status', 'draft');
   currency := o ->> 'currency';
   total_amount := (o ->> 'total')::bigint;
-  vat_amount := coalesce((o ->> 'tax')::bigint,
-    (select sum((t ->> 'amount')::bigint) from jsonb_array_elements(case when jsonb_typeof(o -> 'total_taxes') = 'array' then o -> 'total_taxes' else '[]' end) t), 0);
+  vat_amount := (o ->> 'tax')::bigint;
+  if vat_amount is null and jsonb_typeof(o -> 'total_taxes') = 'array' then
+    vat_amount := case when jsonb_array_length(o -> 'total_taxes') = 1 then (o #>> '{total_taxes,0,amount}')::bigint
+      else (select sum((t ->> 'amount')::bigint) from jsonb_array_elements(o -> 'total_taxes') t) end;
+  end if;
+  vat_amount := coalesce(vat_amount, 0);
   amount_due := coalesce((o ->> 'amount_due')::bigint, total_amount);
   amount_paid := coalesce((o ->> 'amount_paid')::bigint, 0);
   invoice_url := o ->> 'hosted_invoice_url';
@@ -100,24 +110,40 @@ begin
   charge_id := coalesce(private.stripe_id(o -> 'charge'), private.stripe_id(v_payment -> 'charge'));
   -- The period that is paid for is the one of the line that reaches furthest; the invoice's own period is the one before it. A credit of a
   -- change of plan ends at the same time as the charge beside it.
-  select l into v_line from jsonb_array_elements(coalesce(o #> '{lines,data}', '[]')) with ordinality t (l, n)
-  order by (l #>> '{period,end}')::bigint desc, (l ->> 'amount')::bigint desc, n limit 1;
+  v_line := o #> '{lines,data,0}';
+  if o #> '{lines,data,1}' is not null then
+    select l into v_line from jsonb_array_elements(o #> '{lines,data}') with ordinality t (l, n)
+    order by (l #>> '{period,end}')::bigint desc, (l ->> 'amount')::bigint desc, n limit 1;
+  end if;
   period_start := coalesce(private.stripe_time(v_line #> '{period,start}'), private.stripe_time(o -> 'period_start'), created);
   period_end := coalesce(private.stripe_time(v_line #> '{period,end}'), private.stripe_time(o -> 'period_end'), created);
-  select p.plan_id, p.billing_interval into plan_id, billing_interval
-  from private.price_of(coalesce(private.stripe_id(v_line -> 'price'), private.stripe_id(v_line #> '{pricing,price_details,price}'))) p;
+  v_price := private.price_of(coalesce(private.stripe_id(v_line -> 'price'), private.stripe_id(v_line #> '{pricing,price_details,price}')));
+  plan_id := v_price.plan_id;
+  billing_interval := v_price.billing_interval;
   if plan_id is null then
-    select h.plan_id, h.billing_interval into plan_id, billing_interval from private.stripe_hint(v_details -> 'metadata') h;
+    v_price := private.stripe_hint(v_details -> 'metadata');
+    plan_id := v_price.plan_id;
+    billing_interval := v_price.billing_interval;
   end if;
   description := nullif(o ->> 'description', '');
-  customer := jsonb_strip_nulls(jsonb_build_object('name', o ->> 'customer_name', 'address', nullif(o -> 'customer_address', 'null'),
-    'btwNumber', (select t ->> 'value' from jsonb_array_elements(case when jsonb_typeof(o -> 'customer_tax_ids') = 'array' then o -> 'customer_tax_ids' else '[]' end) t
-      where t ->> 'type' = 'eu_vat' limit 1)));
-  seller := o ->> 'account_name';
 end
 $$;
 comment on function private.read_stripe_invoice is
   'An invoice of Stripe, in either shape. organization: the one that metadata name; plan and interval: by the price of its line, else by metadata.';
+
+create or replace function private.stripe_invoice_customer(o jsonb) returns jsonb
+language plpgsql stable parallel safe set search_path = ''
+as $$
+declare
+  v_number text;
+begin
+  if o #> '{customer_tax_ids,0}' is not null then
+    select t ->> 'value' into v_number from jsonb_array_elements(o -> 'customer_tax_ids') t where t ->> 'type' = 'eu_vat' limit 1;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('name', o ->> 'customer_name', 'address', nullif(o -> 'customer_address', 'null'), 'btwNumber', v_number));
+end
+$$;
+comment on function private.stripe_invoice_customer is 'The customer as an invoice of Stripe names them: {name, address, btwNumber}.';
 
 create or replace function private.read_stripe_session(
   o jsonb, out id text, out customer_id text, out organization text, out reference text, out subscription_id text, out mode text, out status text,
@@ -135,11 +161,22 @@ create or replace function private.read_stripe_payment_method(
   o jsonb, out id text, out customer_id text, out organization text, out type text, out card_brand text, out card_last4 text, out card_exp_month integer,
   out card_exp_year integer, out sepa_bank_code text, out sepa_last4 text, out sepa_country text, out fingerprint text, out created timestamptz
 )
-language sql stable set search_path = ''
+language plpgsql stable set search_path = ''
 as $$
-  select o ->> 'id', private.stripe_id(o -> 'customer'), o #>> '{metadata,org_id}', o ->> 'type',
-    case when o ->> 'type' <> 'card' then null when o #>> '{card,brand}' in ('visa', 'mastercard', 'amex', 'discover') then o #>> '{card,brand}' else 'unknown' end,
-    o #>> '{card,last4}', (o #>> '{card,exp_month}')::integer, (o #>> '{card,exp_year}')::integer, o #>> '{sepa_debit,bank_code}', o #>> '{sepa_debit,last4}',
-    o #>> '{sepa_debit,country}', coalesce(o #>> '{card,fingerprint}', o #>> '{sepa_debit,fingerprint}'), private.stripe_time(o -> 'created')
+begin
+  id := o ->> 'id';
+  customer_id := private.stripe_id(o -> 'customer');
+  organization := o #>> '{metadata,org_id}';
+  type := o ->> 'type';
+  card_brand := case when type <> 'card' then null when o #>> '{card,brand}' in ('visa', 'mastercard', 'amex', 'discover') then o #>> '{card,brand}' else 'unknown' end;
+  card_last4 := o #>> '{card,last4}';
+  card_exp_month := (o #>> '{card,exp_month}')::integer;
+  card_exp_year := (o #>> '{card,exp_year}')::integer;
+  sepa_bank_code := o #>> '{sepa_debit,bank_code}';
+  sepa_last4 := o #>> '{sepa_debit,last4}';
+  sepa_country := o #>> '{sepa_debit,country}';
+  fingerprint := coalesce(o #>> '{card,fingerprint}', o #>> '{sepa_debit,fingerprint}');
+  created := private.stripe_time(o -> 'created');
+end
 $$;
 comment on function private.read_stripe_payment_method is 'A payment method of Stripe.';

@@ -88,8 +88,6 @@ end
 $$;
 comment on function private.tg_invoices__keep is 'Trigger: finalized invoices stay as they are, and their status goes the ways of private.invoice_transitions.';
 create or replace trigger _200_keep before update on public.invoices for each row execute function private.tg_invoices__keep();
-create or replace trigger _100_touch before update on public.invoices
-  for each row when (old.* is distinct from new.*) execute function private.tg__touch();
 
 create or replace function private.tg_invoices__keep_years() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -103,3 +101,15 @@ end
 $$;
 comment on function private.tg_invoices__keep_years is 'Trigger: invoices are kept for 7 years after the end of the year of issue (Dutch fiscal retention).';
 create or replace trigger _200_keep_years before delete on public.invoices for each row execute function private.tg_invoices__keep_years();
+
+create or replace function private.tg_organizations__leave_events() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.stripe_events e set organization_id = null where e.organization_id = old.id;
+  return null;
+end
+$$;
+comment on function private.tg_organizations__leave_events is 'Trigger: events of Stripe outlive their organization, without its id.';
+create or replace trigger _500_leave_events after delete on public.organizations
+  for each row execute function private.tg_organizations__leave_events();

@@ -95,11 +95,15 @@ private.second_factors erased
 private.sessions erased
 private.signing_keys none pem
 private.source_files organization source path key verdict encoding hash language
+private.stripe_calls organization operation request step done notes answer refusal; detached user_id
+private.stripe_copies organization details tax_rate_id
 private.stripe_customers organization id default_method_id
 private.stripe_events none id type api_version outcome; organization payload error customer_id alerts
 private.stripe_prices none price_id plan_id billing_interval
+private.stripe_schedules organization id subscription_id
 private.stripe_subscriptions organization id customer_id status price_id item_id plan_id billing_interval hint_plan_id hint_interval
   payment_outcome
+private.stripe_tax_rates none country id
 private.subscription_transitions none from_status to_status event
 private.summary_jobs organization status lease_owner
 private.tombstones kept user_id identities customers

@@ -413,19 +413,23 @@ begin
   -- beginning, by the triggers above and by others.
   perform from public.users x where x.id = u.id for update;
   v_changed := private.add_counts(v_changed, private.detach_person(u.id, v_stays, v_emails, v_name, v_since));
-  perform set_config('app.user_id', '', true), set_config('request.jwt.claims', '', true);
-  delete from public.users x where x.id = u.id;
-  perform private.erase_events(u.id, v_orgs, v_emails, v_name, coalesce(v_head, 0)), private.erase_inbox(u.id, v_orgs, v_emails, v_name);
-  -- Sockets end by the name of their session or key. The room has no reader.
-  foreach v_id in array v_entries loop
-    perform private.emit('user:' || c_none, 'removal', jsonb_build_object('kind', 'session_revoked', 'sessionId', v_id), null, null, 'none', 'removal');
-  end loop;
+  v_head := private.erase_events(u.id, v_orgs, v_emails, v_name, coalesce(v_head, 0));
   perform private.erase_jobs(u.id, v_emails, now());
-
   insert into private.tombstones (user_id, erased_at, identities, customers) values (u.id, v_at, v_identities, v_kept.customers);
   if private.has_mail() then
     perform private.mail_erasure(u.email, v_at);
   end if;
+  perform set_config('app.user_id', '', true), set_config('request.jwt.claims', '', true);
+  -- From the end of this statement on the sequencer may wait for rows of the inbox.
+  delete from public.users x where x.id = u.id;
+  -- Sockets end by the name of their session or key. The room has no reader.
+  foreach v_id in array v_entries loop
+    perform private.emit('user:' || c_none, 'removal', jsonb_build_object('kind', 'session_revoked', 'sessionId', v_id), null, null, 'none', 'removal');
+  end loop;
+  -- In this order: what the sequencer took out of the inbox meanwhile is in the log.
+  perform private.erase_inbox(u.id, v_orgs, v_emails, v_name);
+  perform private.erase_events(u.id, v_orgs, v_emails, v_name, coalesce(v_head, 0));
+
   v_deleted := private.deleted_rows();
   v_tables := (
     select coalesce(jsonb_object_agg(t.name, jsonb_strip_nulls(jsonb_build_object('label', private.table_label(t.name),

@@ -15,7 +15,7 @@ begin
       case v.name
         when 'runs.sweep' then perform private.sweep_runs();
         when 'core.prune' then perform private.prune_core(), private.prune_identity(), private.prune_keys(), private.prune_security(),
-          private.prune_operations(), private.prune_billing();
+          private.prune_operations(), private.prune_billing(), private.prune_payments();
         when 'contexts.sweep' then perform private.sweep_contexts();
         when 'events.prune' then perform private.prune_events();
         when 'uploads.prune' then perform private.prune_staged_files();

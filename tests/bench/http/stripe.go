@@ -90,7 +90,7 @@ func (b *bench) stripeLoad(orgs []string, round int) (string, error) {
 	at := fmt.Sprint(time.Now().Unix())
 	for n := range stripeEvents {
 		tenant := n % len(orgs)
-		body := stripeEvent(orgs[tenant], tenant, round*100+n/len(orgs), n/len(orgs)%6)
+		body := stripeEvent(orgs[tenant], tenant, round*600+n/len(orgs), (n+n/len(orgs))%6)
 		mac := hmac.New(sha256.New, []byte(stripeSecret))
 		mac.Write([]byte(at + "."))
 		mac.Write(body)

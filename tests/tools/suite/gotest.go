@@ -84,7 +84,53 @@ func goTests(ctx context.Context, out io.Writer) (tally, error) {
 	t, err := goTest(ctx, out, environment,
 		slices.Concat(common, []string{"-p", "2", "-race", "-covermode", "atomic", "-coverpkg", measured, "-coverprofile", racedProfileFile}, withDetector)...)
 	total.add(t)
-	return total, err
+	if err != nil {
+		return total, err
+	}
+	return again(out, total, func(f failure) (tally, error) {
+		args := slices.Concat(common, []string{"-count", "1", "-run", "^" + f.test + "$"})
+		if isRaced(f.pkg) {
+			args = append(args, "-race")
+		}
+		return goTest(ctx, out, environment, append(args, f.pkg)...)
+	})
+}
+
+// failure is a top-level test that failed, with how many of its parts did.
+type failure struct {
+	pkg, test string
+	parts     int
+}
+
+// mayRunAgain is how many failed tests get a second chance.
+const mayRunAgain = 2
+
+// again runs failed tests a second time, each alone, where only one or two failed of thousands: on a busy machine a test may wait too long
+// for a reason outside of the program. One that passes then is named as unsteady, to be mended, and does not fail the run. A data race, a
+// panic and a package that does not build are facts: those never run again.
+func again(out io.Writer, total tally, run func(failure) (tally, error)) (tally, error) {
+	failed := total.unsure
+	total.unsure = nil
+	parts := 0
+	for _, f := range failed {
+		parts += f.parts
+	}
+	if len(failed) > mayRunAgain || parts != total.failed {
+		return total, nil
+	}
+	for _, f := range failed {
+		fmt.Fprintf(out, "again, alone: %s %s\n", f.pkg, f.test)
+		t, err := run(f)
+		if err != nil {
+			return total, err
+		}
+		if t.failed == 0 && t.passed > 0 {
+			total.failed -= f.parts
+			total.passed += f.parts
+			fmt.Fprintf(out, "unsteady: %s %s failed among the others and passed alone\n", f.pkg, f.test)
+		}
+	}
+	return total, nil
 }
 
 // goTest runs "go test" with these arguments and counts.
@@ -170,6 +216,8 @@ func report(out io.Writer, events io.Reader) (tally, error) {
 		output = map[string][]string{} // by package, test
 		inner  = map[string]bool{}     // tests that have subtests
 		broken = map[string]int{}      // failed tests by package
+		parts  = map[string]int{}      // failed parts by package, top-level test
+		facts  = map[string]bool{}     // packages with a data race or a panic
 		times  []event
 	)
 	lines := bufio.NewScanner(events)
@@ -185,6 +233,9 @@ func report(out io.Writer, events io.Reader) (tally, error) {
 		case e.Action == "build-output":
 			fmt.Fprint(out, e.Output)
 		case e.Action == "output":
+			if isFact.MatchString(e.Output) {
+				facts[e.Package] = true
+			}
 			output[key] = append(output[key], e.Output)
 		case e.Action == "pass" || e.Action == "fail" || e.Action == "skip":
 			if e.Test == "" {
@@ -207,8 +258,13 @@ func report(out io.Writer, events io.Reader) (tally, error) {
 			case e.Action == "fail":
 				broken[e.Package]++
 				show(out, output[key])
+				top, _, isPart := strings.Cut(e.Test, "/")
 				if !inner[key] {
 					total.failed++
+					parts[e.Package+" "+top]++
+				}
+				if !isPart {
+					total.unsure = append(total.unsure, failure{e.Package, top, parts[key]})
 				}
 			case e.Action == "skip":
 				// A skipped test proves nothing: it is printed, not counted.
@@ -223,9 +279,13 @@ func report(out io.Writer, events io.Reader) (tally, error) {
 	if err := lines.Err(); err != nil {
 		return total, fmt.Errorf("read the results of go test: %w", err)
 	}
+	total.unsure = slices.DeleteFunc(total.unsure, func(f failure) bool { return facts[f.pkg] })
 	slowest(out, times)
 	return total, nil
 }
+
+// isFact finds what a second run cannot excuse.
+var isFact = regexp.MustCompile(`^(WARNING: DATA RACE|panic: |fatal error: )`)
 
 // slowest shows the tests that took the most time, those that wait for others in the same process included.
 func slowest(out io.Writer, tests []event) {

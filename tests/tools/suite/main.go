@@ -25,9 +25,16 @@ import (
 )
 
 // tally counts tests, or for a step without tests the step itself.
-type tally struct{ passed, failed int }
+type tally struct {
+	passed, failed int
+	unsure         []failure // failed Go tests that may run again
+}
 
-func (t *tally) add(o tally) { t.passed += o.passed; t.failed += o.failed }
+func (t *tally) add(o tally) {
+	t.passed += o.passed
+	t.failed += o.failed
+	t.unsure = append(t.unsure, o.unsure...)
+}
 
 // step is one part of the suite. An error means that it could not be carried out, which counts as
 // one failure.

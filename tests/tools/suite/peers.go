@@ -30,6 +30,7 @@ var peerSteps = []step{
 	{"falkordb", falkordb},
 	{"sdks", sdks},
 	{"neighbors", neighbors},
+	{"stripe", stripeMock},
 	{"postgres-18", onPostgres("18")},
 	{"postgres-17", onPostgres("17")},
 	{"postgres-16", onPostgres("16")},
@@ -73,6 +74,14 @@ func gitea(ctx context.Context, out io.Writer) (tally, error) {
 		return tally{}, err
 	}
 	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "Gitea", "./worker/gitfetch", "./tests/connections", "./tests/pushes")
+}
+
+// stripeMock holds each kind of request that the product sends to Stripe against Stripe's published description.
+func stripeMock(ctx context.Context, out io.Writer) (tally, error) {
+	if err := provide(ctx, out, peers.StripeMockProgram); err != nil {
+		return tally{}, err
+	}
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "StripesDescription", "./tests/billing")
 }
 
 // keycloak runs the sign-in tests with Keycloak and our realm.

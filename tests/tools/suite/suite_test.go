@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,7 +34,13 @@ func TestReport(t *testing.T) {
 {"Action":"fail","Package":"p","Test":"TestA/One"}
 {"Action":"fail","Package":"p","Test":"TestA"}
 {"Action":"fail","Package":"p"}`,
-			want: tally{failed: 1}, says: []string{"want 1 have 2", "fail p"},
+			want: tally{failed: 1, unsure: []failure{{"p", "TestA", 1}}}, says: []string{"want 1 have 2", "fail p"},
+		},
+		"ADataRaceIsAFact": {
+			events: `{"Action":"output","Package":"p","Test":"TestA","Output":"WARNING: DATA RACE\n"}
+{"Action":"fail","Package":"p","Test":"TestA"}
+{"Action":"fail","Package":"p"}`,
+			want: tally{failed: 1, unsure: []failure{}}, says: []string{"DATA RACE"},
 		},
 		"PackageThatDiesCountsAsAFailure": {
 			events: `{"Action":"output","Package":"p","Output":"panic: gone\n"}
@@ -69,6 +76,31 @@ func TestReport(t *testing.T) {
 			for _, s := range tt.says {
 				require.Contains(t, out.String(), s)
 			}
+		})
+	}
+}
+
+func TestAFewFailedTestsRunAgainAlone(t *testing.T) {
+	a, b, c := failure{"p", "TestA", 1}, failure{"p", "TestB", 2}, failure{"q", "TestC", 1}
+	tests := map[string]struct {
+		total  tally
+		passes []failure
+		want   tally
+	}{
+		"OneThatPassesAlone":      {tally{passed: 8, failed: 3, unsure: []failure{a, b}}, []failure{a}, tally{passed: 9, failed: 2}},
+		"ManyAreNoAccident":       {tally{passed: 8, failed: 4, unsure: []failure{a, b, c}}, []failure{a, b, c}, tally{passed: 8, failed: 4}},
+		"BesideAFactNoneRunAgain": {tally{passed: 8, failed: 2, unsure: []failure{a}}, []failure{a}, tally{passed: 8, failed: 2}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			got, err := again(io.Discard, tt.total, func(f failure) (tally, error) {
+				if slices.Contains(tt.passes, f) {
+					return tally{passed: f.parts}, nil
+				}
+				return tally{failed: f.parts}, nil
+			})
+			require.NoError(t, err)
+			require.Equal(t, tt.want, got)
 		})
 	}
 }
