@@ -14,7 +14,7 @@ comment on function private.quoted_pattern is 'The text as a regular expression 
 -- A mention in a text of others. Ids become the nil UUID and addresses stay addresses, so that JSON keeps the shapes that readers expect. A
 -- text never grows beyond its own length or 200 characters, whichever is more, so that it stays within the limit of its column.
 create or replace function private.mask_person(p_text text, p_id uuid, p_emails text[], p_name text) returns text
-language plpgsql stable parallel safe
+language plpgsql immutable parallel safe
 as $$
 declare
   v_text text := replace(p_text, p_id::text, '00000000-0000-0000-0000-000000000000');
@@ -90,10 +90,12 @@ declare
   v_sets text;
   v_texts text;
   v_named text;
+  v_recent boolean := p_since is not null;
   -- A name of one word is no sign by itself: "Will" is in many texts. It is masked only in rows that name the person in another way.
   v_signs text[] := array['%' || p_id || '%'] || array(select '%' || replace(replace(e, '\', '\\'), '_', '\_') || '%' from unnest(p_emails) e)
     || case when p_name like '% %' then array['%' || replace(replace(p_name, '\', '\\'), '_', '\_') || '%'] else '{}' end;
 begin
+  -- Names are of the catalog, input goes by parameters. @plpgsql_check_options: security_warnings = off
   for t in select * from private.tagged_columns('masked') loop
     continue when t.relation in ('public.events'::regclass, 'private.event_inbox'::regclass);
     select string_agg(format('%1$I = private.mask_person(%1$I::text, $1, $3, $4)::%2$s', c.name, c.type), ', '),
@@ -104,7 +106,7 @@ begin
     execute format('update %s t set %s where %s and (%s%s ilike any ($5))%s%s', t.relation, v_sets,
       case when t.has_organization then 't.organization_id = any ($2)'
         else 't.user_id in (select m.user_id from public.memberships m where m.organization_id = any ($2) and m.user_id <> $1)' end,
-      v_named, v_texts, case when t.has_created_at and p_since is not null then ' and t.created_at >= $6' else '' end,
+      v_named, v_texts, case when t.has_created_at and v_recent then ' and t.created_at >= $6' else '' end,
       -- Rows of their own are deleted.
       case when t.is_erased then ' and t.user_id is distinct from $1' else '' end)
       using p_id, p_orgs, p_emails, p_name, v_signs, p_since;
@@ -525,7 +527,7 @@ begin
   perform private.refuse_strangers('An account is deleted through the API.'), private.refuse_keys();
   if v_user_id is null then
     perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
-  elsif p #>> '{body,confirm}' is distinct from 'DELETE_ALL_MY_DATA' then
+  elsif p #>> '{body,confirm}' is distinct from upper('delete_all_my_data') then
     perform private.refuse(400, 'CONFIRMATION_REQUIRED', 'confirm must be exactly DELETE_ALL_MY_DATA. Your account and all your data will be deleted.', 'confirm');
   elsif exists (select from public.users u where u.id = v_user_id and u.two_factor_enabled_at is not null)
     and not private.use_second_factor(v_user_id, p)
