@@ -46,7 +46,7 @@ lint: ## gofmt, go vet, staticcheck
 feature: ## begin a feature, with its table, operations and tests: make feature name=notes
 	@go run ./tests/tools/feature -one '$(one)' '$(name)'
 
-generate: ## renew db/schema.sql, supabase/migrations, supabase/tests and docs/settings.md
+generate: ## renew db/schema.sql, supabase/, docs/settings.md, and the functions of the client package
 	go run ./tests/tools/generate
 
 check-generated: ## fail if a generated file is stale

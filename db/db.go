@@ -72,8 +72,19 @@ func locked(ctx context.Context, conn *pgx.Conn, work func() error) (err error) 
 	return work()
 }
 
+// Roles makes the roles alone, which all databases of a cluster share. A restore needs them before it begins.
+func Roles(ctx context.Context, conn *pgx.Conn) error {
+	return locked(ctx, conn, func() error { return scripts(ctx, conn, rolesFile) })
+}
+
+const rolesFile = "bootstrap/roles.sql"
+
 func bootstrap(ctx context.Context, conn *pgx.Conn) error {
-	for _, name := range []string{"bootstrap/roles.sql", "bootstrap/supabase.sql"} {
+	return scripts(ctx, conn, rolesFile, "bootstrap/supabase.sql")
+}
+
+func scripts(ctx context.Context, conn *pgx.Conn, names ...string) error {
+	for _, name := range names {
 		sql, err := fs.ReadFile(files, name)
 		if err != nil {
 			return err

@@ -90,6 +90,7 @@
 {{ template "ingestion/storage.sql" . }}
 {{ template "ingestion/incremental.sql" . }}
 {{ template "ingestion/recovery.sql" . }}
+{{ template "retention/functions.sql" . }}
 {{ template "ingestion/schedules.sql" . }}
 {{ template "ingestion/api.sql" . }}
 {{ template "ingestion/triggers.sql" . }}
@@ -255,6 +256,7 @@
 {{ template "billing/triggers.sql" . }}
 {{ template "billing/access.sql" . }}
 {{ template "admin/api.sql" . }}
+{{ template "retention/api.sql" . }}
 {{ template "profile/functions.sql" . }}
 {{ template "profile/triggers.sql" . }}
 {{ template "profile/api.sql" . }}
@@ -275,10 +277,15 @@
 {{ template "support/access.sql" . }}
 {{ template "analytics/functions.sql" . }}
 {{ template "analytics/api.sql" . }}
+{{ template "dataexports/catalogue.sql" . }}
+{{ template "dataexports/reading.sql" . }}
+{{ template "dataexports/api.sql" . }}
+{{ template "dataexports/worker.sql" . }}
 {{ template "metering/functions.sql" . }}
 {{ template "metering/worker.sql" . }}
 {{ template "gdpr/erasure.sql" . }}
 {{ template "gdpr/columns.sql" . }}
 {{ template "keys/scopes.sql" . }}
 {{ template "core/renamed.sql" . }}
+{{ template "core/restored.sql" . }}
 {{ template "core/search_path.sql" . }}

@@ -99,6 +99,9 @@ func New(deps Deps) (*App, error) {
 	}
 	a := &App{deps: deps, exec: deps.Exec, routes: &routes{}, byID: map[string]*openapi.Operation{}, streams: newStreams(deps.KeepAlive), slow: time.Second, tracer: otel.Tracer("kijko/server")}
 	a.health = newHealth(deps.Version, deps.Checks)
+	if deps.Registry != nil {
+		deps.Registry.MustRegister(newCheckCollector(a.health))
+	}
 	if deps.PerCaller > 0 {
 		a.caller = newLimiter(&openapi.Rate{Limit: deps.PerCaller, Per: 60, Key: []string{"user"}})
 	}

@@ -18,6 +18,11 @@ import (
 // so it may use neither the Call nor anything of Fiber's. Its context ends when the client goes away or the server stops. If write fails,
 // the client sees a truncated answer and never a file that looks complete.
 func (c *Call) File(name, contentType string, write func(ctx context.Context, w io.Writer) error) error {
+	return c.SizedFile(name, contentType, -1, write)
+}
+
+// SizedFile is File for a file whose size is known: the answer has a Content-Length. A negative size is unknown.
+func (c *Call) SizedFile(name, contentType string, size int, write func(ctx context.Context, w io.Writer) error) error {
 	app, requestID := c.app, c.RequestID
 	if app.streams.ctx.Err() != nil {
 		return Unavailable("SERVICE_UNAVAILABLE", "The server is stopping. Please try again.", app.streams.ctx.Err())
@@ -51,7 +56,7 @@ func (c *Call) File(name, contentType string, write func(ctx context.Context, w 
 	}
 	r, w := io.Pipe()
 	go func() { _ = w.CloseWithError(run(w)) }()
-	request.SetBodyStream(&fileBody{PipeReader: r, left: cancel}, -1)
+	request.SetBodyStream(&fileBody{PipeReader: r, left: cancel}, size)
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Check is one dependency. Probe answers within its context or counts as failed. Its result holds no secret, host or error text.
@@ -43,7 +45,7 @@ type health struct {
 type report struct {
 	Status     string                 `json:"status"`
 	Version    string                 `json:"version"`
-	DurationMS float64                `json:"durationMs"`
+	DurationMS *float64               `json:"durationMs,omitempty"` // of readiness
 	Checks     map[string]CheckResult `json:"checks"`
 	ready      bool
 }
@@ -56,7 +58,6 @@ func newHealth(version string, checks []Check) *health {
 func (a *App) Drain() { a.health.draining.Store(true) }
 
 func (h *health) probe(ctx context.Context) report {
-	began := time.Now()
 	r := report{Status: "healthy", Version: h.version, Checks: map[string]CheckResult{}, ready: true}
 	results := make([]CheckResult, len(h.checks))
 	var wg sync.WaitGroup
@@ -79,7 +80,6 @@ func (h *health) probe(ctx context.Context) report {
 			}
 		}
 	}
-	r.DurationMS = millis(time.Since(began))
 	return r
 }
 
@@ -116,7 +116,10 @@ func (a *App) healthHandler(operation string) Handler {
 		return func(c *Call) error { return c.JSON(map[string]string{"status": "healthy", "version": a.deps.Version}) }
 	case "healthReady":
 		return func(c *Call) error {
+			began := time.Now()
 			r := a.health.probe(c.Context())
+			took := millis(time.Since(began))
+			r.DurationMS = &took
 			if a.health.draining.Load() {
 				r.Status, r.ready = "unhealthy", false
 			}
@@ -127,4 +130,36 @@ func (a *App) healthHandler(operation string) Handler {
 		}
 	}
 	return nil
+}
+
+// checkCollector shows the checks to a scraper, at most five seconds old like the public route.
+type checkCollector struct {
+	health                *health
+	level, pending, waits *prometheus.Desc
+}
+
+func newCheckCollector(h *health) *checkCollector {
+	return &checkCollector{health: h,
+		level:   prometheus.NewDesc("kijko_check_level", "State of a part: 0 healthy or not set up, 1 degraded, 2 unhealthy.", []string{"check"}, nil),
+		pending: prometheus.NewDesc("kijko_check_pending", "Work of a part that waits: jobs, deliveries, units.", []string{"check"}, nil),
+		waits:   prometheus.NewDesc("kijko_check_oldest_seconds", "Age of the oldest work of a part that waits.", []string{"check"}, nil)}
+}
+
+func (c *checkCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.level
+	ch <- c.pending
+	ch <- c.waits
+}
+
+func (c *checkCollector) Collect(ch chan<- prometheus.Metric) {
+	for name, check := range c.health.cached(context.Background()).Checks {
+		level := map[string]float64{"degraded": 1, "unhealthy": 2}[check.Status]
+		ch <- prometheus.MustNewConstMetric(c.level, prometheus.GaugeValue, level, name)
+		if check.Pending != nil {
+			ch <- prometheus.MustNewConstMetric(c.pending, prometheus.GaugeValue, float64(*check.Pending), name)
+		}
+		if check.OldestSeconds != nil {
+			ch <- prometheus.MustNewConstMetric(c.waits, prometheus.GaugeValue, *check.OldestSeconds, name)
+		}
+	}
 }

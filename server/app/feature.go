@@ -14,6 +14,7 @@ import (
 	"kijko/server/chat"
 	"kijko/server/connections"
 	"kijko/server/contexts"
+	"kijko/server/dataexports"
 	"kijko/server/executions"
 	"kijko/server/exports"
 	"kijko/server/gdpr"
@@ -133,6 +134,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),
 		security.New(security.Settings{Exec: exec, Auth: a.identity, Hasher: a.identity.Hasher(), Box: box, Origin: a.cfg.Origin(), Log: a.log}),
 		handlersOnly(skills.Handlers()), handlersOnly(profile.Handlers()), a.integrations(exec, box, guard, clients), &audit.Feature{Exec: exec, Files: uploads.Store()},
+		&dataexports.Feature{Exec: exec, Files: uploads.Store()},
 		&exports.Feature{Exec: exec}, &billing.Feature{Exec: exec, VIES: register, Payments: payments, Secrets: a.cfg.StripeWebhookSecrets, IsLive: a.cfg.IsStripeLive(), Log: a.log}, handlersOnly(search.Handlers()),
 		&ingestion.Feature{Exec: exec, Git: git, Connected: keeper.Git},
 		connections.New(connections.Settings{Exec: exec, Git: git, Providers: providers, Keeper: keeper, Box: box, Origin: a.cfg.Origin(), AppURL: a.cfg.PublicURL,

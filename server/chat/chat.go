@@ -4,7 +4,7 @@
 //
 // One transaction stores the question and takes its unit of oracle_queries. Then the best passages are retrieved as the caller, and the model is
 // asked; while it thinks, the question holds no connection. A last transaction stores the answer, or gives the unit back when there is nothing to
-// store. A process that dies in between is replaced by the sweep (private.prune_chats).
+// store. A process that dies in between is replaced by the sweep (private.sweep_chats).
 //
 // A Feature is safe for concurrent use. It starts no goroutine itself.
 package chat

@@ -48,7 +48,8 @@ func TestBlocksAreCutAndOldEntriesGoBySchedule(t *testing.T) {
 	l.DB.Exec("insert into private.audit_growth values ($1)", l.anna.OrgID)
 	before := client.JSON[page](l.anna.Get("/security/audit-log?offset=4000&limit=5").Want(200))
 	due := func() {
-		l.DB.Exec("update private.schedules set run_at = now() where name like 'audit.%'")
+		l.DB.Exec("update private.schedules set run_at = now() where name like 'audit.%' or name = 'retention.run'")
+		l.DB.Exec("update private.retention_rules set run_at = now() where name = 'audit_log'")
 		l.DB.Exec("select private.run_due(100)")
 	}
 	require.Eventually(t, func() bool {

@@ -144,7 +144,7 @@ func TestScheduledExports(t *testing.T) {
 	l.As("").Get(path).Problem(404, "NOT_FOUND")
 	require.Len(t, exports(server), 1, "who lost the role, or the plan, gets nothing")
 	require.Len(t, stored(t, l), 1)
-	l.DB.Exec("select private.prune_audit_files(now() + interval '1 second')")
+	l.DB.Exec("select private.end_old(r, now() + interval '1 second', 1000) from private.retention_rules r where r.name = 'audit_files'")
 	l.eventually(t, "the content goes", "select not exists (select from jobs.stored_jobs where job_type = 'blobs.delete')")
 	require.Empty(t, stored(t, l))
 

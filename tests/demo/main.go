@@ -2,7 +2,8 @@
 // project, adds a repository, starts an ingestion, and shows its live events as a progress display, then the numbers. It pushes a second
 // commit and ingests the change, compares both versions, compresses the context, searches it and saves a picture of its graph. It creates a skill,
 // runs it by hand, by a schedule and by a webhook, and shows the usage of the three runs. It invites a colleague, who signs up with the
-// invitation and runs the skill too. It switches a second factor on and signs in with it. It makes an API key and calls with it.
+// invitation and runs the skill too. It switches a second factor on and signs in with it. It makes an API key and calls with it. It downloads
+// all data of the account.
 //
 //	KIJKO_ADDR       where the server is, default 127.0.0.1:8000
 //	KIJKO_DEMO_REPO  another repository than the one the development server offers
@@ -112,6 +113,9 @@ func (d *demo) run(ctx context.Context) error {
 		return err
 	}
 	if err := d.account(ctx, name+"@example.nl"); err != nil {
+		return err
+	}
+	if err := d.data(ctx); err != nil {
 		return err
 	}
 	d.say("\ntry the API yourself: %s/docs", d.base)

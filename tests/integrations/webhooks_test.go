@@ -418,6 +418,6 @@ func TestDeliveriesAreKeptThirtyDays(t *testing.T) {
 	require.Len(t, page.Value("deliveries"), 2)
 	require.Equal(t, false, o.vera.Get("/integrations/webhooks/"+id+"/deliveries?limit=2&offset=2").Want(200).Value("hasMore"))
 	o.DB.Exec("update public.webhook_deliveries set created_at = now() - interval '31 days' where id = $1", deliveries(o.anna, id)[0].ID)
-	o.DB.Exec("select private.prune_integrations()")
+	o.DB.Exec("select private.end_old(r, now(), 1000) from private.retention_rules r where r.name = 'webhook_deliveries'")
 	require.Len(t, deliveries(o.anna, id), 2)
 }

@@ -54,6 +54,13 @@ from (values ('active', 'pro active monthly sub_1 pro'), ('trialing', 'pro trial
   ('past_due', 'pro past_due monthly sub_1 free'), ('unpaid', 'pro past_due monthly sub_1 free'), ('paused', 'pro past_due monthly sub_1 free'),
   ('incomplete_expired', 'free canceled monthly free'), ('canceled', 'free canceled monthly free')) c (status, found), lateral (select pg_temp.fresh()) f;
 select pg_temp.fresh();
+select is(pg_temp.tell(1, 'invoice.paid', pg_temp.invoice('paid', jsonb_build_object('lines', lines::jsonb, 'subscription_details',
+  jsonb_build_object('metadata', '{"plan": "teams", "billing_interval": "annually"}'::jsonb || jsonb_build_object('org_id', tests.org('anna')))))) || ': ' || pg_temp.row(), 'processed: ' || found, 'an invoice alone: ' || lines)
+from (values ('{"data": [{"amount": 2900, "price": {"id": "price_pro"}}]}', 'pro active monthly sub_1 pro'), ('{"data": [{"amount": 2900, "price": {"id": "price_unknown"}}]}', 'teams active annually sub_1 teams'),
+  ('{"data": []}', 'teams active annually sub_1 teams'),
+  ('{"data": [{"amount": -1450, "price": {"id": "price_pro"}, "period": {"start": 1764547200, "end": 1767225600}}, {"amount": 3950, "price": {"id": "price_teams"}, "period": {"start": 1764547200, "end": 1767225600}}]}',
+    'teams active monthly sub_1 teams')) c (lines, found), lateral (select pg_temp.fresh()) f;
+select pg_temp.fresh();
 select throws_ok($$ select pg_temp.tell(1, 'customer.subscription.created', pg_temp.sub('sleeping')) $$, '23514', null, 'a status that is not known is a failure, which Stripe repeats');
 select is(outcome || ': ' || pg_temp.row(), found, step) from (values
   (1, 'a session without a payment', pg_temp.tell(1, 'checkout.session.completed', jsonb_build_object('id', 'cs_1', 'mode', 'subscription', 'payment_status', 'unpaid', 'customer', 'cus_anna',

@@ -54,11 +54,11 @@ func TestTheWorkerLinksNoHTTPEdge(t *testing.T) {
 // The name of a feature is the name of its folder or file: a folder of db/code, or one of the technical words.
 func TestAFeatureHasOneName(t *testing.T) {
 	t.Parallel()
-	technical := strings.Fields(`api app auth config dev keycloak mcp openapi pages picture socketio realtime
+	technical := strings.Fields(`api app auth config deploy dev health keycloak mcp openapi pages picture socketio realtime
 		condition cxdb embed exactjson gitfetch lease lightning llm neighbors public runner seal storage stripe telemetry token tracing jobs vies zulip
 		common
 		00_lint 01_plpgsql_check helpers isolation strangers arguments
-		bench browser client database demo gosource peers pgtap repository stack testdb tools`)
+		bench browser client database demo frontend gosource peers pgtap repository stack testdb tools`)
 	features := map[string]bool{}
 	entries, err := os.ReadDir("../../db/code")
 	require.NoError(t, err)

@@ -265,7 +265,7 @@ func TestSessionsLastAsLongAsThePolicyAllows(t *testing.T) {
 	t.Run("AndTheSweepEndsWhatNobodyAsksFor", func(t *testing.T) {
 		fresh()
 		s.DB.Exec("update private.sessions set signed_in_at = now() - interval '9 hours' where "+newest, anna.ID)
-		s.DB.Exec("select private.prune_security()")
+		s.DB.Exec("select private.end_overdue_sessions(null, now())")
 		require.Equal(t, "policy", testdb.Value[string](s.DB, "select revoked_reason from private.sessions where "+newest, anna.ID))
 		anna.Get("/projects").Want(200)
 	})

@@ -33,7 +33,7 @@ if [ "${1:-}" = tests ] && command -v apt-get >/dev/null 2>&1 && [ -z "${PG_CONF
   fi
 fi
 
-if [ "${1:-}" = tests ]; then # the official clients of Socket.IO, and a pooler
+if [ "${1:-}" = tests ]; then # the official clients of Socket.IO, the client package, and a pooler
   want node nodejs
   want npm npm
   want python3 python3
@@ -41,7 +41,7 @@ if [ "${1:-}" = tests ]; then # the official clients of Socket.IO, and a pooler
   python3 -m pip --version >/dev/null 2>&1 || missing="$missing python3-pip"
 fi
 
-if [ "${1:-}" = tests ]; then # the page at /docs/realtime, in a browser
+if [ "${1:-}" = tests ]; then # pages in a browser
   browser=${KIJKO_CHROMIUM:-}
   for name in chromium chromium-browser google-chrome chrome headless_shell; do
     command -v "$name" >/dev/null 2>&1 && browser=$name

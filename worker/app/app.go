@@ -19,6 +19,7 @@ import (
 	"kijko/worker/compression"
 	"kijko/worker/condition"
 	"kijko/worker/connections"
+	"kijko/worker/dataexports"
 	"kijko/worker/embed"
 	"kijko/worker/enrichments"
 	"kijko/worker/executions"
@@ -117,6 +118,9 @@ const executionConnections = 3
 // summarySlots is how many summaries are written at once. Like the runs of skills they mostly wait for a provider.
 const summarySlots = 10
 
+// exportSlots is how many exports of people's data are written at once.
+const exportSlots = 2
+
 // Worker works all queues. Make it with New.
 type Worker struct {
 	pool        *pgxpool.Pool
@@ -127,6 +131,7 @@ type Worker struct {
 	skills      *executions.Engine
 	summaries   *summary.Engine
 	compression *compression.Engine
+	exports     *dataexports.Engine
 	prices      *llm.Prices // nil: no spans are sent
 	runner      *runner.Runner
 }
@@ -203,12 +208,13 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		return nil, err
 	}
 	w.compression = compression.New(w.pool, 0, c.Log)
+	w.exports = dataexports.New(w.pool, c.Blobs, c.Log)
 	check, err := condition.NewEvaluator()
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
 	var batches []runner.Batch
-	leases := []runner.Lease{jobs.IngestionRun(w.engine, c.Slots), jobs.EnrichmentsRun(w.enrichments, c.Slots)}
+	leases := []runner.Lease{jobs.IngestionRun(w.engine, c.Slots), jobs.EnrichmentsRun(w.enrichments, c.Slots), jobs.DataExportsWrite(w.exports, exportSlots)}
 	hear := map[string]func(string){}
 	if c.Models != nil {
 		w.skills, err = executions.New(executions.Config{Pool: w.pool, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy,
@@ -311,6 +317,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	group.Go(func() { w.engine.Hold(holding) })
 	group.Go(func() { w.enrichments.Hold(holding) })
+	group.Go(func() { w.exports.Hold(holding) })
 	if w.skills != nil {
 		group.Go(func() { w.skills.Hold(holding) })
 		group.Go(func() { w.summaries.Hold(holding) })

@@ -152,6 +152,7 @@ var own = map[string]string{
 	"worker/connections/hook.go":        "answers of Git providers",
 	"worker/connections/keeper.go":      "tokens that this program sealed",
 	"worker/cxdb/cxdb.go":               "answers of cxdb and of the database",
+	"worker/dataexports/dataexports.go": "answers of the database",
 	"worker/exactjson/exactjson.go":     "the way itself",
 	"worker/gitfetch/fetch.go":          "a file of this program",
 	"worker/ingestion/chunk/custom.go":  "answers of a chunker",

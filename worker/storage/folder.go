@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/fileblob"
@@ -56,4 +58,20 @@ func (f *folder) put(ctx context.Context, key string, in io.Reader) error {
 		return err
 	}
 	return w.Close()
+}
+
+// delete also removes the temporary files of the key: the library writes them beside the content, and a process that is killed leaves its own.
+func (f *folder) delete(ctx context.Context, key string) error {
+	// Keys have no signs that a pattern would read.
+	left, err := filepath.Glob(filepath.Join(f.path, filepath.FromSlash(key)) + ".*.tmp")
+	for _, name := range left {
+		if gone := os.Remove(name); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}
+	// What is missing is for the caller to judge.
+	if deleting := f.bucket.Delete(ctx, key); deleting != nil && err == nil {
+		return deleting
+	}
+	return err
 }

@@ -115,7 +115,8 @@ func (s *Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	return &reader{ctx: ctx, r: r}, nil
 }
 
-// Delete removes content; keys without content count as removed. It tries all keys and returns the errors together.
+// Delete removes content, and in a folder what a killed process was writing under the key; keys without content count as removed. It tries
+// all keys
 func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	var faults []error
 	for _, key := range keys {
@@ -123,7 +124,7 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 		if s.s3 != nil {
 			err = s.s3.delete(ctx, key)
 		} else {
-			err = s.bucket.Delete(ctx, key)
+			err = s.folder.delete(ctx, key)
 		}
 		if err != nil && !s.isMissing(err) {
 			faults = append(faults, fault(ctx, "delete "+key, err))

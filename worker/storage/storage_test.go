@@ -90,6 +90,22 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// A process that is killed while it writes leaves a temporary file beside the content.
+func TestDeletingRemovesWhatAKilledProcessWasWriting(t *testing.T) {
+	s, dir := open(t)
+	key, err := storage.NewKey()
+	require.NoError(t, err)
+	other, err := s.Put(t.Context(), strings.NewReader("x"), 10)
+	require.NoError(t, err)
+	half := filepath.Join(dir, key+".18f3a5b7c9d1.tmp")
+	require.NoError(t, os.MkdirAll(filepath.Dir(half), 0o700))
+	require.NoError(t, os.WriteFile(half, []byte("half"), 0o600))
+	require.Equal(t, 2, files(t, dir))
+	require.NoError(t, s.Delete(t.Context(), key))
+	require.NoFileExists(t, half)
+	require.FileExists(t, filepath.Join(dir, other.Key))
+}
+
 // A missing folder is a fault of the store: no content in it counts as deleted, and nothing is written into a new folder of the same
 // name.
 func TestAFolderThatIsGoneIsAFaultOfTheStore(t *testing.T) {

@@ -1,6 +1,7 @@
 // Command kijko-db brings a database to the state of this binary. DATABASE_URL names it, as its owner.
 //
 //	kijko-db setup     roles, migrations, code package (what a deployment runs before it starts new servers)
+//	kijko-db roles     the roles alone, which a cluster needs before a backup is restored into it
 //	kijko-db install   the code package alone
 //	kijko-db code      print the code package as one SQL script
 package main
@@ -28,7 +29,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("usage: kijko-db setup | install | code")
+		return fmt.Errorf("usage: kijko-db setup | roles | install | code")
 	}
 	if args[0] == "code" {
 		sql, err := db.CodeSQL()
@@ -37,9 +38,9 @@ func run(ctx context.Context, args []string) error {
 		}
 		return err
 	}
-	work, known := map[string]func(context.Context, *pgx.Conn) error{"setup": db.Setup, "install": db.Install}[args[0]]
+	work, known := map[string]func(context.Context, *pgx.Conn) error{"setup": db.Setup, "roles": db.Roles, "install": db.Install}[args[0]]
 	if !known {
-		return fmt.Errorf("unknown command %q: setup, install or code", args[0])
+		return fmt.Errorf("unknown command %q: setup, roles, install or code", args[0])
 	}
 	conn, err := pgx.Connect(ctx, os.Getenv("DATABASE_URL"))
 	if err != nil {

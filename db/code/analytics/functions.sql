@@ -143,23 +143,3 @@ comment on function private.tg_analytics_events__forget is 'Trigger: an event th
 create or replace trigger _100_forget before update on private.analytics_events
   for each row when (new.session_id is null or new.user_id is distinct from old.user_id or new.organization_id is distinct from old.organization_id)
   execute function private.tg_analytics_events__forget();
-
--- In parts, so that no transaction is long; the schedule is due again at once while there is more.
-create or replace function private.prune_analytics(p_at timestamptz default now(), p_limit integer default 20000) returns boolean
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_forgotten bigint;
-  v_deleted bigint;
-begin
-  update private.analytics_events set session_id = null
-  where id in (select e.id from private.analytics_events e where e.session_id is not null and e.received_at < p_at - interval '30 days' order by e.received_at limit p_limit);
-  get diagnostics v_forgotten = row_count;
-  delete from private.analytics_events
-  where id in (select e.id from private.analytics_events e where e.session_id is null and e.received_at < p_at - interval '13 months' order by e.received_at limit p_limit);
-  get diagnostics v_deleted = row_count;
-  return greatest(v_forgotten, v_deleted) >= p_limit;
-end
-$$;
-comment on function private.prune_analytics is
-  'Events lose user, organization and session after 30 days and are deleted after 13 months; tells whether there is more to do. Authorization: callable by schedules only.';

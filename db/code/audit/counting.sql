@@ -255,31 +255,3 @@ end
 $$;
 comment on function private.place_audit_page is
   'The number of entries that fit, and a stretch that holds the page of them after skip. Authorization: callable by functions of ours only.';
-
--- Deletes an entry seven days after it has become invisible: the oldest first, some thousands a statement.
-create or replace function private.prune_audit(p_at timestamptz default now()) returns bigint
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v record;
-  v_count bigint := 0;
-  v_rows bigint;
-begin
-  for v in
-    select s.organization_id, p_at - make_interval(days => p.audit_retention_days + 7) as horizon
-    from public.subscriptions s join public.plans p on p.id = private.effective_plan(s.organization_id)
-  loop
-    loop
-      delete from public.audit_log a using (
-        select o.id from public.audit_log o where o.organization_id = v.organization_id and o.created_at < v.horizon
-        order by o.created_at, o.id limit 5000) d
-      where a.id = d.id;
-      get diagnostics v_rows = row_count;
-      v_count := v_count + v_rows;
-      exit when v_rows < 5000;
-    end loop;
-  end loop;
-  return v_count;
-end
-$$;
-comment on function private.prune_audit is 'Deletes entries 7 days after the plan stopped showing them. Authorization: callable by schedules only.';

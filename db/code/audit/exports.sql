@@ -397,20 +397,6 @@ $$;
 comment on function private.take_audit_file is 'The file of a link. Authorization: callable by the server only; the token, by its hash. Errors: 404 NOT_FOUND.';
 grant execute on function private.take_audit_file to kijko_server;
 
-create or replace function private.prune_audit_files(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  -- A run that is unfinished after a day will never finish: its job has used up its attempts.
-  delete from private.audit_files f where f.expires_at < p_at;
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_audit_files is 'Files of exports end after 24 hours. Authorization: callable by schedules only.';
-
 create or replace function private.tg_audit_files__drop() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -129,18 +129,6 @@ return coalesce(d.btw_status = 'valid' or d.btw_status = 'unavailable' and d.btw
 comment on function private.is_btw_valid is
   'Does the stored number count as valid? While VIES is unavailable, its last answer counts for 30 days.';
 
-create or replace function private.prune_billing(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from private.vies_answers where answered_at < p_at - interval '24 hours';
-  delete from private.detached_payment_methods where detached_at < p_at - interval '400 days';
-  delete from private.checkout_sessions where created_at < p_at - interval '400 days';
-end
-$$;
-comment on function private.prune_billing is
-  'Retention of answers of VIES, and of what events of Stripe, which are kept 400 days, may name. Authorization: callable by schedules only.';
-
 -- Numbers by which VAT is reverse-charged are checked again each month, and before an invoice when the last check is older than a day. The
 -- worker asks VIES between the two calls below.
 create or replace function private.queue_btw_check(p_org_id uuid, p_at timestamptz default now()) returns void

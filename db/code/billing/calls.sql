@@ -536,12 +536,3 @@ begin
 end
 $$;
 comment on function private.judge_look is 'The refusal of a call by what Stripe has; null when it has what was asked. Authorization: callable by functions of ours only.';
-
-create or replace function private.prune_payments(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from private.stripe_calls c where c.settled_at < p_at - interval '90 days';
-end
-$$;
-comment on function private.prune_payments is 'Retention of settled calls. Authorization: callable by schedules only.';

@@ -59,9 +59,10 @@ create or replace function private.note_failed_stripe_event(p_payload jsonb, p_e
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  insert into private.stripe_events as e (id, type, api_version, created, livemode, payload, outcome, error)
+  insert into private.stripe_events as e (id, type, api_version, created, livemode, payload, outcome, error, customer_id)
   values (p_payload ->> 'id', p_payload ->> 'type', p_payload ->> 'api_version', case when jsonb_typeof(p_payload -> 'created') = 'number' then
-    private.stripe_time(p_payload -> 'created') else now() end, coalesce(p_payload ->> 'livemode' = 'true', false), p_payload, 'failed', left(p_error, 1000))
+    private.stripe_time(p_payload -> 'created') else now() end, coalesce(p_payload ->> 'livemode' = 'true', false), p_payload, 'failed', left(p_error, 1000),
+    private.stripe_id(p_payload #> '{data,object,customer}'))
   on conflict (id) do update set outcome = 'failed', error = excluded.error, attempts = e.attempts + 1, next_try_at = null where e.processed_at is null;
   return '{}';
 end

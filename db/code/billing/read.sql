@@ -121,9 +121,7 @@ begin
   plan_id := v_price.plan_id;
   billing_interval := v_price.billing_interval;
   if plan_id is null then
-    v_price := private.stripe_hint(v_details -> 'metadata');
-    plan_id := v_price.plan_id;
-    billing_interval := v_price.billing_interval;
+    select h.plan_id, h.billing_interval into plan_id, billing_interval from private.stripe_hint(v_details -> 'metadata') h;
   end if;
   description := nullif(o ->> 'description', '');
 end

@@ -384,12 +384,12 @@ grant execute on function private.read_question, private.answer_question, privat
 
 -- ---------------------------------------------------------------------------------------------------------------------- retention
 
-create or replace function private.prune_chats(p_at timestamptz default now()) returns integer
+create or replace function private.sweep_chats(p_at timestamptz default now()) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   q private.chat_questions;
-  v_count integer;
+  v_count integer := 0;
 begin
   -- Longer than a model call may take (KIJKO_MODEL_TIMEOUT): the process that asked has died.
   for q in
@@ -398,15 +398,10 @@ begin
     returning x.*
   loop
     perform private.give_back_quota(q.organization_id, 'oracle_queries', q.day, q.day, 1);
+    v_count := v_count + 1;
   end loop;
-  delete from public.chat_attachments a where a.message_id is null and a.created_at < p_at - interval '24 hours';
-  delete from public.chat_sessions s
-  where (s.organization_id, s.user_id, s.id) in (
-    select x.organization_id, x.user_id, x.id from public.chat_sessions x
-    where x.last_activity < p_at - interval '90 days' and x.stored_at < p_at - interval '90 days' order by x.last_activity limit 1000);
-  get diagnostics v_count = row_count;
   return v_count;
 end
 $$;
-comment on function private.prune_chats is
-  'Chats live 90 days after their last message, unused attachments 24 hours; units of questions whose process died go back. Authorization: callable by schedules only.';
+comment on function private.sweep_chats is
+  'Gives units back of questions whose process died; gives how many. Authorization: callable by schedules only.';

@@ -149,16 +149,3 @@ end
 $$;
 comment on function api.get_context_operation is 'GET /contexts/{contextId}/operations/{operationId}. Errors: 404 CONTEXT_NOT_FOUND, NOT_FOUND.';
 grant execute on function api.get_context_operation to authenticated;
-
-create or replace function private.prune_operations(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  delete from public.context_operations where finished_at < p_at - interval '7 days';
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_operations is 'Ended operations are kept for a week. Authorization: callable by schedules only.';

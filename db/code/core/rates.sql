@@ -29,14 +29,3 @@ $$;
 comment on function private.take_rate is
   'Counts one attempt under a key and says whether it is within the limit. Authorization: callable by the server and the worker only.';
 grant execute on function private.take_rate to kijko_server, kijko_worker;
-
-create or replace function private.prune_core(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from private.rate_counters where window_start < p_at - interval '2 hours';
-  delete from private.idempotency_keys where created_at < p_at - interval '24 hours';
-end
-$$;
-comment on function private.prune_core is 'Retention of rate counters and idempotency keys. Authorization: callable by the worker only.';
-grant execute on function private.prune_core to kijko_worker;

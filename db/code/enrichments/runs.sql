@@ -345,16 +345,3 @@ create or replace trigger _900_notify_start after insert on public.enrichment_ru
 -- Heartbeats and leases publish no event.
 create or replace trigger _900_notify_change after update on public.enrichment_runs
   for each row when ((old.status, old.progress) is distinct from (new.status, new.progress)) execute function private.tg_enrichment_runs__notify();
-
-create or replace function private.prune_enrichments(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  delete from public.enrichment_runs where finished_at < p_at - interval '30 days' and parent_id is null;
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_enrichments is 'Ended runs are kept for 30 days; what holds is in enrichment_states. Authorization: callable by schedules only.';

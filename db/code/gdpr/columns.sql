@@ -34,6 +34,8 @@ private.compliance_files none content
 private.compressions organization settings
 private.connection_states erased
 private.credentials erased
+private.data_export_key none key
+private.data_exports erased
 private.detached_payment_methods erased
 private.directory_syncs organization provider error; detached connected_by
 private.enrichment_plans organization hash language
@@ -86,6 +88,7 @@ private.refresh_tokens erased
 private.remembered_devices erased
 private.reported_completions erased
 private.repository_checks erased
+private.retention_rules none name relation action columns cutoff_column setting plan_column condition
 private.run_manifests organization path hash origin language
 private.schedules none name
 private.sealed_answers erased

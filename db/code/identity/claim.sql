@@ -196,6 +196,8 @@ begin
   delete from private.connection_states s where s.user_id = u.id or s.organization_id = any (v_orgs);
   delete from private.integration_states s where s.user_id = u.id;
   delete from private.repository_checks r where r.user_id = u.id;
+  -- Links to files, and files that are being written.
+  delete from private.data_exports e where e.user_id = u.id;
   delete from private.git_connections c where c.user_id = u.id;
   get diagnostics v_count = row_count;
   v := v || jsonb_build_object('gitConnections', v_count);

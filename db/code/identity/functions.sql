@@ -376,23 +376,3 @@ end
 $$;
 comment on function private.keep_signing_key is 'The installation''s own signing key, or the offered one if it had none. Authorization: callable by the server only.';
 grant execute on function private.keep_signing_key to kijko_server;
-
--- Used tokens stay a week: a stolen token that is presented until then ends its session, a later one is merely unknown.
-create or replace function private.prune_identity(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from private.refresh_tokens where expires_at < p_at or used_at < p_at - interval '7 days';
-  -- Keycloak repeats the name of a session as long as the session lives there. The ended session must be kept that long.
-  delete from private.sessions
-  where revoked_at < p_at - interval '30 days' and provider is distinct from 'keycloak' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
-  delete from private.sealed_answers where created_at < p_at - interval '24 hours';
-  delete from private.login_failures where updated_at < p_at - interval '1 hour';
-  delete from private.oauth_states where expires_at < p_at;
-  -- An address that waits for its confirmation is found in its newest link.
-  delete from private.account_tokens where expires_at < p_at - interval '30 days' or purpose <> 'verify_email' and expires_at < p_at;
-  delete from private.login_history where created_at < p_at - interval '90 days';
-end
-$$;
-comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures, links, states and sign-in history. Authorization: callable by the worker only.';
-grant execute on function private.prune_identity to kijko_worker;

@@ -14,14 +14,10 @@ begin
     begin
       case v.name
         when 'runs.sweep' then perform private.sweep_runs();
-        when 'core.prune' then perform private.prune_core(), private.prune_identity(), private.prune_keys(), private.prune_security(),
-          private.prune_operations(), private.prune_billing(), private.prune_payments();
         when 'contexts.sweep' then perform private.sweep_contexts();
         when 'events.prune' then perform private.prune_events();
-        when 'uploads.prune' then perform private.prune_staged_files();
-        when 'activity.prune' then perform private.prune_activity();
+        when 'activity.days' then perform private.close_activity_days();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
-        when 'mails.prune' then perform private.prune_mails();
         when 'invitations.expire' then perform private.expire_invitations();
         when 'compression.sweep' then perform private.sweep_compressions();
         when 'habits.dispatch' then
@@ -30,35 +26,28 @@ begin
             update private.schedules set run_at = clock_timestamp() where name = v.name;
           end if;
         when 'executions.sweep' then perform private.sweep_executions();
-        when 'executions.prune' then perform private.prune_executions();
         when 'notifications.due' then perform private.release_notifications(), private.notify_spread_quotas(), private.reclaim_units();
         when 'notifications.mail' then perform private.queue_notification_mails();
-        when 'notifications.prune' then perform private.prune_notifications();
         when 'audit.count' then perform private.count_audit();
         when 'audit.export' then perform private.queue_audit_exports();
-        when 'audit.prune' then perform private.prune_audit();
-        when 'audit.prune_files' then perform private.prune_audit_files();
-        when 'reflexes.prune' then perform private.prune_reflexes();
         when 'connections.due' then perform private.tend_connections();
         when 'pushes.due' then perform private.queue_polls();
         when 'integrations.sweep' then perform private.sweep_integrations();
-        when 'integrations.prune' then perform private.prune_integrations();
         when 'outbox.sweep' then perform private.sweep_outbox();
         when 'outbox.prune' then perform private.prune_outbox();
         when 'enrichments.sweep' then perform private.sweep_enrichments();
-        when 'enrichments.prune' then perform private.prune_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
         when 'billing.sweep' then perform private.sweep_billing();
         when 'billing.recheck' then perform private.queue_btw_checks();
-        when 'usage.prune' then perform private.prune_usage();
         when 'summary.prune' then perform private.prune_summaries();
-        when 'chats.prune' then perform private.prune_chats();
         when 'erasures.prune' then perform private.prune_erasures();
-        when 'support.prune' then perform private.prune_support();
-        when 'analytics.prune' then
-          if private.prune_analytics() then
+        when 'chats.sweep' then perform private.sweep_chats();
+        when 'sessions.end' then perform private.end_overdue_sessions(null, clock_timestamp());
+        when 'retention.run' then
+          if private.run_retention() then
             update private.schedules set run_at = clock_timestamp() where name = v.name;
           end if;
+        when 'dataexports.sweep' then perform private.sweep_data_exports();
         when 'metering.fold' then perform private.fold_metering();
         when 'metering.prune' then perform private.prune_metering();
         when 'registry.sweep' then perform private.sweep_mcp_servers();

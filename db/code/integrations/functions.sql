@@ -275,15 +275,3 @@ begin
 end
 $$;
 comment on function private.notify_broken_integration is 'Tells that a connection expired or failed. Authorization: callable by definer functions of ours only.';
-
-create or replace function private.prune_integrations(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from private.integration_states s where s.expires_at < p_at - interval '1 hour';
-  delete from private.integration_logs l where l.created_at < p_at - interval '30 days';
-  delete from private.integration_calls c where c.created_at < p_at - interval '30 days';
-  delete from public.webhook_deliveries d where d.created_at < p_at - interval '30 days' and d.status <> 'pending';
-end
-$$;
-comment on function private.prune_integrations is 'Retention of states, lines, numbers and attempts. Authorization: callable by schedules only.';

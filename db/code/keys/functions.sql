@@ -174,16 +174,6 @@ end
 $$;
 comment on function private.end_api_key is 'Revokes a key now; false when it had been. Authorization: callable by definer functions of ours only.';
 
--- The audit trail keeps names of keys for as long as the plan says; the rows themselves are needed for sockets and the last counts only.
-create or replace function private.prune_keys(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from public.api_keys k where k.revoked_at < p_at - interval '90 days';
-end
-$$;
-comment on function private.prune_keys is 'Revoked keys go after 90 days. Authorization: callable by schedules only.';
-
 create or replace function private.revoke_own_key(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$

@@ -104,16 +104,3 @@ $$;
 comment on function private.mark_mail_sent is
   'Says that a server accepted the message, and forgets a body with a token, or the whole message to an erased person; false when that was known or the message is gone. Authorization: callable by the worker only.';
 grant execute on function private.take_mail, private.mark_mail_sent to kijko_worker;
-
-create or replace function private.prune_mails(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  delete from private.mails where created_at < p_at - interval '30 days';
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_mails is 'Messages, sent or not, end after 30 days: they hold addresses. Authorization: callable by schedules only.';

@@ -41,21 +41,3 @@ end
 $$;
 comment on function private.release_notifications is
   'Emits the events of notifications whose quiet hours are over. Authorization: callable by schedules only.';
-
-create or replace function private.prune_notifications(p_at timestamptz default now()) returns bigint
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count bigint;
-begin
-  delete from public.notifications n
-  where n.created_at < p_at - interval '90 days' and (n.read_at is not null or n.created_at < p_at - interval '180 days');
-  get diagnostics v_count = row_count;
-  delete from private.notification_keys where created_at < p_at - interval '180 days';
-  delete from private.notification_mails where done_at < p_at - interval '30 days';
-  delete from private.announcements where finished_at < p_at - interval '180 days';
-  return v_count;
-end
-$$;
-comment on function private.prune_notifications is
-  'Retention: read ones 90 days, unread ones 180. Authorization: callable by schedules only.';

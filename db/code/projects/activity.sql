@@ -81,18 +81,3 @@ $$;
 comment on function private.touch_project is
   'Best effort, after the answer: lastActiveAt, and a view where p_viewed. Authorization: only projects the caller sees, only the caller''s own row.';
 grant execute on function private.touch_project to authenticated;
-
-create or replace function private.prune_activity(p_at timestamptz default now()) returns bigint
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count bigint;
-begin
-  delete from public.project_activity where created_at < p_at - interval '400 days';
-  get diagnostics v_count = row_count;
-  perform private.close_activity_days(p_at);
-  return v_count;
-end
-$$;
-comment on function private.prune_activity is 'Retention of 400 days, and the numbers of days that have ended. Authorization: callable by the worker only.';
-grant execute on function private.prune_activity to kijko_worker;

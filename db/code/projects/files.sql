@@ -374,20 +374,6 @@ $$;
 comment on function api.list_files is 'GET /projects/{projectId}/files: stored files by path. Errors: 400, 404 PROJECT_NOT_FOUND.';
 grant execute on function api.list_files to authenticated;
 
-create or replace function private.prune_staged_files(p_at timestamptz default now()) returns bigint
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count bigint;
-begin
-  delete from public.staged_files where created_at < p_at - interval '24 hours';
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_staged_files is 'Staged uploads live 24 hours; their content is deleted by a job. Authorization: callable by the worker only.';
-grant execute on function private.prune_staged_files to kijko_worker;
-
 -- The job that deletes content asks this, so that it never deletes a key in use.
 create or replace function private.unreferenced_blobs(p_keys text[]) returns text[]
 language plpgsql stable security definer set search_path = ''
@@ -399,6 +385,7 @@ begin
       and not exists (select from public.staged_files s where s.storage_key = k)
       and not exists (select from private.audit_files a where a.storage_key = k)
       and not exists (select from public.chat_attachments c where c.storage_key = k)
+      and not exists (select from private.data_exports e where e.storage_key = k)
   );
 end
 $$;

@@ -134,16 +134,3 @@ end
 $$;
 comment on function private.watched_callers is 'Owners of active api_call reflexes. Authorization: callable by the server only.';
 grant execute on function private.watched_callers to kijko_server;
-
-create or replace function private.prune_reflexes(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  delete from private.reflex_deliveries where created_at < p_at - interval '24 hours';
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_reflexes is 'Answers of deliveries are kept for 24 hours. Authorization: callable by schedules only.';

@@ -246,18 +246,3 @@ end
 $$;
 comment on function private.end_overdue_sessions is
   'Ends those of the sessions (null: of all) that outlived their policy. Authorization: callable by definer functions of ours only.';
-
-create or replace function private.prune_security(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  perform private.end_overdue_sessions(null, p_at);
-  delete from private.ip_warnings where created_at < p_at - interval '90 days';
-  delete from private.second_factor_setups where expires_at < p_at;
-  delete from private.second_factor_challenges where expires_at < p_at;
-  delete from private.remembered_devices where last_used_at < p_at - interval '365 days' or created_at < p_at - interval '365 days';
-end
-$$;
-comment on function private.prune_security is
-  'Ends overdue sessions, and retention of warnings, set-ups, challenges and remembered devices. Authorization: callable by the worker only.';
-grant execute on function private.prune_security to kijko_worker;

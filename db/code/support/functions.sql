@@ -135,16 +135,3 @@ $$;
 comment on function private.keep_support_turn is
   '{userId, conversationId?, question, answer}: stores both and answers {conversationId, reply}. Authorization: callable by the server only, for the caller of a request.';
 grant execute on function private.keep_support_turn to kijko_server;
-
-create or replace function private.prune_support(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  delete from public.support_conversations where expires_at <= p_at;
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_support is 'Deletes conversations that are over. Authorization: callable by schedules only.';

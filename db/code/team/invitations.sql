@@ -318,9 +318,8 @@ begin
   update public.team_invitations i set status = 'expired'
   where i.id in (select x.id from public.team_invitations x where x.status = 'pending' and x.expires_at <= p_at for update skip locked);
   get diagnostics v_count = row_count;
-  delete from public.team_invitations i where i.status <> 'pending' and i.updated_at < p_at - interval '90 days';
   return v_count;
 end
 $$;
 comment on function private.expire_invitations is
-  'Writes down which invitations are over, and forgets closed ones after 90 days; gives how many expired. Authorization: callable by schedules only.';
+  'Writes down which invitations are over; gives how many. Authorization: callable by schedules only.';

@@ -57,18 +57,3 @@ end
 $$;
 comment on function private.usage_json is 'UsageMetric[]. Authorization: members, of their own organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
 grant execute on function private.usage_json to authenticated;
-
--- Contract 50, section 9.4. The newest day of a gauge is its value until the next change. The counter of a gauge has no period that ends.
-create or replace function private.prune_usage(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_today constant date := (p_at at time zone 'UTC')::date;
-begin
-  delete from public.usage_days d where d.day < v_today - 30
-    and (d.metric <> 'storage' or exists (select from public.usage_days n where n.organization_id = d.organization_id and n.metric = d.metric and n.day > d.day));
-  delete from public.usage_counters c where c.metric = 'oracle_queries' and c.period < v_today - 30
-    or c.metric in ('api_calls', 'ingestions') and c.period < date_trunc('month', v_today::timestamp) - interval '13 months';
-end
-$$;
-comment on function private.prune_usage is 'Days are kept 30 days, totals of months 13 months. Authorization: callable by schedules only.';

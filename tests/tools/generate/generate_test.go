@@ -192,3 +192,53 @@ func TestFailingFileIsNamed(t *testing.T) {
 	err := d.psql(within(t), file)
 	require.ErrorContains(t, err, "broken.sql:2")
 }
+
+func TestPlacesOfDates(t *testing.T) {
+	object := func(members map[string]any) map[string]any {
+		return map[string]any{"type": "object", "properties": members}
+	}
+	ref := func(name string) map[string]any { return map[string]any{"$ref": "#/components/schemas/" + name} }
+	d := &datePlans{plans: map[string]*datePlan{}, schemas: map[string]any{
+		"Timestamp": map[string]any{"type": "string", "format": "date-time"},
+		"Day":       map[string]any{"type": "string", "format": "date"},
+		"Row":       object(map[string]any{"createdAt": ref("Timestamp"), "last_seen_at": ref("Timestamp"), "day": ref("Day"), "text": map[string]any{"type": "string"}}),
+		"Plain":     object(map[string]any{"created_at": ref("Timestamp")}),
+	}}
+	for name, tt := range map[string]struct {
+		schema map[string]any
+		want   string
+	}{
+		"AnObject":          {ref("Row"), "Row"},
+		"AList":             {map[string]any{"type": "array", "items": ref("Row")}, "Row"},
+		"AMemberThatIsNull": {object(map[string]any{"at": map[string]any{"oneOf": []any{ref("Timestamp"), map[string]any{"type": "null"}}}}), "{ at: 1 }"},
+		"EveryMember":       {map[string]any{"type": "object", "additionalProperties": ref("Row")}, `{ "*": Row }`},
+		"OneOfSeveral":      {map[string]any{"oneOf": []any{object(map[string]any{"row": ref("Row")}), object(map[string]any{"at": ref("Timestamp")}), ref("Plain")}}, "{ at: 1, row: Row }"},
+		"PartsOfAWhole":     {map[string]any{"allOf": []any{ref("Row"), object(map[string]any{"endedAt": ref("Timestamp")})}}, "{ createdAt: 1, endedAt: 1 }"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var uses []string
+			require.Equal(t, tt.want, d.expression(d.of(tt.schema), &uses))
+		})
+	}
+	require.Nil(t, d.of(ref("Plain")), "names with an underscore keep text")
+	require.Nil(t, d.of(ref("Day")))
+	text, err := d.file()
+	require.NoError(t, err)
+	require.Contains(t, string(text), "export const Row: Plan = { createdAt: 1 };\n")
+
+	d.schemas["Self"] = object(map[string]any{"at": ref("Timestamp"), "parts": map[string]any{"type": "array", "items": ref("Self")}})
+	d.define("Self")
+	_, err = d.file()
+	require.ErrorContains(t, err, "Self and Self hold one another")
+}
+
+func TestAWrittenFunctionReplacesTheGeneratedOne(t *testing.T) {
+	root := t.TempDir()
+	folder := filepath.Join(root, clientFolder, "src", "written")
+	require.NoError(t, os.MkdirAll(folder, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "notes.ts"), []byte("export const listNotes = () => [];\nexport async function addNote() {}\n"), 0o600))
+	functions := []clientFunction{{name: "readNote", text: "export const readNote\n"}, {name: "listNotes", text: "export const listNotes\n"}, {name: "addNote", text: "export const addNote\n"}}
+	text, err := clientModule(root, "notes", functions)
+	require.NoError(t, err)
+	require.Equal(t, generatedHead+"\nexport const readNote\n\nexport * from \"../written/notes.js\";\n", string(text))
+}

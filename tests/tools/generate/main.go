@@ -5,6 +5,7 @@
 //	supabase/tests/          the pgTAP files of tests/pgtap, where "supabase test db" looks for them
 //	docs/settings.md         the table of settings, between its two markers
 //	worker/ingestion/secret/rules.toml  gitleaks' rules, of the version that go.mod names
+//	server/client/           of the client package: the modules in src/services, src/dates.ts, src/modules.ts, the version
 //
 // With -check it changes nothing and fails, naming the stale files and the command that renews them.
 package main
@@ -33,7 +34,7 @@ type output struct {
 }
 
 // managed are the folders in which every file is generated. A file there that is not among the outputs is stale as well.
-var managed = []string{"supabase/migrations", "supabase/tests"}
+var managed = []string{"supabase/migrations", "supabase/tests", clientServices}
 
 func main() {
 	check := flag.Bool("check", false, "change nothing; fail where a file is stale")
@@ -112,7 +113,11 @@ func generate(ctx context.Context, root string) (outputs []output, dump []byte, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return slices.Concat(outputs, migrations, copies, settings, rules), dump, nil
+	files, err := clientFiles(root)
+	if err != nil {
+		return nil, nil, err
+	}
+	return slices.Concat(outputs, migrations, copies, settings, rules, files), dump, nil
 }
 
 func say(text string) { fmt.Fprintln(os.Stderr, "generate:", text) }

@@ -32,12 +32,12 @@ func settingsPage(root string) ([]output, error) {
 func between(text []byte, begin, end, body string) ([]byte, error) {
 	from := bytes.Index(text, []byte(begin))
 	if from < 0 {
-		return nil, fmt.Errorf("docs/settings.md has lost its marker %q", begin)
+		return nil, fmt.Errorf("the page has lost its marker %q", begin)
 	}
 	from += len(begin)
 	length := bytes.Index(text[from:], []byte(end))
 	if length < 0 {
-		return nil, fmt.Errorf("docs/settings.md has lost its marker %q", end)
+		return nil, fmt.Errorf("the page has lost its marker %q", end)
 	}
 	var b bytes.Buffer
 	b.Write(text[:from])

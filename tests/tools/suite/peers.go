@@ -35,6 +35,8 @@ var peerSteps = []step{
 	{"postgres-17", onPostgres("17")},
 	{"postgres-16", onPostgres("16")},
 	{"supabase", supabase},
+	{"kubernetes", kubernetes},
+	{"prometheus", prometheus},
 }
 
 // minio runs the tests of worker/storage with MinIO, and with a small disk that gets full.

@@ -1,0 +1,1 @@
+export { downloadOriginal as downloadOriginalFiles } from "../services/compressionService.js";

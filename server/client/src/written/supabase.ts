@@ -1,0 +1,1 @@
+export { type ProjectUserCallbacks, subscribeToProjectUsers } from "./websocket.js";

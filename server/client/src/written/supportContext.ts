@@ -1,0 +1,1 @@
+export { getUserSupportContext as getCachedUserSupportContext } from "../services/supportContext.js";
