@@ -283,6 +283,8 @@
 {{ template "dataexports/worker.sql" . }}
 {{ template "metering/functions.sql" . }}
 {{ template "metering/worker.sql" . }}
+{{ template "gdpr/erasure.sql" . }}
+{{ template "gdpr/columns.sql" . }}
 {{ template "keys/scopes.sql" . }}
 {{ template "core/renamed.sql" . }}
 {{ template "core/restored.sql" . }}

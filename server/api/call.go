@@ -112,12 +112,17 @@ func decode(raw []byte, into any) error {
 
 // Query runs api.<function> as the caller, under the request's Idempotency-Key if it has one.
 func (c *Call) Query(ctx context.Context, function string, p any) (Answer, error) {
+	return c.QueryWithin(ctx, 0, function, p)
+}
+
+// QueryWithin is Query for the rare operation whose statement may take longer than the limit of requests. 0 is that limit.
+func (c *Call) QueryWithin(ctx context.Context, limit time.Duration, function string, p any) (Answer, error) {
 	raw, err := rawJSON(p)
 	if err != nil {
 		return Answer{}, err
 	}
 	r := c.request(ctx)
-	r.SQL, r.Args = CallSQL(function), []any{raw}
+	r.SQL, r.Args, r.Within = CallSQL(function), []any{raw}, limit
 	if c.key != "" && !c.Op.ReadOnly && c.Caller != nil && c.Caller != Service {
 		r.SQL, r.Args = KeyedSQL(function), []any{raw, c.key, c.keyHash}
 	}

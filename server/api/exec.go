@@ -150,6 +150,8 @@ type Request struct {
 	AsServer bool
 	// Unrestricted accepts a session that does not meet its organization's demands (openapi.Operation).
 	Unrestricted bool
+	// Within is the longest time of the statement, if it may take longer than the limit of the pool.
+	Within time.Duration
 	// Payer is charged for the call's use of connections, instead of the caller (or, without a caller, the address).
 	Payer *Caller
 }
@@ -262,7 +264,7 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 	}
 	defer conn.Release()
 
-	ctx, hangUp := context.WithTimeout(ctx, x.whole)
+	ctx, hangUp := context.WithTimeout(ctx, x.whole+r.Within)
 	defer hangUp()
 	began = time.Now()
 	enter, args := x.enter(r)
@@ -296,6 +298,12 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 // enter returns the statement before the call: it sets limits, caller and permissions.
 func (x *Executor) enter(r *Request) (string, []any) {
 	e := &x.enters[r.kind()]
+	if r.Within > 0 {
+		limits := db.LimitsOf(x.pool)
+		limits.Statement = r.Within
+		long := newEntering(limits, "off")
+		e = &long
+	}
 	switch {
 	case r.Caller == Service:
 		return e.anonymous, []any{r.RequestID, r.ClientIP, "service_role", r.Device}

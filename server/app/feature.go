@@ -17,6 +17,7 @@ import (
 	"kijko/server/dataexports"
 	"kijko/server/executions"
 	"kijko/server/exports"
+	"kijko/server/gdpr"
 	"kijko/server/graph"
 	"kijko/server/hypervisa"
 	"kijko/server/ingestion"
@@ -118,7 +119,11 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if err != nil {
 		return err
 	}
-	a.features = append(a.features, proxy, &registry.Feature{Exec: exec, Box: box, Guard: guard})
+	erasing := &gdpr.Feature{InsecureCookies: a.cfg.Debug}
+	if box != nil {
+		erasing.Codes = security.NewCodes(box)
+	}
+	a.features = append(a.features, erasing, proxy, &registry.Feature{Exec: exec, Box: box, Guard: guard})
 	a.features = append(a.features, a.reflexes, a.keys, a.mcp, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
 	finder := &retrieval.Retriever{Exec: exec, Embed: embed.New(a.cfg.Embedding()), Log: a.log}
 	a.chat = chat.New(chat.Settings{Exec: exec, Models: a.models, Store: uploads.Store(), Retriever: finder, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})

@@ -48,15 +48,16 @@ func (f *Feature) setUp(c *api.Call) error {
 	return answer(c, a, map[string]any{"secret": secret, "qrCodeUrl": qrCode, "manualEntryKey": grouped(secret)})
 }
 
-// known is the data that the server needs to check a caller's code.
-type known struct {
+// Known is the data that the server needs to check a caller's code.
+type Known struct {
 	Secret       string `json:"secret"`
 	PasswordHash string `json:"password_hash"`
 	Attempt      int    `json:"attempt"`
 }
 
-// begin authorizes the caller and reads the data for the check.
-func (f *Feature) begin(c *api.Call, purpose string) (known, error) {
+// Begin authorizes the caller and reads the data for the check. The purpose is verify, for the first code of a new secret, or disable, for any
+// other.
+func Begin(c *api.Call, purpose string) (Known, error) {
 	args := map[string]any{"user_id": c.Caller.UserID, "session_id": c.Caller.SessionID, "claims": c.Caller.Claims, "request_id": c.RequestID,
 		"client_ip": c.ClientIP, "purpose": purpose}
 	if c.Caller.OrgHint != "" {
@@ -64,9 +65,9 @@ func (f *Feature) begin(c *api.Call, purpose string) (known, error) {
 	}
 	a, err := c.Server(c.Context(), "begin_second_factor_call", args)
 	if err != nil {
-		return known{}, err
+		return Known{}, err
 	}
-	var k known
+	var k Known
 	return k, json.Unmarshal(a.Body, &k)
 }
 
@@ -78,7 +79,7 @@ func (f *Feature) verify(c *api.Call) error {
 	if err := c.Decode(&body); err != nil {
 		return err
 	}
-	k, err := f.begin(c, "verify")
+	k, err := Begin(c, "verify")
 	if err != nil {
 		return err
 	}
@@ -137,7 +138,7 @@ func (f *Feature) disable(c *api.Call) error {
 	if err := c.Decode(&body); err != nil {
 		return err
 	}
-	k, err := f.begin(c, "disable")
+	k, err := Begin(c, "disable")
 	if err != nil {
 		return err
 	}

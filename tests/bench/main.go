@@ -22,7 +22,7 @@ import (
 	"kijko/db/devpg"
 )
 
-// steps are the programs of each part, with their arguments. The parts realtime, skills, audit, graph and retention measure on a database that this program
+// steps are the programs of each part, with their arguments. The parts realtime, skills, audit, graph, gdpr and retention measure on a database that this program
 // makes for them.
 var steps = map[string][][]string{
 	"http": {{}},
@@ -36,6 +36,7 @@ var steps = map[string][][]string{
 	// What other tenants notice of it.
 	"retention": {{}},
 	"graph":     {{}},
+	"gdpr":      {{}},
 	// Events of clients, through a server of its own.
 	"analytics": {{}},
 	// It needs a folder: go run ./tests/bench compression DIR
@@ -49,7 +50,7 @@ func main() {
 	defer stop()
 	wanted := os.Args[1:]
 	if len(wanted) == 0 {
-		wanted = []string{"http", "realtime", "jobs", "skills", "audit", "graph", "analytics", "retention", "ingest"}
+		wanted = []string{"http", "realtime", "jobs", "skills", "audit", "graph", "gdpr", "analytics", "retention", "ingest"}
 	}
 	if len(wanted) > 1 && steps[wanted[0]] != nil && steps[wanted[1]] == nil { // a program and its arguments
 		steps[wanted[0]] = [][]string{wanted[1:]}
@@ -66,10 +67,10 @@ func main() {
 
 func part(ctx context.Context, name string) (err error) {
 	if steps[name] == nil {
-		return errors.New("this part is unknown: http, realtime, jobs, skills, audit, graph, analytics, retention or ingest")
+		return errors.New("this part is unknown: http, realtime, jobs, skills, audit, graph, gdpr, analytics, retention or ingest")
 	}
 	env := os.Environ()
-	if name == "realtime" || name == "skills" || name == "audit" || name == "graph" || name == "retention" {
+	if name == "realtime" || name == "skills" || name == "audit" || name == "graph" || name == "gdpr" || name == "retention" {
 		dsn, remove, err := database(ctx)
 		if err != nil {
 			return err

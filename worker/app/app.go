@@ -72,6 +72,8 @@ type Config struct {
 	Mailer jobs.Mailer
 	// Provider ends sessions at Keycloak and writes organizations there. Nil: the worker changes nothing at Keycloak.
 	Provider jobs.Provider
+	// Canceler ends subscriptions and customers at Stripe; default Stripe. Nil without either: such jobs fail, and are tried again.
+	Canceler jobs.Canceler
 	// Stripe takes payments. Nil: calls to it wait for a worker that has a key.
 	Stripe *stripe.Client
 	// Slots is how many ingestion runs are worked at once; default 2.
@@ -144,6 +146,9 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	}
 	if c.Slots <= 0 {
 		c.Slots = 2
+	}
+	if c.Canceler == nil && c.Stripe != nil {
+		c.Canceler = c.Stripe
 	}
 	if c.Workers <= 0 {
 		c.Workers = 2
@@ -256,7 +261,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		Leases: leases,
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, check), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
-			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.BillingCheckNumber(paid), jobs.BillingFetch(paid), jobs.BillingRecover(payments), jobs.BillingDetails(payments), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching)},
+			jobs.AccountsLink(w.pool), jobs.AccountsOrganization(w.pool, c.Provider), jobs.GdprIdentity(w.pool, c.Provider), jobs.GdprCustomer(c.Canceler), jobs.SharingTell(w.pool), jobs.GraphMirror(mirror), jobs.CompressionRun(w.compression), jobs.BillingCheckNumber(paid), jobs.BillingFetch(paid), jobs.BillingRecover(payments), jobs.BillingDetails(payments), jobs.PushesInstall(watching), jobs.PushesRemove(watching), jobs.PushesPoll(watching)},
 		Ticks: ticks,
 	})
 	if err != nil {

@@ -14,12 +14,14 @@ import (
 	"kijko/worker/runner"
 )
 
-// Provider ends sessions at an identity provider, and keeps the organization of the accounts there (*keycloak.Admin is one).
+// Provider ends sessions at an identity provider, keeps the organization of the accounts there, and deletes them (*keycloak.Admin is one).
 type Provider interface {
 	Issuer() string
 	EndSession(ctx context.Context, sid string) error
 	// SetOrganization sets the organization of the account there; "" removes it.
 	SetOrganization(ctx context.Context, subject, orgID string) error
+	// DeleteUser deletes the account there; one that does not exist counts as deleted.
+	DeleteUser(ctx context.Context, subject string) error
 }
 
 // SessionsEnd: {"sessionId"}. Ends a session at Keycloak that ended here: by a sign-out, the end of a membership, or an administrator.

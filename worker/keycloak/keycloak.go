@@ -85,6 +85,23 @@ func (a *Admin) EndSession(ctx context.Context, sid string) error {
 	return a.refused(what, status)
 }
 
+// DeleteUser deletes a user of the realm, with their sessions. A user who does not exist counts as deleted.
+func (a *Admin) DeleteUser(ctx context.Context, userID string) error {
+	const what = "delete a user at Keycloak"
+	token, err := a.token(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	status, _, err := a.call(ctx, token, http.MethodDelete, "/users/"+url.PathEscape(userID), nil)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", what, err)
+	case status == http.StatusNoContent || status == http.StatusOK || status == http.StatusNotFound:
+		return nil
+	}
+	return a.refused(what, status)
+}
+
 // orgAttribute is the attribute of a user that the realm's mapper puts into tokens.
 const orgAttribute = "org_id"
 

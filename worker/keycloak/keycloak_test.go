@@ -101,6 +101,18 @@ func TestSetOrganization(t *testing.T) {
 	require.Error(t, admin.SetOrganization(t.Context(), "kim", "three"))
 }
 
+func TestDeleteUser(t *testing.T) {
+	p := authtest.New(t)
+	admin := keycloak.New(keycloak.Config{URL: p.URL, Realm: "kijko", ClientID: authtest.ClientID, ClientSecret: authtest.ClientSecret})
+	follow(t, p, admin, "a verifier")
+	require.NotEmpty(t, p.User("kim"))
+	require.NoError(t, admin.DeleteUser(t.Context(), "kim"))
+	require.Empty(t, p.User("kim"))
+	require.NoError(t, admin.DeleteUser(t.Context(), "kim"), "a user who is gone is deleted")
+	p.Down()
+	require.Error(t, admin.DeleteUser(t.Context(), "kim"))
+}
+
 func TestExchange(t *testing.T) {
 	p := authtest.New(t)
 	config := keycloak.Config{URL: p.URL, Realm: "kijko", ClientID: authtest.ClientID, ClientSecret: authtest.ClientSecret}

@@ -57,6 +57,7 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('identity ' || (p ->> 'issuer') || ' ' || (p ->> 'subject'), 0));
   select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
   if v_user_id is null then
+    perform private.refuse_erased_identity(p ->> 'issuer', p ->> 'subject', coalesce(v_authenticated_at, v_issued_at));
     v_user_id := private.adopt_identity(p);
   elsif (p ->> 'email_verified')::boolean then
     update public.users u set email_verified_at = p_at

@@ -92,10 +92,15 @@ begin
   set sent_at = clock_timestamp(),
     body_text = case when private.has_token_link(m.body_text) then 'This message was sent. It held a link for its reader alone.' else m.body_text end,
     body_html = case when private.has_token_link(m.body_html) then 'This message was sent. It held a link for its reader alone.' else m.body_html end
-  where m.id = p_id and m.sent_at is null;
+  where m.id = p_id and m.sent_at is null and m.kind <> 'account_erased';
+  if found then
+    return true;
+  end if;
+  -- An erased person leaves no address.
+  delete from private.mails m where m.id = p_id and m.kind = 'account_erased';
   return found;
 end
 $$;
 comment on function private.mark_mail_sent is
-  'Says that a server accepted the message, and forgets a body with a token; false when that was known or the message is gone. Authorization: callable by the worker only.';
+  'Says that a server accepted the message, and forgets a body with a token, or the whole message to an erased person; false when that was known or the message is gone. Authorization: callable by the worker only.';
 grant execute on function private.take_mail, private.mark_mail_sent to kijko_worker;

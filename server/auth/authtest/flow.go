@@ -142,7 +142,7 @@ func (p *Provider) HasSession(sid string) bool {
 	return p.sessions[sid]
 }
 
-// administer is Keycloak's GET and PUT of a user. As there, a PUT erases what its body leaves out.
+// administer is Keycloak's GET, PUT and DELETE of a user. As there, a PUT erases what its body leaves out.
 func (p *Provider) administer(w http.ResponseWriter, r *http.Request) {
 	subject := strings.TrimPrefix(r.URL.Path, usersPath)
 	w.Header().Set("Content-Type", "application/json")
@@ -154,6 +154,11 @@ func (p *Provider) administer(w http.ResponseWriter, r *http.Request) {
 	}
 	if r.Method == http.MethodGet {
 		_ = json.NewEncoder(w).Encode(p.users[subject])
+		return
+	}
+	if r.Method == http.MethodDelete {
+		delete(p.users, subject)
+		w.WriteHeader(http.StatusNoContent)
 		return
 	}
 	var user map[string]any

@@ -112,6 +112,7 @@ func run(root, many, one string) (written []string, err error) {
 		{"db/code/install.sql", "{{ template \"notes/functions.sql\" . }}\n{{ template \"notes/api.sql\" . }}\n{{ template \"notes/access.sql\" . }}\n",
 			regexp.MustCompile(`\{\{ template "core/search_path.sql"`)},
 		{"db/errors.md", "| `NOTE_NOT_FOUND` | 404 | Unknown, or of another organization. | Check the id. |\n", regexp.MustCompile("(?m)^\\| `[A-Z_]+` \\| 40[5-9] \\|")},
+		{"db/code/gdpr/columns.sql", "public.notes erased\n", regexp.MustCompile(`(?m)^\$columns\$, E`)},
 	} {
 		path := filepath.Join(root, filepath.FromSlash(addition.path))
 		raw, err := os.ReadFile(path)
