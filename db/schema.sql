@@ -7,6 +7,13 @@ CREATE SCHEMA private;
 CREATE EXTENSION IF NOT EXISTS btree_gin WITH SCHEMA extensions;
 COMMENT ON EXTENSION btree_gin IS 'support for indexing common datatypes in GIN';
 
+CREATE TYPE private.fact_key AS (
+	created timestamp with time zone,
+	rank integer,
+	event_id text COLLATE pg_catalog."C"
+);
+COMMENT ON TYPE private.fact_key IS 'The place of an event of Stripe among the others; the fact that it sets belongs to the greatest one.';
+
 CREATE TABLE public.context_settings (
     organization_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -17,6 +24,8 @@ CREATE TABLE public.context_settings (
 
 ALTER TABLE ONLY public.context_settings FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.context_settings IS 'Settings of a context by kind: compression, lsp, chromacode. Without a row the defaults are in force.';
+COMMENT ON COLUMN public.context_settings.kind IS '[person: organization]';
+COMMENT ON COLUMN public.context_settings.settings IS '[person: organization]';
 
 CREATE TABLE public.project_manual_contents (
     project_id uuid NOT NULL,
@@ -29,6 +38,7 @@ CREATE TABLE public.project_manual_contents (
 
 ALTER TABLE ONLY public.project_manual_contents FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_manual_contents IS 'The one text typed by hand; no row means none.';
+COMMENT ON COLUMN public.project_manual_contents.content IS '[person: organization]';
 
 CREATE TABLE public.project_settings (
     project_id uuid NOT NULL,
@@ -49,6 +59,16 @@ CREATE TABLE public.project_settings (
 
 ALTER TABLE ONLY public.project_settings FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_settings IS 'One row a project. The secret of the chunking webhook is in private.project_webhook_secrets.';
+COMMENT ON COLUMN public.project_settings.webhook_url IS '[person: organization]';
+COMMENT ON COLUMN public.project_settings.metadata_options IS '[person: organization]';
+COMMENT ON COLUMN public.project_settings.output_format IS '[person: organization]';
+COMMENT ON COLUMN public.project_settings.embedding_model IS '[person: organization]';
+COMMENT ON COLUMN public.project_settings.pattern_filters IS '[person: organization]';
+COMMENT ON COLUMN public.project_settings.processing_options IS '[person: organization]';
+COMMENT ON COLUMN public.project_settings.file_filters IS '[person: organization]';
+COMMENT ON COLUMN public.project_settings.default_notification_level IS '[person: organization]';
+COMMENT ON COLUMN public.project_settings.persona IS '[person: organization]';
+COMMENT ON COLUMN public.project_settings.custom_settings IS '[person: organization]';
 
 CREATE TABLE public.projects (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -85,7 +105,17 @@ WITH (fillfactor='85');
 
 ALTER TABLE ONLY public.projects FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.projects IS 'A project: its sources become indexed chunks. One organization, one owner, any number of members. A context id is a project id.';
-COMMENT ON COLUMN public.projects.status IS 'Written by ingestion only; the state machine is a trigger.';
+COMMENT ON COLUMN public.projects.user_id IS '[person: reassigned]';
+COMMENT ON COLUMN public.projects.name IS '[person: organization]';
+COMMENT ON COLUMN public.projects.description IS '[person: organization]';
+COMMENT ON COLUMN public.projects.type IS '[person: organization]';
+COMMENT ON COLUMN public.projects.status IS 'Written by ingestion only; the state machine is a trigger. [person: organization]';
+COMMENT ON COLUMN public.projects.privacy IS '[person: organization]';
+COMMENT ON COLUMN public.projects.chunking_strategy IS '[person: organization]';
+COMMENT ON COLUMN public.projects.icon IS '[person: organization]';
+COMMENT ON COLUMN public.projects.label IS '[person: organization]';
+COMMENT ON COLUMN public.projects.color IS '[person: organization]';
+COMMENT ON COLUMN public.projects.preview_url IS '[person: organization]';
 
 CREATE TABLE public.worktree_branches (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -105,6 +135,8 @@ CREATE TABLE public.worktree_branches (
 
 ALTER TABLE ONLY public.worktree_branches FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.worktree_branches IS 'Branches as a worktree shows them.';
+COMMENT ON COLUMN public.worktree_branches.name IS '[person: organization]';
+COMMENT ON COLUMN public.worktree_branches.commit_hash IS '[person: organization]';
 
 CREATE TABLE public.worktrees (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -120,6 +152,8 @@ CREATE TABLE public.worktrees (
 
 ALTER TABLE ONLY public.worktrees FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.worktrees IS 'Worktrees of the dashboard: at most one active and one default a project.';
+COMMENT ON COLUMN public.worktrees.name IS '[person: organization]';
+COMMENT ON COLUMN public.worktrees.path IS '[person: organization]';
 
 CREATE TABLE public.context_operations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -144,6 +178,13 @@ CREATE TABLE public.context_operations (
 
 ALTER TABLE ONLY public.context_operations FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.context_operations IS 'Long work of a context: what a bounded wait waits for, readable while it goes on and for a week after.';
+COMMENT ON COLUMN public.context_operations.kind IS '[person: organization]';
+COMMENT ON COLUMN public.context_operations.status IS '[person: organization]';
+COMMENT ON COLUMN public.context_operations.message IS '[person: organization]';
+COMMENT ON COLUMN public.context_operations.result IS '[person: organization]';
+COMMENT ON COLUMN public.context_operations.error_code IS '[person: organization]';
+COMMENT ON COLUMN public.context_operations.error_message IS '[person: organization]';
+COMMENT ON COLUMN public.context_operations.requested_by IS '[person: detached]';
 
 CREATE TABLE public.project_members (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -168,7 +209,8 @@ CREATE TABLE public.project_members (
 WITH (fillfactor='85');
 
 ALTER TABLE ONLY public.project_members FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.project_members IS 'Members and pending invitations of a project. The owner is an accepted admin member too.';
+COMMENT ON TABLE public.project_members IS 'Members and pending invitations of a project. The owner is an accepted admin member too. [person: erased]';
+COMMENT ON COLUMN public.project_members.invited_by IS '[person: detached]';
 
 CREATE TABLE public.project_activity (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -186,6 +228,13 @@ CREATE TABLE public.project_activity (
 
 ALTER TABLE ONLY public.project_activity FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_activity IS 'Append-only activity log of a project, kept 400 days.';
+COMMENT ON COLUMN public.project_activity.type IS '[person: none]';
+COMMENT ON COLUMN public.project_activity.user_id IS '[person: detached]';
+COMMENT ON COLUMN public.project_activity.user_name IS '[person: detached]';
+COMMENT ON COLUMN public.project_activity.user_email IS '[person: detached]';
+COMMENT ON COLUMN public.project_activity.description IS '[person: masked]';
+COMMENT ON COLUMN public.project_activity.metadata IS '[person: masked]';
+COMMENT ON COLUMN public.project_activity.once_key IS '[person: none]';
 
 CREATE TABLE public.context_ingestions (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -228,6 +277,18 @@ CREATE TABLE public.context_ingestions (
 
 ALTER TABLE ONLY public.context_ingestions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.context_ingestions IS 'Numbered ingestions of a context, which are also its versions.';
+COMMENT ON COLUMN public.context_ingestions.kind IS '[person: organization]';
+COMMENT ON COLUMN public.context_ingestions.status IS '[person: organization]';
+COMMENT ON COLUMN public.context_ingestions.source_type IS '[person: organization]';
+COMMENT ON COLUMN public.context_ingestions.sources IS '[person: organization]';
+COMMENT ON COLUMN public.context_ingestions.display_name IS '[person: organization]';
+COMMENT ON COLUMN public.context_ingestions.description IS '[person: organization]';
+COMMENT ON COLUMN public.context_ingestions.tags IS '[person: organization]';
+COMMENT ON COLUMN public.context_ingestions.chromacode IS '[person: organization]';
+COMMENT ON COLUMN public.context_ingestions.error_code IS '[person: organization]';
+COMMENT ON COLUMN public.context_ingestions.error_message IS '[person: organization]';
+COMMENT ON COLUMN public.context_ingestions.created_by IS '[person: detached]';
+COMMENT ON COLUMN public.context_ingestions.compression_key IS '[person: organization]';
 COMMENT ON COLUMN public.context_ingestions.is_verbatim IS 'Ingested with processingMode none: no technique of a run changes its files.';
 
 CREATE TABLE public.skills (
@@ -255,7 +316,7 @@ CREATE TABLE public.skills (
 WITH (fillfactor='85');
 
 ALTER TABLE ONLY public.skills FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.skills IS 'A reusable prompt of a person; a public, active one is seen by everybody.';
+COMMENT ON TABLE public.skills IS 'A reusable prompt of a person; a public, active one is seen by everybody. [person: erased]';
 COMMENT ON COLUMN public.skills.model IS 'As sent; resolved at run time (db/code/models).';
 
 CREATE TABLE public.organizations (
@@ -268,6 +329,7 @@ CREATE TABLE public.organizations (
 
 ALTER TABLE ONLY public.organizations FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.organizations IS 'The tenant. Every tenant table carries organization_id.';
+COMMENT ON COLUMN public.organizations.name IS '[person: organization]';
 
 CREATE TABLE private.agents (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -289,7 +351,36 @@ CREATE TABLE private.agents (
 WITH (fillfactor='70');
 
 ALTER TABLE ONLY private.agents FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.agents IS 'Agents that are online in a project, with the state that they reported last.';
+COMMENT ON TABLE private.agents IS 'Agents that are online in a project, with the state that they reported last. [person: erased]';
+
+CREATE TABLE private.stripe_calls (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    user_id uuid,
+    operation text NOT NULL,
+    request jsonb NOT NULL,
+    step jsonb,
+    done text[] DEFAULT '{}'::text[] NOT NULL,
+    notes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    answer jsonb,
+    refusal jsonb,
+    lease uuid,
+    leased_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    sends integer DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    settled_at timestamp with time zone
+);
+
+ALTER TABLE ONLY private.stripe_calls FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.stripe_calls IS 'Writes to Stripe, one in flight for each organization; kept 90 days.';
+COMMENT ON COLUMN private.stripe_calls.user_id IS '[person: detached]';
+COMMENT ON COLUMN private.stripe_calls.operation IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_calls.request IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_calls.step IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_calls.done IS 'The recovery point: names of the steps that Stripe has answered. [person: organization]';
+COMMENT ON COLUMN private.stripe_calls.notes IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_calls.answer IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_calls.refusal IS '[person: organization]';
 
 CREATE TABLE public.ingestion_runs (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -354,6 +445,19 @@ WITH (fillfactor='50');
 
 ALTER TABLE ONLY public.ingestion_runs FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.ingestion_runs IS 'One row an ingestion run; its id is the jobId. Final once ended, kept while the project lives.';
+COMMENT ON COLUMN public.ingestion_runs.outcome IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.phase IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.message IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.detail IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.phase_times IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.error_code IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.error_message IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.failed_items IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.options IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.checkpoint IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.lease_owner IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.result IS '[person: organization]';
+COMMENT ON COLUMN public.ingestion_runs.started_by IS '[person: detached]';
 
 CREATE TABLE public.audit_filters (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -366,7 +470,8 @@ CREATE TABLE public.audit_filters (
 );
 
 ALTER TABLE ONLY public.audit_filters FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.audit_filters IS 'Saved filters of the audit trail; shared ones are for all who may read it.';
+COMMENT ON TABLE public.audit_filters IS 'Saved filters of the audit trail; shared ones are for all who may read it. [person: erased]';
+COMMENT ON COLUMN public.audit_filters.filters IS '[person: masked]';
 
 CREATE TABLE public.audit_schedules (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -380,7 +485,8 @@ CREATE TABLE public.audit_schedules (
 );
 
 ALTER TABLE ONLY public.audit_schedules FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.audit_schedules IS 'Exports of the audit trail that come again and again, by mail to who made them.';
+COMMENT ON TABLE public.audit_schedules IS 'Exports of the audit trail that come again and again, by mail to who made them. [person: erased]';
+COMMENT ON COLUMN public.audit_schedules.filters IS '[person: masked]';
 
 CREATE TABLE public.billing_details (
     organization_id uuid NOT NULL,
@@ -398,12 +504,26 @@ CREATE TABLE public.billing_details (
     consultation_number text,
     registered_name text,
     registered_address text,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    asked_at timestamp with time zone
 )
 WITH (fillfactor='50');
 
 ALTER TABLE ONLY public.billing_details FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.billing_details IS 'Name, address and numbers of an organization on its invoices, and what VIES says of its VAT number.';
+COMMENT ON COLUMN public.billing_details.company_name IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.btw_number IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.kvk_number IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.address_line1 IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.address_line2 IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.city IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.postal_code IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.country IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.btw_status IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.btw_definite IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.consultation_number IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.registered_name IS '[person: organization]';
+COMMENT ON COLUMN public.billing_details.registered_address IS '[person: organization]';
 
 CREATE TABLE public.chat_attachments (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -421,7 +541,7 @@ CREATE TABLE public.chat_attachments (
 );
 
 ALTER TABLE ONLY public.chat_attachments FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.chat_attachments IS 'Files that a person sends with a question. Their content is in the blob store.';
+COMMENT ON TABLE public.chat_attachments IS 'Files that a person sends with a question. Their content is in the blob store. [person: erased]';
 
 CREATE TABLE public.chat_messages (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -440,7 +560,7 @@ CREATE TABLE public.chat_messages (
 );
 
 ALTER TABLE ONLY public.chat_messages FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.chat_messages IS 'Messages of chats: append-only.';
+COMMENT ON TABLE public.chat_messages IS 'Messages of chats: append-only. [person: erased]';
 
 CREATE TABLE public.chat_sessions (
     organization_id uuid NOT NULL,
@@ -462,7 +582,7 @@ CREATE TABLE public.chat_sessions (
 );
 
 ALTER TABLE ONLY public.chat_sessions FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.chat_sessions IS 'Chats of a person in an organization, and their default threads of contexts.';
+COMMENT ON TABLE public.chat_sessions IS 'Chats of a person in an organization, and their default threads of contexts. [person: erased]';
 
 CREATE TABLE private.guards (
     organization_id uuid NOT NULL,
@@ -477,6 +597,10 @@ CREATE TABLE private.guards (
 
 ALTER TABLE ONLY private.guards FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.guards IS 'What a request is held to, derived from plan, policies and allow-list of its organization; one row an organization.';
+COMMENT ON COLUMN private.guards.second_factor_roles IS '[person: none]';
+COMMENT ON COLUMN private.guards.ip_mode IS '[person: none]';
+COMMENT ON COLUMN private.guards.free_roles IS '[person: none]';
+COMMENT ON COLUMN private.guards.networks IS '[person: none]';
 
 CREATE TABLE public.habits (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -499,7 +623,7 @@ CREATE TABLE public.habits (
 WITH (fillfactor='85');
 
 ALTER TABLE ONLY public.habits FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.habits IS 'A skill on a schedule, in its owner''s time zone.';
+COMMENT ON TABLE public.habits IS 'A skill on a schedule, in its owner''s time zone. [person: erased]';
 
 CREATE TABLE public.hypervisa_sessions (
     session_id text NOT NULL,
@@ -509,7 +633,7 @@ CREATE TABLE public.hypervisa_sessions (
 );
 
 ALTER TABLE ONLY public.hypervisa_sessions FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.hypervisa_sessions IS 'Owners of sessions at HyperVisa; written by the server, which creates and deletes them there.';
+COMMENT ON TABLE public.hypervisa_sessions IS 'Owners of sessions at HyperVisa; written by the server, which creates and deletes them there. [person: erased]';
 
 CREATE TABLE public.team_invitations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -526,7 +650,64 @@ CREATE TABLE public.team_invitations (
 );
 
 ALTER TABLE ONLY public.team_invitations FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.team_invitations IS 'Who is invited into which organization, as what; at most one pending invitation an organization and address.';
+COMMENT ON TABLE public.team_invitations IS 'Who is invited into which organization, as what; at most one pending invitation an organization and address. [person: erased]';
+COMMENT ON COLUMN public.team_invitations.message IS '[person: detached]';
+COMMENT ON COLUMN public.team_invitations.invited_by IS '[person: detached]';
+
+CREATE TABLE public.invoices (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid,
+    stripe_invoice_id text NOT NULL,
+    stripe_customer_id text,
+    stripe_subscription_id text,
+    number text,
+    status text NOT NULL,
+    currency text NOT NULL,
+    net_amount bigint NOT NULL,
+    vat_amount bigint NOT NULL,
+    total_amount bigint NOT NULL,
+    amount_due bigint NOT NULL,
+    amount_paid bigint NOT NULL,
+    refunded_amount bigint DEFAULT 0 NOT NULL,
+    vat_rate numeric(6,3),
+    vat_treatment text,
+    customer_country text,
+    description text,
+    invoice_url text,
+    pdf_url text,
+    period_start timestamp with time zone NOT NULL,
+    period_end timestamp with time zone NOT NULL,
+    due_at timestamp with time zone,
+    paid_at timestamp with time zone,
+    finalized_at timestamp with time zone,
+    snapshot jsonb,
+    attempt_count integer DEFAULT 0 NOT NULL,
+    first_failed_at timestamp with time zone,
+    next_attempt_at timestamp with time zone,
+    payment_intent_id text,
+    charge_id text,
+    state_key private.fact_key NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+)
+WITH (fillfactor='80');
+
+ALTER TABLE ONLY public.invoices FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.invoices IS 'Invoices of Stripe, in cents. They are kept for 7 years after the end of the year of issue, also without their organization.';
+COMMENT ON COLUMN public.invoices.stripe_invoice_id IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.stripe_customer_id IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.stripe_subscription_id IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.number IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.status IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.currency IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.vat_treatment IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.customer_country IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.description IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.invoice_url IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.pdf_url IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.snapshot IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.payment_intent_id IS '[person: kept]';
+COMMENT ON COLUMN public.invoices.charge_id IS '[person: kept]';
 
 CREATE TABLE public.ip_allow_list_entries (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -541,6 +722,9 @@ CREATE TABLE public.ip_allow_list_entries (
 
 ALTER TABLE ONLY public.ip_allow_list_entries FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.ip_allow_list_entries IS 'Addresses and ranges from which an organization''s people and keys may come.';
+COMMENT ON COLUMN public.ip_allow_list_entries.name IS '[person: organization]';
+COMMENT ON COLUMN public.ip_allow_list_entries.network IS '[person: organization]';
+COMMENT ON COLUMN public.ip_allow_list_entries.created_by IS '[person: detached]';
 
 CREATE TABLE public.mcp_servers (
     id uuid NOT NULL,
@@ -562,6 +746,13 @@ CREATE TABLE public.mcp_servers (
 
 ALTER TABLE ONLY public.mcp_servers FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.mcp_servers IS 'MCP servers that an organization has connected; a job connects them and reads their tools.';
+COMMENT ON COLUMN public.mcp_servers.created_by IS '[person: detached]';
+COMMENT ON COLUMN public.mcp_servers.registry_id IS '[person: organization]';
+COMMENT ON COLUMN public.mcp_servers.name IS '[person: organization]';
+COMMENT ON COLUMN public.mcp_servers.url IS '[person: organization]';
+COMMENT ON COLUMN public.mcp_servers.status IS '[person: organization]';
+COMMENT ON COLUMN public.mcp_servers.version IS '[person: organization]';
+COMMENT ON COLUMN public.mcp_servers.error_message IS '[person: organization]';
 
 CREATE TABLE public.notifications (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -583,7 +774,43 @@ CREATE TABLE public.notifications (
 WITH (fillfactor='85');
 
 ALTER TABLE ONLY public.notifications FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.notifications IS 'What a person is told, one row a recipient. Written by functions only; the recipient reads, marks as read and deletes.';
+COMMENT ON TABLE public.notifications IS 'What a person is told, one row a recipient. Written by functions only; the recipient reads, marks as read and deletes. [person: erased]';
+COMMENT ON COLUMN public.notifications.actor_user_id IS '[person: detached]';
+COMMENT ON COLUMN public.notifications.title IS '[person: masked]';
+COMMENT ON COLUMN public.notifications.message IS '[person: masked]';
+COMMENT ON COLUMN public.notifications.data IS '[person: masked]';
+
+CREATE TABLE public.payment_methods (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    stripe_payment_method_id text NOT NULL,
+    stripe_customer_id text,
+    type text NOT NULL,
+    is_default boolean DEFAULT false NOT NULL,
+    card_brand text,
+    card_last4 text,
+    card_exp_month integer,
+    card_exp_year integer,
+    sepa_bank_code text,
+    sepa_last4 text,
+    sepa_country text,
+    fingerprint text,
+    state_key private.fact_key NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY public.payment_methods FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.payment_methods IS 'Payment methods at Stripe that an organization may pay with: never their numbers.';
+COMMENT ON COLUMN public.payment_methods.stripe_payment_method_id IS '[person: organization]';
+COMMENT ON COLUMN public.payment_methods.stripe_customer_id IS '[person: organization]';
+COMMENT ON COLUMN public.payment_methods.type IS '[person: organization]';
+COMMENT ON COLUMN public.payment_methods.card_brand IS '[person: organization]';
+COMMENT ON COLUMN public.payment_methods.card_last4 IS '[person: organization]';
+COMMENT ON COLUMN public.payment_methods.sepa_bank_code IS '[person: organization]';
+COMMENT ON COLUMN public.payment_methods.sepa_last4 IS '[person: organization]';
+COMMENT ON COLUMN public.payment_methods.sepa_country IS '[person: organization]';
+COMMENT ON COLUMN public.payment_methods.fingerprint IS '[person: organization]';
 
 CREATE TABLE public.security_policies (
     organization_id uuid NOT NULL,
@@ -609,6 +836,8 @@ CREATE TABLE public.security_policies (
 
 ALTER TABLE ONLY public.security_policies FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.security_policies IS 'What an organization demands of its people. Held only where the plan includes it; exactly one row an organization.';
+COMMENT ON COLUMN public.security_policies.require_second_factor IS '[person: organization]';
+COMMENT ON COLUMN public.security_policies.ip_mode IS '[person: organization]';
 
 CREATE TABLE public.skill_executions (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -643,7 +872,7 @@ ALTER TABLE ONLY public.skill_executions ALTER COLUMN input SET COMPRESSION lz4;
 ALTER TABLE ONLY public.skill_executions ALTER COLUMN output SET COMPRESSION lz4;
 
 ALTER TABLE ONLY public.skill_executions FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.skill_executions IS 'One row a run of a skill; written by functions only. Final states never change.';
+COMMENT ON TABLE public.skill_executions IS 'One row a run of a skill; written by functions only. Final states never change. [person: erased]';
 COMMENT ON COLUMN public.skill_executions.reference_id IS 'Habit or reflex that caused it; no foreign key, so that it survives them.';
 
 CREATE TABLE public.audit_log (
@@ -666,6 +895,15 @@ CREATE TABLE public.audit_log (
 
 ALTER TABLE ONLY public.audit_log FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.audit_log IS 'The audit trail (contract 40, section 7). No role may change or delete a row; only retention and erasure functions do.';
+COMMENT ON COLUMN public.audit_log.user_id IS '[person: detached]';
+COMMENT ON COLUMN public.audit_log.event_type IS '[person: none]';
+COMMENT ON COLUMN public.audit_log.event_category IS '[person: none]';
+COMMENT ON COLUMN public.audit_log.description IS '[person: masked]';
+COMMENT ON COLUMN public.audit_log.metadata IS '[person: masked]';
+COMMENT ON COLUMN public.audit_log.changes IS '[person: masked]';
+COMMENT ON COLUMN public.audit_log.ip_address IS '[person: detached]';
+COMMENT ON COLUMN public.audit_log.session_id IS '[person: detached]';
+COMMENT ON COLUMN public.audit_log.request_id IS '[person: detached]';
 
 CREATE TABLE public.users (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -694,7 +932,24 @@ CREATE TABLE public.users (
 );
 
 ALTER TABLE ONLY public.users FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.users IS 'One person, one login e-mail (stored lower case), any number of organizations.';
+COMMENT ON TABLE public.users IS 'One person, one login e-mail (stored lower case), any number of organizations. [person: erased]';
+
+CREATE TABLE private.vies_answers (
+    organization_id uuid NOT NULL,
+    number text NOT NULL,
+    is_valid boolean NOT NULL,
+    name text,
+    address text,
+    consultation_number text,
+    answered_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.vies_answers FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.vies_answers IS 'Definite answers of VIES, good for 24 hours.';
+COMMENT ON COLUMN private.vies_answers.number IS '[person: organization]';
+COMMENT ON COLUMN private.vies_answers.name IS '[person: organization]';
+COMMENT ON COLUMN private.vies_answers.address IS '[person: organization]';
+COMMENT ON COLUMN private.vies_answers.consultation_number IS '[person: organization]';
 
 CREATE TABLE public.context_changelog (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -718,6 +973,11 @@ CREATE TABLE public.context_changelog (
 
 ALTER TABLE ONLY public.context_changelog FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.context_changelog IS 'Append-only changelog of a context; entries outlive the ingestions that they tell of.';
+COMMENT ON COLUMN public.context_changelog.type IS '[person: none]';
+COMMENT ON COLUMN public.context_changelog.user_id IS '[person: detached]';
+COMMENT ON COLUMN public.context_changelog.user_name IS '[person: detached]';
+COMMENT ON COLUMN public.context_changelog.user_email IS '[person: detached]';
+COMMENT ON COLUMN public.context_changelog.description IS '[person: masked]';
 
 CREATE TABLE public.enrichment_states (
     organization_id uuid NOT NULL,
@@ -733,6 +993,8 @@ CREATE TABLE public.enrichment_states (
 
 ALTER TABLE ONLY public.enrichment_states FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.enrichment_states IS 'State of each enrichment of a context: active or not, and what its last successful run measured.';
+COMMENT ON COLUMN public.enrichment_states.kind IS '[person: organization]';
+COMMENT ON COLUMN public.enrichment_states.result IS '[person: organization]';
 
 CREATE TABLE private.connection_states (
     state_hash bytea NOT NULL,
@@ -751,7 +1013,7 @@ CREATE TABLE private.connection_states (
 );
 
 ALTER TABLE ONLY private.connection_states FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.connection_states IS 'Consents at providers that were begun and have not ended.';
+COMMENT ON TABLE private.connection_states IS 'Consents at providers that were begun and have not ended. [person: erased]';
 
 CREATE TABLE public.usage_counters (
     organization_id uuid NOT NULL,
@@ -773,6 +1035,7 @@ WITH (fillfactor='50');
 
 ALTER TABLE ONLY public.usage_counters FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.usage_counters IS 'Units used per organization, metric and period (first day of the UTC month, or the UTC day; storage: 1970-01-01, a gauge in bytes), spread over slots; public.usage has the sums.';
+COMMENT ON COLUMN public.usage_counters.metric IS '[person: none]';
 
 CREATE TABLE public.compliance_documents (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -794,6 +1057,11 @@ CREATE TABLE public.compliance_documents (
 
 ALTER TABLE ONLY public.compliance_documents FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.compliance_documents IS 'Certificates and reports on file.';
+COMMENT ON COLUMN public.compliance_documents.framework IS '[person: none]';
+COMMENT ON COLUMN public.compliance_documents.name IS '[person: none]';
+COMMENT ON COLUMN public.compliance_documents.description IS '[person: none]';
+COMMENT ON COLUMN public.compliance_documents.version IS '[person: none]';
+COMMENT ON COLUMN public.compliance_documents.file_name IS '[person: none]';
 
 CREATE TABLE public.compliance_frameworks (
     framework text NOT NULL,
@@ -814,6 +1082,8 @@ CREATE TABLE public.compliance_frameworks (
 
 ALTER TABLE ONLY public.compliance_frameworks FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.compliance_frameworks IS 'How the platform stands to each framework, as its staff say; always these four.';
+COMMENT ON COLUMN public.compliance_frameworks.framework IS '[person: none]';
+COMMENT ON COLUMN public.compliance_frameworks.status IS '[person: none]';
 
 CREATE TABLE private.notification_mails (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -837,7 +1107,9 @@ CREATE TABLE private.notification_mails (
 );
 
 ALTER TABLE ONLY private.notification_mails FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.notification_mails IS 'Queue of what is told by mail, now or in a digest; done rows are kept 30 days.';
+COMMENT ON TABLE private.notification_mails IS 'Queue of what is told by mail, now or in a digest; done rows are kept 30 days. [person: erased]';
+COMMENT ON COLUMN private.notification_mails.title IS '[person: masked]';
+COMMENT ON COLUMN private.notification_mails.message IS '[person: masked]';
 
 CREATE TABLE private.compressions (
     operation_id uuid NOT NULL,
@@ -851,6 +1123,7 @@ CREATE TABLE private.compressions (
 
 ALTER TABLE ONLY private.compressions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.compressions IS 'Compressions that wait or run, with the settings that were in force when they were asked for.';
+COMMENT ON COLUMN private.compressions.settings IS '[person: organization]';
 
 CREATE TABLE public.integrations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -875,6 +1148,11 @@ CREATE TABLE public.integrations (
 
 ALTER TABLE ONLY public.integrations FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.integrations IS 'What an organization has connected, one row a provider.';
+COMMENT ON COLUMN public.integrations.provider IS '[person: organization]';
+COMMENT ON COLUMN public.integrations.status IS '[person: organization]';
+COMMENT ON COLUMN public.integrations.scopes IS '[person: organization]';
+COMMENT ON COLUMN public.integrations.config IS '[person: organization]';
+COMMENT ON COLUMN public.integrations.connected_by IS '[person: detached]';
 
 CREATE TABLE public.connectors (
     id uuid NOT NULL,
@@ -903,6 +1181,15 @@ CREATE TABLE public.connectors (
 
 ALTER TABLE ONLY public.connectors FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.connectors IS 'MCP servers that an organization has added.';
+COMMENT ON COLUMN public.connectors.created_by IS '[person: detached]';
+COMMENT ON COLUMN public.connectors.name IS '[person: organization]';
+COMMENT ON COLUMN public.connectors.description IS '[person: organization]';
+COMMENT ON COLUMN public.connectors.icon_url IS '[person: organization]';
+COMMENT ON COLUMN public.connectors.remote_mcp_server_url IS '[person: organization]';
+COMMENT ON COLUMN public.connectors.category IS '[person: organization]';
+COMMENT ON COLUMN public.connectors.auth_type IS '[person: organization]';
+COMMENT ON COLUMN public.connectors.config IS '[person: organization]';
+COMMENT ON COLUMN public.connectors.status IS '[person: organization]';
 
 CREATE TABLE public.memberships (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -921,7 +1208,7 @@ CREATE TABLE public.memberships (
 );
 
 ALTER TABLE ONLY public.memberships FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.memberships IS 'Who belongs to which organization, as what. Exactly one owner an organization.';
+COMMENT ON TABLE public.memberships IS 'Who belongs to which organization, as what. Exactly one owner an organization. [person: erased]';
 
 CREATE TABLE public.notification_preferences (
     user_id uuid NOT NULL,
@@ -955,7 +1242,7 @@ CREATE TABLE public.notification_preferences (
 );
 
 ALTER TABLE ONLY public.notification_preferences FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.notification_preferences IS 'How a person is told: by mail, in the client, how often, and when not.';
+COMMENT ON TABLE public.notification_preferences IS 'How a person is told: by mail, in the client, how often, and when not. [person: erased]';
 COMMENT ON CONSTRAINT notification_preferences_security_alerts_stay_on ON public.notification_preferences IS 'Alerts about somebody''s account cannot be switched off.';
 
 CREATE TABLE private.sessions (
@@ -988,7 +1275,73 @@ CREATE TABLE private.sessions (
 );
 
 ALTER TABLE ONLY private.sessions FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.sessions IS 'One row a sign-in; looked up by every request. Revoked rows are kept for the login history.';
+COMMENT ON TABLE private.sessions IS 'One row a sign-in; looked up by every request. Revoked rows are kept for the login history. [person: erased]';
+
+CREATE TABLE private.retention_rules (
+    name text NOT NULL,
+    relation text NOT NULL,
+    action text DEFAULT 'delete'::text NOT NULL,
+    columns text[],
+    cutoff_column text NOT NULL,
+    keep interval NOT NULL,
+    setting text,
+    plan_column text,
+    condition text,
+    batch integer DEFAULT 2000 NOT NULL,
+    every interval DEFAULT '1 day'::interval NOT NULL,
+    run_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_run_at timestamp with time zone,
+    CONSTRAINT retention_rules_action_check CHECK (((action = ANY (ARRAY['delete'::text, 'empty'::text])) AND ((action = 'empty'::text) = (columns IS NOT NULL)))),
+    CONSTRAINT retention_rules_batch_check CHECK (((batch >= 1) AND (batch <= 10000))),
+    CONSTRAINT retention_rules_every_check CHECK (((every >= '00:01:00'::interval) AND (every <= '1 day'::interval))),
+    CONSTRAINT retention_rules_keep_check CHECK ((keep >= '00:00:00'::interval)),
+    CONSTRAINT retention_rules_name_check CHECK ((name ~ '^[a-z][a-z0-9_]*(\.[a-z_]+)?$'::text)),
+    CONSTRAINT retention_rules_relation_check CHECK (((relation ~ '^(public|private)\.[a-z][a-z0-9_]*$'::text) AND (split_part(relation, '.'::text, 2) = split_part(name, '.'::text, 1))))
+);
+
+ALTER TABLE ONLY private.retention_rules FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.retention_rules IS 'How long rows are kept, one row a rule; private.run_retention applies those that are due.';
+COMMENT ON COLUMN private.retention_rules.name IS '[person: none]';
+COMMENT ON COLUMN private.retention_rules.relation IS '[person: none]';
+COMMENT ON COLUMN private.retention_rules.action IS '[person: none]';
+COMMENT ON COLUMN private.retention_rules.columns IS '[person: none]';
+COMMENT ON COLUMN private.retention_rules.cutoff_column IS '[person: none]';
+COMMENT ON COLUMN private.retention_rules.setting IS '[person: none]';
+COMMENT ON COLUMN private.retention_rules.plan_column IS '[person: none]';
+COMMENT ON COLUMN private.retention_rules.condition IS '[person: none]';
+
+CREATE TABLE private.data_exports (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    user_id uuid NOT NULL,
+    organization_id uuid,
+    type text NOT NULL,
+    categories text[] NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    requested_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    completed_at timestamp with time zone,
+    expires_at timestamp with time zone,
+    file_size bigint,
+    storage_key text,
+    attempts smallint DEFAULT 0 NOT NULL,
+    lease_owner uuid,
+    lease_expires_at timestamp with time zone,
+    CONSTRAINT data_exports_attempts_check CHECK (((attempts >= 0) AND (attempts <= 3))),
+    CONSTRAINT data_exports_categories_check CHECK ((((cardinality(categories) >= 1) AND (cardinality(categories) <= 5)) AND (categories <@ ARRAY['profile'::text, 'settings'::text, 'activity'::text, 'contexts'::text, 'integrations'::text]))),
+    CONSTRAINT data_exports_lease_check CHECK (((status = ANY (ARRAY['pending'::text, 'processing'::text])) OR ((lease_owner IS NULL) AND (lease_expires_at IS NULL)))),
+    CONSTRAINT data_exports_ready_check CHECK (
+CASE status
+    WHEN 'ready'::text THEN ((completed_at IS NOT NULL) AND (expires_at IS NOT NULL) AND (file_size > 0) AND (storage_key IS NOT NULL))
+    WHEN 'processing'::text THEN (completed_at IS NULL)
+    WHEN 'expired'::text THEN (storage_key IS NULL)
+    ELSE ((completed_at IS NULL) AND (storage_key IS NULL))
+END),
+    CONSTRAINT data_exports_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'processing'::text, 'ready'::text, 'expired'::text, 'failed'::text]))),
+    CONSTRAINT data_exports_storage_key_check CHECK (((char_length(storage_key) >= 16) AND (char_length(storage_key) <= 500))),
+    CONSTRAINT data_exports_type_check CHECK ((type = ANY (ARRAY['full'::text, 'selective'::text])))
+);
+
+ALTER TABLE ONLY private.data_exports FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.data_exports IS 'Requests of people for a file of their data. The file is stored for 24 hours, the row for 90 days. [person: erased]';
 
 CREATE TABLE jobs.dead_letters (
     job_id text NOT NULL,
@@ -1002,7 +1355,7 @@ CREATE TABLE jobs.dead_letters (
 );
 
 ALTER TABLE ONLY jobs.dead_letters FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE jobs.dead_letters IS 'Jobs that used up their attempts; jobs.gue_jobs holds the living.';
+COMMENT ON TABLE jobs.dead_letters IS 'Jobs that used up their attempts; jobs.gue_jobs holds the living. [person: erased]';
 
 CREATE TABLE public.webhook_deliveries (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1029,6 +1382,11 @@ WITH (fillfactor='85');
 
 ALTER TABLE ONLY public.webhook_deliveries FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.webhook_deliveries IS 'Attempts to tell a webhook something, one row each; 30 days.';
+COMMENT ON COLUMN public.webhook_deliveries.event_type IS '[person: none]';
+COMMENT ON COLUMN public.webhook_deliveries.payload IS '[person: masked]';
+COMMENT ON COLUMN public.webhook_deliveries.kind IS '[person: none]';
+COMMENT ON COLUMN public.webhook_deliveries.status IS '[person: none]';
+COMMENT ON COLUMN public.webhook_deliveries.response_body IS '[person: masked]';
 
 CREATE TABLE private.outbox (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1056,6 +1414,11 @@ WITH (fillfactor='70');
 
 ALTER TABLE ONLY private.outbox FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.outbox IS 'Deliveries to neighbors that wait or failed; a delivered row is deleted, and any row after 7 days.';
+COMMENT ON COLUMN private.outbox.neighbor IS '[person: organization]';
+COMMENT ON COLUMN private.outbox.kind IS '[person: organization]';
+COMMENT ON COLUMN private.outbox.subject_id IS '[person: organization]';
+COMMENT ON COLUMN private.outbox.status IS '[person: organization]';
+COMMENT ON COLUMN private.outbox.error IS '[person: organization]';
 
 CREATE TABLE public.context_files (
     organization_id uuid NOT NULL,
@@ -1080,6 +1443,10 @@ CREATE TABLE public.context_files (
 
 ALTER TABLE ONLY public.context_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.context_files IS 'The current file set of a context: the fold of its operations.';
+COMMENT ON COLUMN public.context_files.path IS '[person: organization]';
+COMMENT ON COLUMN public.context_files.hash IS '[person: organization]';
+COMMENT ON COLUMN public.context_files.origin IS '[person: organization]';
+COMMENT ON COLUMN public.context_files.language IS '[person: organization]';
 
 CREATE TABLE public.file_embeddings (
     organization_id uuid NOT NULL,
@@ -1104,6 +1471,9 @@ ALTER TABLE ONLY public.file_embeddings ALTER COLUMN embedding SET STORAGE EXTER
 
 ALTER TABLE ONLY public.file_embeddings FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.file_embeddings IS 'Embeddings of chunks of files, with the model that made them.';
+COMMENT ON COLUMN public.file_embeddings.embedder IS '[person: organization]';
+COMMENT ON COLUMN public.file_embeddings.hash IS '[person: organization]';
+COMMENT ON COLUMN public.file_embeddings.model IS '[person: organization]';
 
 CREATE TABLE public.enrichment_runs (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1136,6 +1506,13 @@ CREATE TABLE public.enrichment_runs (
 
 ALTER TABLE ONLY public.enrichment_runs FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.enrichment_runs IS 'Runs of enrichments: at most one open of a kind and context, and none beside an open run of all kinds.';
+COMMENT ON COLUMN public.enrichment_runs.kind IS '[person: organization]';
+COMMENT ON COLUMN public.enrichment_runs.status IS '[person: organization]';
+COMMENT ON COLUMN public.enrichment_runs.message IS '[person: organization]';
+COMMENT ON COLUMN public.enrichment_runs.started_by IS '[person: detached]';
+COMMENT ON COLUMN public.enrichment_runs.result IS '[person: organization]';
+COMMENT ON COLUMN public.enrichment_runs.error_message IS '[person: organization]';
+COMMENT ON COLUMN public.enrichment_runs.lease_owner IS '[person: organization]';
 
 CREATE TABLE public.reflexes (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1161,7 +1538,7 @@ CREATE TABLE public.reflexes (
 WITH (fillfactor='85');
 
 ALTER TABLE ONLY public.reflexes FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.reflexes IS 'A skill that runs when something happens.';
+COMMENT ON TABLE public.reflexes IS 'A skill that runs when something happens. [person: erased]';
 
 CREATE TABLE private.git_connections (
     user_id uuid NOT NULL,
@@ -1181,7 +1558,7 @@ CREATE TABLE private.git_connections (
 );
 
 ALTER TABLE ONLY private.git_connections FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.git_connections IS 'The accounts of people at Git providers; at most one a person and provider.';
+COMMENT ON TABLE private.git_connections IS 'The accounts of people at Git providers; at most one a person and provider. [person: erased]';
 
 CREATE TABLE public.kg_nodes (
     organization_id uuid NOT NULL,
@@ -1210,6 +1587,10 @@ END) STORED,
 
 ALTER TABLE ONLY public.kg_nodes FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.kg_nodes IS 'Files, modules and declarations of a context''s current graph.';
+COMMENT ON COLUMN public.kg_nodes.type IS '[person: organization]';
+COMMENT ON COLUMN public.kg_nodes.name IS '[person: organization]';
+COMMENT ON COLUMN public.kg_nodes.path IS '[person: organization]';
+COMMENT ON COLUMN public.kg_nodes.language IS '[person: organization]';
 
 CREATE TABLE public.role_permissions (
     role text NOT NULL,
@@ -1219,6 +1600,8 @@ CREATE TABLE public.role_permissions (
 
 ALTER TABLE ONLY public.role_permissions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.role_permissions IS 'The matrix of roles and permissions in an organization; a role without a row may not.';
+COMMENT ON COLUMN public.role_permissions.role IS '[person: none]';
+COMMENT ON COLUMN public.role_permissions.permission IS '[person: none]';
 
 CREATE TABLE private.push_hooks (
     repository_id uuid NOT NULL,
@@ -1248,6 +1631,14 @@ CREATE TABLE private.push_hooks (
 
 ALTER TABLE ONLY private.push_hooks FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.push_hooks IS 'Repositories whose pushes start runs: one row a repository while the project''s realTimeIncremental is on.';
+COMMENT ON COLUMN private.push_hooks.provider IS '[person: organization]';
+COMMENT ON COLUMN private.push_hooks.repository_url IS '[person: organization]';
+COMMENT ON COLUMN private.push_hooks.repository_name IS '[person: organization]';
+COMMENT ON COLUMN private.push_hooks.user_id IS '[person: detached]';
+COMMENT ON COLUMN private.push_hooks.state IS '[person: organization]';
+COMMENT ON COLUMN private.push_hooks.sealed_secret IS '[person: organization]';
+COMMENT ON COLUMN private.push_hooks.deliveries IS '[person: organization]';
+COMMENT ON COLUMN private.push_hooks.last_head IS '[person: organization]';
 
 CREATE TABLE public.integration_apps (
     id text NOT NULL,
@@ -1266,6 +1657,49 @@ CREATE TABLE public.integration_apps (
 
 ALTER TABLE ONLY public.integration_apps FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.integration_apps IS 'The catalogue of pre-built integrations; how a provider is spoken to stands in worker/integrations.';
+COMMENT ON COLUMN public.integration_apps.id IS '[person: none]';
+COMMENT ON COLUMN public.integration_apps.name IS '[person: none]';
+COMMENT ON COLUMN public.integration_apps.category IS '[person: none]';
+COMMENT ON COLUMN public.integration_apps.description IS '[person: none]';
+COMMENT ON COLUMN public.integration_apps.icon IS '[person: none]';
+COMMENT ON COLUMN public.integration_apps.permissions IS '[person: none]';
+COMMENT ON COLUMN public.integration_apps.auth IS '[person: none]';
+
+CREATE TABLE public.subscriptions (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    organization_id uuid NOT NULL,
+    plan_id text DEFAULT 'free'::text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    overrides jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    billing_interval text DEFAULT 'monthly'::text NOT NULL,
+    stripe_subscription_id text,
+    current_period_start timestamp with time zone,
+    current_period_end timestamp with time zone,
+    cancel_at_period_end boolean DEFAULT false NOT NULL,
+    trial_end timestamp with time zone,
+    pending_plan_id text,
+    pending_billing_interval text,
+    stripe_customer_id text,
+    CONSTRAINT subscriptions_billing_interval_check CHECK ((billing_interval = ANY (ARRAY['monthly'::text, 'annually'::text]))),
+    CONSTRAINT subscriptions_free_is_bare CHECK (((plan_id <> 'free'::text) OR ((billing_interval = 'monthly'::text) AND (stripe_subscription_id IS NULL) AND (current_period_start IS NULL) AND (NOT cancel_at_period_end) AND (trial_end IS NULL) AND (pending_plan_id IS NULL)))),
+    CONSTRAINT subscriptions_overrides_check CHECK ((jsonb_typeof(overrides) = 'object'::text)),
+    CONSTRAINT subscriptions_pending_check CHECK ((((pending_plan_id IS NULL) = (pending_billing_interval IS NULL)) AND (pending_billing_interval = ANY (ARRAY['monthly'::text, 'annually'::text])))),
+    CONSTRAINT subscriptions_period_check CHECK ((((current_period_start IS NULL) = (current_period_end IS NULL)) AND (current_period_start < current_period_end))),
+    CONSTRAINT subscriptions_status_check CHECK ((status = ANY (ARRAY['active'::text, 'trialing'::text, 'past_due'::text, 'incomplete'::text, 'canceled'::text])))
+);
+
+ALTER TABLE ONLY public.subscriptions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE public.subscriptions IS 'Exactly one row an organization; the effective plan is computed from it at read time.';
+COMMENT ON COLUMN public.subscriptions.plan_id IS '[person: organization]';
+COMMENT ON COLUMN public.subscriptions.status IS '[person: organization]';
+COMMENT ON COLUMN public.subscriptions.overrides IS '[person: organization]';
+COMMENT ON COLUMN public.subscriptions.billing_interval IS '[person: organization]';
+COMMENT ON COLUMN public.subscriptions.stripe_subscription_id IS '[person: organization]';
+COMMENT ON COLUMN public.subscriptions.pending_plan_id IS '[person: organization]';
+COMMENT ON COLUMN public.subscriptions.pending_billing_interval IS '[person: organization]';
+COMMENT ON COLUMN public.subscriptions.stripe_customer_id IS '[person: organization]';
 
 CREATE TABLE private.refresh_tokens (
     token_hash bytea NOT NULL,
@@ -1277,7 +1711,51 @@ CREATE TABLE private.refresh_tokens (
 );
 
 ALTER TABLE ONLY private.refresh_tokens FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.refresh_tokens IS 'SHA-256 of refresh tokens; the tokens themselves (256 random bits) are stored nowhere.';
+COMMENT ON TABLE private.refresh_tokens IS 'SHA-256 of refresh tokens; the tokens themselves (256 random bits) are stored nowhere. [person: erased]';
+
+CREATE TABLE private.stripe_subscriptions (
+    id text NOT NULL,
+    organization_id uuid NOT NULL,
+    customer_id text,
+    status text,
+    price_id text,
+    item_id text,
+    current_period_start timestamp with time zone,
+    current_period_end timestamp with time zone,
+    cancel_at_period_end boolean,
+    trial_end timestamp with time zone,
+    state_key private.fact_key,
+    plan_id text,
+    billing_interval text,
+    plan_key private.fact_key,
+    hint_plan_id text,
+    hint_interval text,
+    hint_period_start timestamp with time zone,
+    hint_period_end timestamp with time zone,
+    hint_key private.fact_key,
+    payment_outcome text,
+    payment_key private.fact_key,
+    began_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT stripe_subscriptions_billing_interval_check CHECK ((billing_interval = ANY (ARRAY['monthly'::text, 'annually'::text]))),
+    CONSTRAINT stripe_subscriptions_hint_interval_check CHECK ((hint_interval = ANY (ARRAY['monthly'::text, 'annually'::text]))),
+    CONSTRAINT stripe_subscriptions_payment_outcome_check CHECK ((payment_outcome = ANY (ARRAY['success'::text, 'failure'::text]))),
+    CONSTRAINT stripe_subscriptions_state_check CHECK (((status IS NULL) = (state_key IS NULL)))
+)
+WITH (fillfactor='80');
+
+ALTER TABLE ONLY private.stripe_subscriptions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.stripe_subscriptions IS 'The facts of each subscription at Stripe, also of those that ended. public.subscriptions is derived from them.';
+COMMENT ON COLUMN private.stripe_subscriptions.id IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_subscriptions.customer_id IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_subscriptions.status IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_subscriptions.price_id IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_subscriptions.item_id IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_subscriptions.plan_id IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_subscriptions.billing_interval IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_subscriptions.hint_plan_id IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_subscriptions.hint_interval IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_subscriptions.payment_outcome IS '[person: organization]';
 
 CREATE TABLE public.plans (
     id text NOT NULL,
@@ -1303,33 +1781,11 @@ CREATE TABLE public.plans (
 
 ALTER TABLE ONLY public.plans FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.plans IS 'The four plans and their limits; -1 is unlimited. gates: what else the plan opens.';
-
-CREATE TABLE public.subscriptions (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    organization_id uuid NOT NULL,
-    plan_id text DEFAULT 'free'::text NOT NULL,
-    status text DEFAULT 'active'::text NOT NULL,
-    overrides jsonb DEFAULT '{}'::jsonb NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    billing_interval text DEFAULT 'monthly'::text NOT NULL,
-    stripe_subscription_id text,
-    current_period_start timestamp with time zone,
-    current_period_end timestamp with time zone,
-    cancel_at_period_end boolean DEFAULT false NOT NULL,
-    trial_end timestamp with time zone,
-    pending_plan_id text,
-    pending_billing_interval text,
-    CONSTRAINT subscriptions_billing_interval_check CHECK ((billing_interval = ANY (ARRAY['monthly'::text, 'annually'::text]))),
-    CONSTRAINT subscriptions_free_is_bare CHECK (((plan_id <> 'free'::text) OR ((billing_interval = 'monthly'::text) AND (stripe_subscription_id IS NULL) AND (current_period_start IS NULL) AND (NOT cancel_at_period_end) AND (trial_end IS NULL) AND (pending_plan_id IS NULL)))),
-    CONSTRAINT subscriptions_overrides_check CHECK ((jsonb_typeof(overrides) = 'object'::text)),
-    CONSTRAINT subscriptions_pending_check CHECK ((((pending_plan_id IS NULL) = (pending_billing_interval IS NULL)) AND (pending_billing_interval = ANY (ARRAY['monthly'::text, 'annually'::text])))),
-    CONSTRAINT subscriptions_period_check CHECK ((((current_period_start IS NULL) = (current_period_end IS NULL)) AND (current_period_start < current_period_end))),
-    CONSTRAINT subscriptions_status_check CHECK ((status = ANY (ARRAY['active'::text, 'trialing'::text, 'past_due'::text, 'incomplete'::text, 'canceled'::text])))
-);
-
-ALTER TABLE ONLY public.subscriptions FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.subscriptions IS 'Exactly one row an organization; the effective plan is computed from it at read time.';
+COMMENT ON COLUMN public.plans.id IS '[person: none]';
+COMMENT ON COLUMN public.plans.name IS '[person: none]';
+COMMENT ON COLUMN public.plans.description IS '[person: none]';
+COMMENT ON COLUMN public.plans.features IS '[person: none]';
+COMMENT ON COLUMN public.plans.gates IS '[person: none]';
 
 CREATE TABLE private.context_counters (
     project_id uuid NOT NULL,
@@ -1365,7 +1821,7 @@ CREATE TABLE private.login_history (
 );
 
 ALTER TABLE ONLY private.login_history FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of people who exist.';
+COMMENT ON TABLE private.login_history IS 'Sign-ins and failed attempts of people who exist. [person: erased]';
 
 CREATE TABLE private.chat_questions (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1385,7 +1841,7 @@ CREATE TABLE private.chat_questions (
 );
 
 ALTER TABLE ONLY private.chat_questions FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.chat_questions IS 'Questions that are being answered.';
+COMMENT ON TABLE private.chat_questions IS 'Questions that are being answered. [person: erased]';
 
 CREATE TABLE public.project_files (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1424,6 +1880,14 @@ CREATE TABLE public.project_files (
 
 ALTER TABLE ONLY public.project_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_files IS 'Stored and fetched files with their folders, one tree a project. Storage keys are never shown.';
+COMMENT ON COLUMN public.project_files.uploaded_by IS '[person: detached]';
+COMMENT ON COLUMN public.project_files.origin IS '[person: organization]';
+COMMENT ON COLUMN public.project_files.name IS '[person: organization]';
+COMMENT ON COLUMN public.project_files.path IS '[person: organization]';
+COMMENT ON COLUMN public.project_files.mime_type IS '[person: organization]';
+COMMENT ON COLUMN public.project_files.checksum IS '[person: organization]';
+COMMENT ON COLUMN public.project_files.storage_key IS '[person: organization]';
+COMMENT ON COLUMN public.project_files.storage_provider IS '[person: organization]';
 
 CREATE TABLE public.project_repositories (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1458,6 +1922,17 @@ CREATE TABLE public.project_repositories (
 
 ALTER TABLE ONLY public.project_repositories FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_repositories IS 'Git repositories of a project; the URL is stored normalised (https://host/path without .git).';
+COMMENT ON COLUMN public.project_repositories.provider IS '[person: organization]';
+COMMENT ON COLUMN public.project_repositories.repository_url IS '[person: organization]';
+COMMENT ON COLUMN public.project_repositories.repository_name IS '[person: organization]';
+COMMENT ON COLUMN public.project_repositories.branch IS '[person: organization]';
+COMMENT ON COLUMN public.project_repositories.status IS '[person: organization]';
+COMMENT ON COLUMN public.project_repositories.status_before_sync IS '[person: organization]';
+COMMENT ON COLUMN public.project_repositories.last_commit_hash IS '[person: organization]';
+COMMENT ON COLUMN public.project_repositories.include_paths IS '[person: organization]';
+COMMENT ON COLUMN public.project_repositories.exclude_paths IS '[person: organization]';
+COMMENT ON COLUMN public.project_repositories.path_prefix IS '[person: organization]';
+COMMENT ON COLUMN public.project_repositories.known_commit_hash IS '[person: organization]';
 
 CREATE TABLE public.user_personas (
     user_id uuid NOT NULL,
@@ -1470,7 +1945,7 @@ CREATE TABLE public.user_personas (
 );
 
 ALTER TABLE ONLY public.user_personas FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.user_personas IS 'The persona that a person chose, and the signals that their client sent; one row a person.';
+COMMENT ON TABLE public.user_personas IS 'The persona that a person chose, and the signals that their client sent; one row a person. [person: erased]';
 
 CREATE TABLE public.skill_playbooks (
     skill_id uuid NOT NULL,
@@ -1488,7 +1963,7 @@ CREATE TABLE public.skill_playbooks (
 );
 
 ALTER TABLE ONLY public.skill_playbooks FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.skill_playbooks IS 'The playbook side of a skill that the conversational builder made.';
+COMMENT ON TABLE public.skill_playbooks IS 'The playbook side of a skill that the conversational builder made. [person: erased]';
 
 CREATE TABLE private.provider_keys (
     organization_id uuid NOT NULL,
@@ -1505,6 +1980,10 @@ CREATE TABLE private.provider_keys (
 
 ALTER TABLE ONLY private.provider_keys FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.provider_keys IS 'Keys of organizations at model providers, encrypted; at most one a provider.';
+COMMENT ON COLUMN private.provider_keys.provider IS '[person: organization]';
+COMMENT ON COLUMN private.provider_keys.sealed_key IS '[person: organization]';
+COMMENT ON COLUMN private.provider_keys.last_four IS '[person: organization]';
+COMMENT ON COLUMN private.provider_keys.set_by IS '[person: detached]';
 
 CREATE TABLE public.mcp_registry_items (
     id text NOT NULL,
@@ -1530,6 +2009,13 @@ CREATE TABLE public.mcp_registry_items (
 
 ALTER TABLE ONLY public.mcp_registry_items FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.mcp_registry_items IS 'MCP servers that are offered: seeds, and what the hourly synchronization found at a registry.';
+COMMENT ON COLUMN public.mcp_registry_items.id IS '[person: none]';
+COMMENT ON COLUMN public.mcp_registry_items.name IS '[person: none]';
+COMMENT ON COLUMN public.mcp_registry_items.description IS '[person: none]';
+COMMENT ON COLUMN public.mcp_registry_items.homepage IS '[person: none]';
+COMMENT ON COLUMN public.mcp_registry_items.vendor IS '[person: none]';
+COMMENT ON COLUMN public.mcp_registry_items.version IS '[person: none]';
+COMMENT ON COLUMN public.mcp_registry_items.remote_url IS '[person: none]';
 
 CREATE TABLE public.webhooks (
     id uuid NOT NULL,
@@ -1553,6 +2039,12 @@ CREATE TABLE public.webhooks (
 
 ALTER TABLE ONLY public.webhooks FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.webhooks IS 'Where an organization wants to be told what happens.';
+COMMENT ON COLUMN public.webhooks.created_by IS '[person: detached]';
+COMMENT ON COLUMN public.webhooks.name IS '[person: organization]';
+COMMENT ON COLUMN public.webhooks.endpoint_url IS '[person: organization]';
+COMMENT ON COLUMN public.webhooks.secret_end IS '[person: organization]';
+COMMENT ON COLUMN public.webhooks.events IS '[person: organization]';
+COMMENT ON COLUMN public.webhooks.status IS '[person: organization]';
 
 CREATE TABLE private.summary_jobs (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1574,6 +2066,8 @@ CREATE TABLE private.summary_jobs (
 
 ALTER TABLE ONLY private.summary_jobs FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.summary_jobs IS 'Generations of summaries: one open of a context, and one of each version that no person asked for.';
+COMMENT ON COLUMN private.summary_jobs.status IS '[person: organization]';
+COMMENT ON COLUMN private.summary_jobs.lease_owner IS '[person: organization]';
 
 CREATE TABLE public.support_messages (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1588,7 +2082,7 @@ CREATE TABLE public.support_messages (
 );
 
 ALTER TABLE ONLY public.support_messages FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.support_messages IS 'What was said in a conversation with the support assistant.';
+COMMENT ON TABLE public.support_messages IS 'What was said in a conversation with the support assistant. [person: erased]';
 
 CREATE TABLE private.account_tokens (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1604,7 +2098,39 @@ CREATE TABLE private.account_tokens (
 );
 
 ALTER TABLE ONLY private.account_tokens FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.account_tokens IS 'SHA-256 of the tokens in mailed links (256 random bits); used once.';
+COMMENT ON TABLE private.account_tokens IS 'SHA-256 of the tokens in mailed links (256 random bits); used once. [person: erased]';
+
+CREATE TABLE private.stripe_events (
+    id text NOT NULL,
+    type text NOT NULL,
+    api_version text,
+    created timestamp with time zone NOT NULL,
+    livemode boolean NOT NULL,
+    payload jsonb,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    processed_at timestamp with time zone,
+    outcome text NOT NULL,
+    error text,
+    organization_id uuid,
+    customer_id text,
+    alerts text[],
+    attempts integer DEFAULT 1 NOT NULL,
+    next_try_at timestamp with time zone,
+    CONSTRAINT stripe_events_next_try_check CHECK (((next_try_at IS NULL) OR (outcome = 'unmatched'::text))),
+    CONSTRAINT stripe_events_outcome_check CHECK ((outcome = ANY (ARRAY['processed'::text, 'stale'::text, 'superseded'::text, 'ignored'::text, 'unmatched'::text, 'failed'::text]))),
+    CONSTRAINT stripe_events_processed_check CHECK (((processed_at IS NULL) = (outcome = ANY (ARRAY['unmatched'::text, 'failed'::text]))))
+);
+
+ALTER TABLE ONLY private.stripe_events FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.stripe_events IS 'Events of Stripe, each once: kept 400 days, with the payload 30 days.';
+COMMENT ON COLUMN private.stripe_events.id IS '[person: none]';
+COMMENT ON COLUMN private.stripe_events.type IS '[person: none]';
+COMMENT ON COLUMN private.stripe_events.api_version IS '[person: none]';
+COMMENT ON COLUMN private.stripe_events.payload IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_events.outcome IS '[person: none]';
+COMMENT ON COLUMN private.stripe_events.error IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_events.customer_id IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_events.alerts IS '[person: organization]';
 
 CREATE TABLE jobs.queue_floor (
     is_only boolean DEFAULT true NOT NULL,
@@ -1619,6 +2145,7 @@ WITH (fillfactor='10');
 
 ALTER TABLE ONLY jobs.queue_floor FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE jobs.queue_floor IS 'One row: where looks for the next job begin (private.raise_queue_floor).';
+COMMENT ON COLUMN jobs.queue_floor.queues IS '[person: none]';
 
 CREATE TABLE jobs.stored_jobs (
     job_id text NOT NULL,
@@ -1636,7 +2163,7 @@ CREATE TABLE jobs.stored_jobs (
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02');
 
 ALTER TABLE ONLY jobs.stored_jobs FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE jobs.stored_jobs IS 'The rows of the queue; read and written through jobs.gue_jobs.';
+COMMENT ON TABLE jobs.stored_jobs IS 'The rows of the queue; read and written through jobs.gue_jobs. [person: erased]';
 
 CREATE VIEW jobs.gue_jobs WITH (security_invoker='true') AS
  SELECT j.job_id,
@@ -1660,7 +2187,7 @@ CREATE TABLE jobs.unique_keys (
 );
 
 ALTER TABLE ONLY jobs.unique_keys FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE jobs.unique_keys IS 'Keys of waiting jobs; vanish with them.';
+COMMENT ON TABLE jobs.unique_keys IS 'Keys of waiting jobs; vanish with them. [person: erased]';
 
 CREATE TABLE private.activity_days (
     organization_id uuid NOT NULL,
@@ -1672,6 +2199,7 @@ CREATE TABLE private.activity_days (
 
 ALTER TABLE ONLY private.activity_days FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.activity_days IS 'Numbers of entries of the activity logs, by project, closed day and type.';
+COMMENT ON COLUMN private.activity_days.type IS '[person: none]';
 
 CREATE TABLE private.activity_mark (
     is_only boolean DEFAULT true NOT NULL,
@@ -1701,6 +2229,12 @@ CREATE TABLE private.analytics_events (
 
 ALTER TABLE ONLY private.analytics_events FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.analytics_events IS 'Events of the client''s analytics: 30 days with user, organization and session, then without them until 13 months.';
+COMMENT ON COLUMN private.analytics_events.user_id IS '[person: detached]';
+COMMENT ON COLUMN private.analytics_events.session_id IS '[person: detached]';
+COMMENT ON COLUMN private.analytics_events.type IS '[person: none]';
+COMMENT ON COLUMN private.analytics_events.persona IS '[person: none]';
+COMMENT ON COLUMN private.analytics_events.properties IS '[person: kept]';
+COMMENT ON COLUMN private.analytics_events.digest IS '[person: detached]';
 ALTER TABLE private.analytics_events ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME private.analytics_events_id_seq
     START WITH 1
@@ -1728,6 +2262,11 @@ CREATE TABLE private.announcements (
 
 ALTER TABLE ONLY private.announcements FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.announcements IS 'What the platform''s staff told an organization or everybody, and how far the telling got.';
+COMMENT ON COLUMN private.announcements.created_by IS '[person: detached]';
+COMMENT ON COLUMN private.announcements.title IS '[person: none]';
+COMMENT ON COLUMN private.announcements.message IS '[person: none]';
+COMMENT ON COLUMN private.announcements.level IS '[person: none]';
+COMMENT ON COLUMN private.announcements.link IS '[person: none]';
 
 CREATE TABLE private.audit_blocks (
     organization_id uuid NOT NULL,
@@ -1753,7 +2292,7 @@ CREATE TABLE private.audit_counts (
 );
 
 ALTER TABLE ONLY private.audit_counts FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.audit_counts IS 'How many entries of a block are of a person and a kind.';
+COMMENT ON TABLE private.audit_counts IS 'How many entries of a block are of a person and a kind. [person: erased]';
 
 CREATE TABLE private.audit_files (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1770,6 +2309,9 @@ CREATE TABLE private.audit_files (
 
 ALTER TABLE ONLY private.audit_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.audit_files IS 'Files of scheduled exports, for 24 hours.';
+COMMENT ON COLUMN private.audit_files.file_name IS '[person: organization]';
+COMMENT ON COLUMN private.audit_files.storage_key IS '[person: organization]';
+COMMENT ON COLUMN private.audit_files.token_hash IS '[person: organization]';
 
 CREATE TABLE private.audit_growth (
     organization_id uuid NOT NULL
@@ -1799,7 +2341,31 @@ CREATE TABLE private.backup_codes (
 );
 
 ALTER TABLE ONLY private.backup_codes FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.backup_codes IS 'Codes on paper, as keyed hashes; each works once in the place of a code of the app.';
+COMMENT ON TABLE private.backup_codes IS 'Codes on paper, as keyed hashes; each works once in the place of a code of the app. [person: erased]';
+
+CREATE TABLE private.checkout_sessions (
+    id text NOT NULL,
+    organization_id uuid NOT NULL,
+    mode text NOT NULL,
+    plan_id text,
+    billing_interval text,
+    url text,
+    status text DEFAULT 'open'::text NOT NULL,
+    expires_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT checkout_sessions_billing_interval_check CHECK ((billing_interval = ANY (ARRAY['monthly'::text, 'annually'::text]))),
+    CONSTRAINT checkout_sessions_mode_check CHECK ((mode = ANY (ARRAY['subscription'::text, 'setup'::text, 'payment'::text]))),
+    CONSTRAINT checkout_sessions_status_check CHECK ((status = ANY (ARRAY['open'::text, 'complete'::text, 'expired'::text])))
+);
+
+ALTER TABLE ONLY private.checkout_sessions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.checkout_sessions IS 'Checkouts at Stripe; an open one is used again for the same plan.';
+COMMENT ON COLUMN private.checkout_sessions.id IS '[person: organization]';
+COMMENT ON COLUMN private.checkout_sessions.mode IS '[person: organization]';
+COMMENT ON COLUMN private.checkout_sessions.plan_id IS '[person: organization]';
+COMMENT ON COLUMN private.checkout_sessions.billing_interval IS '[person: organization]';
+COMMENT ON COLUMN private.checkout_sessions.url IS '[person: organization]';
+COMMENT ON COLUMN private.checkout_sessions.status IS '[person: organization]';
 
 CREATE TABLE private.compliance_files (
     document_id uuid NOT NULL,
@@ -1808,6 +2374,7 @@ CREATE TABLE private.compliance_files (
 
 ALTER TABLE ONLY private.compliance_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.compliance_files IS 'What a compliance document says; it leaves through signed links only.';
+COMMENT ON COLUMN private.compliance_files.content IS '[person: none]';
 
 CREATE TABLE private.credentials (
     user_id uuid NOT NULL,
@@ -1818,7 +2385,28 @@ CREATE TABLE private.credentials (
 );
 
 ALTER TABLE ONLY private.credentials FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.credentials IS 'Passwords as argon2id PHC strings, hashed outside the database: it never sees a password.';
+COMMENT ON TABLE private.credentials IS 'Passwords as argon2id PHC strings, hashed outside the database: it never sees a password. [person: erased]';
+
+CREATE TABLE private.data_export_key (
+    is_only boolean DEFAULT true NOT NULL,
+    key bytea NOT NULL,
+    CONSTRAINT data_export_key_is_only_check CHECK (is_only),
+    CONSTRAINT data_export_key_key_check CHECK ((octet_length(key) = 32))
+);
+
+ALTER TABLE ONLY private.data_export_key FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.data_export_key IS 'One row: the secret behind the links to files of exports.';
+COMMENT ON COLUMN private.data_export_key.key IS '[person: none]';
+
+CREATE TABLE private.detached_payment_methods (
+    id text NOT NULL,
+    customer_id text,
+    created_at timestamp with time zone,
+    detached_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY private.detached_payment_methods FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.detached_payment_methods IS 'Stripe''s ids of methods that were detached, so that an event that comes late does not bring one back. Kept as long as events are. [person: erased]';
 
 CREATE TABLE private.directory_members (
     member_id uuid NOT NULL,
@@ -1847,6 +2435,9 @@ CREATE TABLE private.directory_syncs (
 
 ALTER TABLE ONLY private.directory_syncs FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.directory_syncs IS 'Directories whose people are members of a project; at most one a project.';
+COMMENT ON COLUMN private.directory_syncs.provider IS '[person: organization]';
+COMMENT ON COLUMN private.directory_syncs.error IS '[person: organization]';
+COMMENT ON COLUMN private.directory_syncs.connected_by IS '[person: detached]';
 
 CREATE TABLE private.enrichment_plans (
     run_id uuid NOT NULL,
@@ -1857,6 +2448,22 @@ CREATE TABLE private.enrichment_plans (
 
 ALTER TABLE ONLY private.enrichment_plans FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.enrichment_plans IS 'The files that an open run has chosen, until it ends.';
+COMMENT ON COLUMN private.enrichment_plans.hash IS '[person: organization]';
+COMMENT ON COLUMN private.enrichment_plans.language IS '[person: organization]';
+
+CREATE TABLE private.erasures (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    person_digest bytea NOT NULL,
+    erased_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    tables jsonb NOT NULL,
+    kept_until date NOT NULL,
+    CONSTRAINT erasures_person_digest_check CHECK ((octet_length(person_digest) = 32))
+);
+
+ALTER TABLE ONLY private.erasures FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.erasures IS 'Log of erasures, for seven years: SHA-256 of the person''s id, how many rows went and were changed in each table.';
+COMMENT ON COLUMN private.erasures.person_digest IS '[person: kept]';
+COMMENT ON COLUMN private.erasures.tables IS '[person: kept]';
 
 CREATE TABLE private.event_inbox (
     seq bigint NOT NULL,
@@ -1877,6 +2484,14 @@ WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='1000', au
 
 ALTER TABLE ONLY private.event_inbox FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.event_inbox IS 'Events of committed and running transactions that have no number yet. Written by private.emit, emptied by private.sequence_events.';
+COMMENT ON COLUMN private.event_inbox.room IS '[person: erased]';
+COMMENT ON COLUMN private.event_inbox.type IS '[person: none]';
+COMMENT ON COLUMN private.event_inbox.data IS '[person: masked]';
+COMMENT ON COLUMN private.event_inbox.audience IS '[person: none]';
+COMMENT ON COLUMN private.event_inbox.entity IS '[person: none]';
+COMMENT ON COLUMN private.event_inbox.actor_user_id IS '[person: detached]';
+COMMENT ON COLUMN private.event_inbox.conflation_key IS '[person: none]';
+COMMENT ON COLUMN private.event_inbox.user_ids IS '[person: detached]';
 ALTER TABLE private.event_inbox ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME private.event_inbox_seq_seq
     START WITH 1
@@ -1916,7 +2531,7 @@ CREATE TABLE private.event_rooms (
 );
 
 ALTER TABLE ONLY private.event_rooms FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.event_rooms IS 'Highest id that retention removed from a room: an older cursor cannot be resumed there.';
+COMMENT ON TABLE private.event_rooms IS 'Highest id that retention removed from a room: an older cursor cannot be resumed there. [person: erased]';
 
 CREATE TABLE private.file_records (
     organization_id uuid NOT NULL,
@@ -1934,6 +2549,12 @@ ALTER TABLE ONLY private.file_records ALTER COLUMN facts SET STORAGE EXTERNAL;
 
 ALTER TABLE ONLY private.file_records FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.file_records IS 'A cache of parse results, by path and content of a context''s files; never more rows than the context has files.';
+COMMENT ON COLUMN private.file_records.path IS '[person: organization]';
+COMMENT ON COLUMN private.file_records.hash IS '[person: organization]';
+COMMENT ON COLUMN private.file_records.parse_schema IS '[person: organization]';
+COMMENT ON COLUMN private.file_records.chunk_schema IS '[person: organization]';
+COMMENT ON COLUMN private.file_records.parsed IS '[person: organization]';
+COMMENT ON COLUMN private.file_records.facts IS '[person: organization]';
 
 CREATE TABLE private.idempotency_keys (
     user_id uuid NOT NULL,
@@ -1948,7 +2569,8 @@ CREATE TABLE private.idempotency_keys (
 );
 
 ALTER TABLE ONLY private.idempotency_keys FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.idempotency_keys IS 'Stored answers of writes, kept 24 hours.';
+COMMENT ON TABLE private.idempotency_keys IS 'Stored answers of writes, kept 24 hours. [person: erased]';
+COMMENT ON COLUMN private.idempotency_keys.response IS '[person: masked]';
 
 CREATE TABLE private.identities (
     issuer text NOT NULL,
@@ -1959,7 +2581,7 @@ CREATE TABLE private.identities (
 );
 
 ALTER TABLE ONLY private.identities FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.identities IS 'Who somebody is at an external issuer.';
+COMMENT ON TABLE private.identities IS 'Who somebody is at an external issuer. [person: erased]';
 
 CREATE TABLE private.index_words (
     organization_id uuid NOT NULL,
@@ -1971,6 +2593,7 @@ CREATE TABLE private.index_words (
 
 ALTER TABLE ONLY private.index_words FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.index_words IS 'Words of the chunks of a run, with the number of chunks that have them; a word without a row is in one chunk or in none.';
+COMMENT ON COLUMN private.index_words.word IS '[person: organization]';
 
 CREATE TABLE private.installation (
     key text NOT NULL,
@@ -1980,6 +2603,8 @@ CREATE TABLE private.installation (
 
 ALTER TABLE ONLY private.installation FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.installation IS 'Declared by server and worker at their start; see private.declare_installation.';
+COMMENT ON COLUMN private.installation.key IS '[person: none]';
+COMMENT ON COLUMN private.installation.value IS '[person: none]';
 
 CREATE TABLE private.integration_calls (
     id bigint NOT NULL,
@@ -1998,6 +2623,9 @@ CREATE TABLE private.integration_calls (
 
 ALTER TABLE ONLY private.integration_calls FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.integration_calls IS 'Each request that went to a provider or an MCP server, for the numbers of the last seven days.';
+COMMENT ON COLUMN private.integration_calls.tool IS '[person: organization]';
+COMMENT ON COLUMN private.integration_calls.client IS '[person: organization]';
+COMMENT ON COLUMN private.integration_calls.session IS '[person: organization]';
 ALTER TABLE private.integration_calls ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME private.integration_calls_id_seq
     START WITH 1
@@ -2021,6 +2649,8 @@ CREATE TABLE private.integration_logs (
 
 ALTER TABLE ONLY private.integration_logs FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.integration_logs IS 'What happened to an integration or a connector, in words for people; 30 days.';
+COMMENT ON COLUMN private.integration_logs.level IS '[person: organization]';
+COMMENT ON COLUMN private.integration_logs.message IS '[person: organization]';
 
 CREATE TABLE private.integration_revocations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -2035,6 +2665,8 @@ CREATE TABLE private.integration_revocations (
 
 ALTER TABLE ONLY private.integration_revocations FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.integration_revocations IS 'Tokens that a provider is still to be told of; gone with the answer, or after the last try.';
+COMMENT ON COLUMN private.integration_revocations.provider IS '[person: none]';
+COMMENT ON COLUMN private.integration_revocations.sealed IS '[person: kept]';
 
 CREATE TABLE private.integration_secrets (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -2049,6 +2681,7 @@ CREATE TABLE private.integration_secrets (
 
 ALTER TABLE ONLY private.integration_secrets FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.integration_secrets IS 'Tokens, keys and headers of integrations and connectors, sealed by the server.';
+COMMENT ON COLUMN private.integration_secrets.sealed IS '[person: organization]';
 
 CREATE TABLE private.integration_states (
     state_hash bytea NOT NULL,
@@ -2068,7 +2701,17 @@ CREATE TABLE private.integration_states (
 );
 
 ALTER TABLE ONLY private.integration_states FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.integration_states IS 'OAuth states of integrations, by their digest: single use, ten minutes.';
+COMMENT ON TABLE private.integration_states IS 'OAuth states of integrations, by their digest: single use, ten minutes. [person: erased]';
+
+CREATE TABLE private.invoice_transitions (
+    from_status text NOT NULL,
+    to_status text NOT NULL
+);
+
+ALTER TABLE ONLY private.invoice_transitions FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.invoice_transitions IS 'The ways of an invoice. None leads out of paid or void, and none back to a draft.';
+COMMENT ON COLUMN private.invoice_transitions.from_status IS '[person: none]';
+COMMENT ON COLUMN private.invoice_transitions.to_status IS '[person: none]';
 
 CREATE TABLE private.ip_warnings (
     subject_id uuid NOT NULL,
@@ -2077,7 +2720,7 @@ CREATE TABLE private.ip_warnings (
 );
 
 ALTER TABLE ONLY private.ip_warnings FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.ip_warnings IS 'One row a session (or key) and address outside the allow-list that was noted; kept 90 days.';
+COMMENT ON TABLE private.ip_warnings IS 'One row a session (or key) and address outside the allow-list that was noted; kept 90 days. [person: erased]';
 
 CREATE TABLE private.kg_mirrors (
     project_id uuid NOT NULL,
@@ -2093,6 +2736,8 @@ CREATE TABLE private.kg_mirrors (
 
 ALTER TABLE ONLY private.kg_mirrors FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.kg_mirrors IS 'Copies of graphs in other stores: what each holds, and how often in a row its copying failed.';
+COMMENT ON COLUMN private.kg_mirrors.backend IS '[person: organization]';
+COMMENT ON COLUMN private.kg_mirrors.error IS '[person: organization]';
 
 CREATE TABLE private.login_failures (
     email_digest bytea NOT NULL,
@@ -2106,12 +2751,12 @@ CREATE TABLE private.login_failures (
 WITH (fillfactor='70');
 
 ALTER TABLE ONLY private.login_failures FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.login_failures IS 'The lock-out of contract 40, 1.9; shared by all server processes.';
+COMMENT ON TABLE private.login_failures IS 'The lock-out of contract 40, 1.9; shared by all server processes. [person: erased]';
 
 CREATE TABLE private.mails (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     organization_id uuid,
-    user_id uuid NOT NULL,
+    user_id uuid,
     kind text NOT NULL,
     to_address text NOT NULL,
     subject text NOT NULL,
@@ -2126,11 +2771,15 @@ CREATE TABLE private.mails (
     CONSTRAINT mails_kind_check CHECK ((kind ~ '^[a-z_]{1,40}$'::text)),
     CONSTRAINT mails_subject_check CHECK ((((char_length(subject) >= 1) AND (char_length(subject) <= 200)) AND (subject !~ '[[:cntrl:]]'::text))),
     CONSTRAINT mails_to_address_check CHECK (private.is_mail_address(to_address)),
-    CONSTRAINT mails_unsubscribe_url_check CHECK (((unsubscribe_url ~ '^https?://[!-;=?-~]+$'::text) AND (char_length(unsubscribe_url) <= 2000)))
+    CONSTRAINT mails_unsubscribe_url_check CHECK (((unsubscribe_url ~ '^https?://[!-;=?-~]+$'::text) AND (char_length(unsubscribe_url) <= 2000))),
+    CONSTRAINT mails_user_id_check CHECK (((user_id IS NOT NULL) OR (kind = 'account_erased'::text)))
 );
 
 ALTER TABLE ONLY private.mails FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.mails IS 'Outbox: finished messages, sent by job mail.send, kept for 30 days after they were written.';
+COMMENT ON TABLE private.mails IS 'Outbox: finished messages, sent by job mail.send, kept for 30 days after they were written. [person: erased]';
+COMMENT ON COLUMN private.mails.subject IS '[person: masked]';
+COMMENT ON COLUMN private.mails.body_text IS '[person: masked]';
+COMMENT ON COLUMN private.mails.body_html IS '[person: masked]';
 
 CREATE TABLE private.mcp_server_secrets (
     server_id uuid NOT NULL,
@@ -2140,6 +2789,7 @@ CREATE TABLE private.mcp_server_secrets (
 
 ALTER TABLE ONLY private.mcp_server_secrets FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.mcp_server_secrets IS 'Headers of MCP servers, sealed by the server.';
+COMMENT ON COLUMN private.mcp_server_secrets.sealed IS '[person: organization]';
 
 CREATE TABLE private.metering_events (
     seq bigint NOT NULL,
@@ -2159,6 +2809,8 @@ WITH (autovacuum_vacuum_scale_factor='0.05');
 
 ALTER TABLE ONLY private.metering_events FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.metering_events IS 'Units that wait to be sent to OpenMeter, or were refused there; a sent one is deleted.';
+COMMENT ON COLUMN private.metering_events.metric IS '[person: organization]';
+COMMENT ON COLUMN private.metering_events.refusal IS '[person: organization]';
 ALTER TABLE private.metering_events ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME private.metering_events_seq_seq
     START WITH 1
@@ -2182,6 +2834,8 @@ CREATE TABLE private.metering_state (
 
 ALTER TABLE ONLY private.metering_state FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.metering_state IS 'One row: which events are on their way to OpenMeter, and how the last attempt went.';
+COMMENT ON COLUMN private.metering_state.owner IS '[person: none]';
+COMMENT ON COLUMN private.metering_state.error IS '[person: none]';
 
 CREATE TABLE private.notification_keys (
     user_id uuid NOT NULL,
@@ -2191,7 +2845,7 @@ CREATE TABLE private.notification_keys (
 );
 
 ALTER TABLE ONLY private.notification_keys FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.notification_keys IS 'What somebody was told, or mailed, already: a retried job cannot do it twice. Kept 180 days.';
+COMMENT ON TABLE private.notification_keys IS 'What somebody was told, or mailed, already: a retried job cannot do it twice. Kept 180 days. [person: erased]';
 
 CREATE TABLE private.oauth_states (
     state_hash bytea NOT NULL,
@@ -2207,6 +2861,9 @@ CREATE TABLE private.oauth_states (
 
 ALTER TABLE ONLY private.oauth_states FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.oauth_states IS 'SHA-256 of the state of sign-ins at a provider, with what they began with; used once.';
+COMMENT ON COLUMN private.oauth_states.state_hash IS '[person: none]';
+COMMENT ON COLUMN private.oauth_states.provider IS '[person: none]';
+COMMENT ON COLUMN private.oauth_states.redirect_uri IS '[person: none]';
 
 CREATE TABLE private.outbox_losses (
     organization_id uuid NOT NULL,
@@ -2217,6 +2874,7 @@ CREATE TABLE private.outbox_losses (
 
 ALTER TABLE ONLY private.outbox_losses FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.outbox_losses IS 'How many deliveries the bounds of the outbox dropped.';
+COMMENT ON COLUMN private.outbox_losses.neighbor IS '[person: organization]';
 ALTER TABLE private.outbox ALTER COLUMN "position" ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME private.outbox_position_seq
     START WITH 1
@@ -2237,6 +2895,8 @@ CREATE TABLE private.outbox_references (
 
 ALTER TABLE ONLY private.outbox_references FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.outbox_references IS 'What a neighbor calls a series; 90 days after its last delivery.';
+COMMENT ON COLUMN private.outbox_references.neighbor IS '[person: organization]';
+COMMENT ON COLUMN private.outbox_references.reference IS '[person: organization]';
 
 CREATE TABLE private.password_history (
     id bigint NOT NULL,
@@ -2246,7 +2906,7 @@ CREATE TABLE private.password_history (
 );
 
 ALTER TABLE ONLY private.password_history FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.password_history IS 'The last 24 earlier passwords of a person, as argon2id PHC strings.';
+COMMENT ON TABLE private.password_history IS 'The last 24 earlier passwords of a person, as argon2id PHC strings. [person: erased]';
 ALTER TABLE private.password_history ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME private.password_history_id_seq
     START WITH 1
@@ -2268,7 +2928,7 @@ CREATE TABLE private.pictures (
 );
 
 ALTER TABLE ONLY private.pictures FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.pictures IS 'Uploaded pictures of people, one each.';
+COMMENT ON TABLE private.pictures IS 'Uploaded pictures of people, one each. [person: erased]';
 
 CREATE TABLE private.project_counters (
     organization_id uuid NOT NULL,
@@ -2286,6 +2946,7 @@ WITH (fillfactor='50');
 
 ALTER TABLE ONLY private.project_counters FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.project_counters IS 'Numbers of projects per organization and privacy, moved by a trigger on public.projects.';
+COMMENT ON COLUMN private.project_counters.privacy IS '[person: none]';
 
 CREATE TABLE private.project_invitations (
     member_id uuid NOT NULL,
@@ -2300,7 +2961,8 @@ CREATE TABLE private.project_invitations (
 );
 
 ALTER TABLE ONLY private.project_invitations FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.project_invitations IS 'Token, message and sendings of an invitation to a project, one row a member who was invited by mail.';
+COMMENT ON TABLE private.project_invitations IS 'Token, message and sendings of an invitation to a project, one row a member who was invited by mail. [person: erased]';
+COMMENT ON COLUMN private.project_invitations.message IS '[person: detached]';
 
 CREATE TABLE private.project_webhook_secrets (
     project_id uuid NOT NULL,
@@ -2311,6 +2973,7 @@ CREATE TABLE private.project_webhook_secrets (
 
 ALTER TABLE ONLY private.project_webhook_secrets FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.project_webhook_secrets IS 'Secrets of custom chunking webhooks, encrypted by the server before they come here.';
+COMMENT ON COLUMN private.project_webhook_secrets.sealed IS '[person: organization]';
 
 CREATE TABLE private.provider_tokens (
     id uuid NOT NULL,
@@ -2331,6 +2994,10 @@ CREATE TABLE private.provider_tokens (
 
 ALTER TABLE ONLY private.provider_tokens FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.provider_tokens IS 'Sealed tokens of Git providers and directories; read by server and worker at the moment of a call.';
+COMMENT ON COLUMN private.provider_tokens.provider IS '[person: none]';
+COMMENT ON COLUMN private.provider_tokens.state IS '[person: none]';
+COMMENT ON COLUMN private.provider_tokens.sealed_token IS '[person: kept]';
+COMMENT ON COLUMN private.provider_tokens.lease_owner IS '[person: none]';
 
 CREATE UNLOGGED TABLE private.rate_counters (
     key text NOT NULL,
@@ -2340,7 +3007,7 @@ CREATE UNLOGGED TABLE private.rate_counters (
 WITH (fillfactor='50');
 
 ALTER TABLE ONLY private.rate_counters FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.rate_counters IS 'Sliding-window rate limits: two neighbouring fixed windows are weighed.';
+COMMENT ON TABLE private.rate_counters IS 'Sliding-window rate limits: two neighbouring fixed windows are weighed. [person: erased]';
 
 CREATE UNLOGGED TABLE private.realtime_nodes (
     id uuid NOT NULL,
@@ -2357,7 +3024,7 @@ CREATE UNLOGGED TABLE private.realtime_presence (
 );
 
 ALTER TABLE ONLY private.realtime_presence FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.realtime_presence IS 'People with a socket in a context, by server process.';
+COMMENT ON TABLE private.realtime_presence IS 'People with a socket in a context, by server process. [person: erased]';
 
 CREATE TABLE private.realtime_refusals (
     id bigint NOT NULL,
@@ -2372,6 +3039,10 @@ CREATE TABLE private.realtime_refusals (
 
 ALTER TABLE ONLY private.realtime_refusals FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.realtime_refusals IS 'Refused attempts to open a socket or to join a room.';
+COMMENT ON COLUMN private.realtime_refusals.project_id IS '[person: kept]';
+COMMENT ON COLUMN private.realtime_refusals.token IS '[person: kept]';
+COMMENT ON COLUMN private.realtime_refusals.reason IS '[person: kept]';
+COMMENT ON COLUMN private.realtime_refusals.ip_address IS '[person: kept]';
 ALTER TABLE private.realtime_refusals ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME private.realtime_refusals_id_seq
     START WITH 1
@@ -2391,7 +3062,7 @@ CREATE UNLOGGED TABLE private.realtime_sockets (
 );
 
 ALTER TABLE ONLY private.realtime_sockets FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.realtime_sockets IS 'Open sockets of all server processes.';
+COMMENT ON TABLE private.realtime_sockets IS 'Open sockets of all server processes. [person: erased]';
 
 CREATE UNLOGGED TABLE private.realtime_statuses (
     context_id uuid NOT NULL,
@@ -2402,7 +3073,7 @@ CREATE UNLOGGED TABLE private.realtime_statuses (
 );
 
 ALTER TABLE ONLY private.realtime_statuses FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.realtime_statuses IS 'Presence as the rooms know it: told at most once in 5 s, offline only after 10 s.';
+COMMENT ON TABLE private.realtime_statuses IS 'Presence as the rooms know it: told at most once in 5 s, offline only after 10 s. [person: erased]';
 
 CREATE UNLOGGED TABLE private.realtime_watchers (
     project_id uuid NOT NULL,
@@ -2423,7 +3094,7 @@ CREATE TABLE private.reflex_deliveries (
 );
 
 ALTER TABLE ONLY private.reflex_deliveries FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.reflex_deliveries IS 'Webhook deliveries of the last 24 hours that named a key, with their answers.';
+COMMENT ON TABLE private.reflex_deliveries IS 'Webhook deliveries of the last 24 hours that named a key, with their answers. [person: erased]';
 
 CREATE TABLE private.reflex_secrets (
     reflex_id uuid NOT NULL,
@@ -2433,7 +3104,7 @@ CREATE TABLE private.reflex_secrets (
 );
 
 ALTER TABLE ONLY private.reflex_secrets FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.reflex_secrets IS 'What signs the deliveries of a webhook, sealed by the server.';
+COMMENT ON TABLE private.reflex_secrets IS 'What signs the deliveries of a webhook, sealed by the server. [person: erased]';
 
 CREATE TABLE private.remembered_devices (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -2446,7 +3117,7 @@ CREATE TABLE private.remembered_devices (
 );
 
 ALTER TABLE ONLY private.remembered_devices FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.remembered_devices IS 'Devices on which a password is enough for some days. How many is asked of the policy at each sign-in.';
+COMMENT ON TABLE private.remembered_devices IS 'Devices on which a password is enough for some days. How many is asked of the policy at each sign-in. [person: erased]';
 
 CREATE TABLE private.reported_completions (
     user_id uuid NOT NULL,
@@ -2455,7 +3126,7 @@ CREATE TABLE private.reported_completions (
 );
 
 ALTER TABLE ONLY private.reported_completions FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.reported_completions IS 'To whom which completed run was reported in the snapshot of a socket.';
+COMMENT ON TABLE private.reported_completions IS 'To whom which completed run was reported in the snapshot of a socket. [person: erased]';
 
 CREATE TABLE private.repository_checks (
     user_id uuid NOT NULL,
@@ -2467,7 +3138,7 @@ CREATE TABLE private.repository_checks (
 );
 
 ALTER TABLE ONLY private.repository_checks FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.repository_checks IS 'RepoInfo of repositories, kept ten minutes a person and address.';
+COMMENT ON TABLE private.repository_checks IS 'RepoInfo of repositories, kept ten minutes a person and address. [person: erased]';
 
 CREATE TABLE private.run_manifests (
     run_id uuid NOT NULL,
@@ -2484,6 +3155,10 @@ CREATE TABLE private.run_manifests (
 
 ALTER TABLE ONLY private.run_manifests FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.run_manifests IS 'The files that an open run found in the sources that it covers.';
+COMMENT ON COLUMN private.run_manifests.path IS '[person: organization]';
+COMMENT ON COLUMN private.run_manifests.hash IS '[person: organization]';
+COMMENT ON COLUMN private.run_manifests.origin IS '[person: organization]';
+COMMENT ON COLUMN private.run_manifests.language IS '[person: organization]';
 
 CREATE TABLE private.schedules (
     name text NOT NULL,
@@ -2495,6 +3170,7 @@ CREATE TABLE private.schedules (
 
 ALTER TABLE ONLY private.schedules FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.schedules IS 'Due work of private.run_due; any number of callers at once do each piece once.';
+COMMENT ON COLUMN private.schedules.name IS '[person: none]';
 
 CREATE TABLE private.sealed_answers (
     key_digest bytea NOT NULL,
@@ -2507,7 +3183,7 @@ CREATE TABLE private.sealed_answers (
 );
 
 ALTER TABLE ONLY private.sealed_answers FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.sealed_answers IS 'Encrypted answers of public sign-in routes, kept 24 hours.';
+COMMENT ON TABLE private.sealed_answers IS 'Encrypted answers of public sign-in routes, kept 24 hours. [person: erased]';
 
 CREATE TABLE private.second_factor_challenges (
     token_hash bytea NOT NULL,
@@ -2524,7 +3200,7 @@ CREATE TABLE private.second_factor_challenges (
 );
 
 ALTER TABLE ONLY private.second_factor_challenges FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.second_factor_challenges IS 'Tokens with which a second factor may be shown: five minutes, five tries, stored hashed.';
+COMMENT ON TABLE private.second_factor_challenges IS 'Tokens with which a second factor may be shown: five minutes, five tries, stored hashed. [person: erased]';
 
 CREATE TABLE private.second_factor_setups (
     user_id uuid NOT NULL,
@@ -2535,7 +3211,7 @@ CREATE TABLE private.second_factor_setups (
 );
 
 ALTER TABLE ONLY private.second_factor_setups FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.second_factor_setups IS 'Secrets that wait for their first code, for ten minutes.';
+COMMENT ON TABLE private.second_factor_setups IS 'Secrets that wait for their first code, for ten minutes. [person: erased]';
 
 CREATE TABLE private.second_factors (
     user_id uuid NOT NULL,
@@ -2546,7 +3222,7 @@ CREATE TABLE private.second_factors (
 );
 
 ALTER TABLE ONLY private.second_factors FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.second_factors IS 'Secrets of authenticator apps, sealed outside the database. A row means that the second factor is on.';
+COMMENT ON TABLE private.second_factors IS 'Secrets of authenticator apps, sealed outside the database. A row means that the second factor is on. [person: erased]';
 
 CREATE TABLE private.signing_keys (
     is_only boolean DEFAULT true NOT NULL,
@@ -2557,6 +3233,7 @@ CREATE TABLE private.signing_keys (
 
 ALTER TABLE ONLY private.signing_keys FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.signing_keys IS 'At most one row, and only in development.';
+COMMENT ON COLUMN private.signing_keys.pem IS '[person: none]';
 
 CREATE TABLE private.source_files (
     organization_id uuid NOT NULL,
@@ -2576,6 +3253,77 @@ CREATE TABLE private.source_files (
 
 ALTER TABLE ONLY private.source_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.source_files IS 'What the newest run that read a source found in it, so that the next one reads only what changed.';
+COMMENT ON COLUMN private.source_files.source IS '[person: organization]';
+COMMENT ON COLUMN private.source_files.path IS '[person: organization]';
+COMMENT ON COLUMN private.source_files.key IS '[person: organization]';
+COMMENT ON COLUMN private.source_files.verdict IS '[person: organization]';
+COMMENT ON COLUMN private.source_files.encoding IS '[person: organization]';
+COMMENT ON COLUMN private.source_files.hash IS '[person: organization]';
+COMMENT ON COLUMN private.source_files.language IS '[person: organization]';
+
+CREATE TABLE private.stripe_copies (
+    organization_id uuid NOT NULL,
+    tax_rate_id text,
+    details jsonb,
+    copied_at timestamp with time zone
+);
+
+ALTER TABLE ONLY private.stripe_copies FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.stripe_copies IS 'What Stripe has of an organization''s billing details.';
+COMMENT ON COLUMN private.stripe_copies.tax_rate_id IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_copies.details IS '[person: organization]';
+
+CREATE TABLE private.stripe_customers (
+    id text NOT NULL,
+    organization_id uuid NOT NULL,
+    default_method_id text,
+    default_key private.fact_key,
+    is_set_up boolean DEFAULT false NOT NULL,
+    deleted_at timestamp with time zone
+);
+
+ALTER TABLE ONLY private.stripe_customers FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.stripe_customers IS 'What Stripe says of an organization''s customer: the default method, or that it was deleted, which it stays.';
+COMMENT ON COLUMN private.stripe_customers.id IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_customers.default_method_id IS '[person: organization]';
+
+CREATE TABLE private.stripe_prices (
+    price_id text NOT NULL,
+    plan_id text NOT NULL,
+    billing_interval text NOT NULL,
+    CONSTRAINT stripe_prices_billing_interval_check CHECK ((billing_interval = ANY (ARRAY['monthly'::text, 'annually'::text]))),
+    CONSTRAINT stripe_prices_plan_id_check CHECK ((plan_id <> 'free'::text))
+);
+
+ALTER TABLE ONLY private.stripe_prices FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.stripe_prices IS 'Prices of Stripe and the plans that they pay for. Former prices stay: subscriptions keep theirs. A contract may have a price of its own.';
+COMMENT ON COLUMN private.stripe_prices.price_id IS '[person: none]';
+COMMENT ON COLUMN private.stripe_prices.plan_id IS '[person: none]';
+COMMENT ON COLUMN private.stripe_prices.billing_interval IS '[person: none]';
+
+CREATE TABLE private.stripe_schedules (
+    id text NOT NULL,
+    organization_id uuid NOT NULL,
+    subscription_id text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.stripe_schedules FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.stripe_schedules IS 'Schedules at Stripe that hold a subscription. Stripe refuses other changes until one is released.';
+COMMENT ON COLUMN private.stripe_schedules.id IS '[person: organization]';
+COMMENT ON COLUMN private.stripe_schedules.subscription_id IS '[person: organization]';
+
+CREATE TABLE private.stripe_tax_rates (
+    country text NOT NULL,
+    rate numeric(6,3) NOT NULL,
+    id text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY private.stripe_tax_rates FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.stripe_tax_rates IS 'Tax rates that were made at Stripe.';
+COMMENT ON COLUMN private.stripe_tax_rates.country IS '[person: none]';
+COMMENT ON COLUMN private.stripe_tax_rates.id IS '[person: none]';
 
 CREATE TABLE private.subscription_transitions (
     was_paid boolean NOT NULL,
@@ -2587,6 +3335,22 @@ CREATE TABLE private.subscription_transitions (
 
 ALTER TABLE ONLY private.subscription_transitions FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.subscription_transitions IS 'The transitions of a subscription that a request can cause.';
+COMMENT ON COLUMN private.subscription_transitions.from_status IS '[person: none]';
+COMMENT ON COLUMN private.subscription_transitions.to_status IS '[person: none]';
+COMMENT ON COLUMN private.subscription_transitions.event IS '[person: none]';
+
+CREATE TABLE private.tombstones (
+    user_id uuid NOT NULL,
+    erased_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    identities bytea[] DEFAULT '{}'::bytea[] NOT NULL,
+    customers text[] DEFAULT '{}'::text[] NOT NULL
+);
+
+ALTER TABLE ONLY private.tombstones FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.tombstones IS 'Accounts that were erased in the last 30 days: their ids, the digests of their identities, their customers at Stripe.';
+COMMENT ON COLUMN private.tombstones.user_id IS '[person: kept]';
+COMMENT ON COLUMN private.tombstones.identities IS '[person: kept]';
+COMMENT ON COLUMN private.tombstones.customers IS '[person: kept]';
 
 CREATE TABLE private.unit_leases (
     id uuid NOT NULL,
@@ -2611,19 +3375,25 @@ CREATE TABLE private.unsubscribe_key (
 
 ALTER TABLE ONLY private.unsubscribe_key FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.unsubscribe_key IS 'One row: the secret behind unsubscribe links.';
+COMMENT ON COLUMN private.unsubscribe_key.key IS '[person: none]';
 
-CREATE TABLE private.vies_answers (
-    organization_id uuid NOT NULL,
-    number text NOT NULL,
+CREATE TABLE private.vat_evidence (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    btw_number text NOT NULL,
     is_valid boolean NOT NULL,
-    name text,
-    address text,
     consultation_number text,
-    answered_at timestamp with time zone DEFAULT now() NOT NULL
+    registered_name text,
+    registered_address text,
+    verified_at timestamp with time zone,
+    kept_until date NOT NULL
 );
 
-ALTER TABLE ONLY private.vies_answers FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE private.vies_answers IS 'Definite answers of VIES, good for 24 hours.';
+ALTER TABLE ONLY private.vat_evidence FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE private.vat_evidence IS 'Answers of VIES about customers that were erased and had invoices: kept for 7 years after the end of the year of the last one.';
+COMMENT ON COLUMN private.vat_evidence.btw_number IS '[person: kept]';
+COMMENT ON COLUMN private.vat_evidence.consultation_number IS '[person: kept]';
+COMMENT ON COLUMN private.vat_evidence.registered_name IS '[person: kept]';
+COMMENT ON COLUMN private.vat_evidence.registered_address IS '[person: kept]';
 
 CREATE TABLE private.zones (
     name text NOT NULL,
@@ -2632,7 +3402,8 @@ CREATE TABLE private.zones (
 
 ALTER TABLE ONLY private.zones FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE private.zones IS 'IANA names that this Postgres can convert, links included.';
-COMMENT ON COLUMN private.zones.used IS 'The name to give to Postgres.';
+COMMENT ON COLUMN private.zones.name IS '[person: none]';
+COMMENT ON COLUMN private.zones.used IS 'The name to give to Postgres. [person: none]';
 
 CREATE TABLE public.api_keys (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -2668,7 +3439,7 @@ END) STORED NOT NULL,
 WITH (fillfactor='70');
 
 ALTER TABLE ONLY public.api_keys FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.api_keys IS 'Keys with which programs act as a member of an organization. Revoked ones stay for 90 days.';
+COMMENT ON TABLE public.api_keys IS 'Keys with which programs act as a member of an organization. Revoked ones stay for 90 days. [person: erased]';
 
 CREATE TABLE public.chunk_terms (
     organization_id uuid NOT NULL,
@@ -2680,6 +3451,7 @@ ALTER TABLE ONLY public.chunk_terms ALTER COLUMN terms SET COMPRESSION lz4;
 
 ALTER TABLE ONLY public.chunk_terms FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.chunk_terms IS 'Search terms of chunks: words of content (weight D), identifiers (B) and path (A).';
+COMMENT ON COLUMN public.chunk_terms.terms IS '[person: organization]';
 
 CREATE TABLE public.chunks (
     organization_id uuid NOT NULL,
@@ -2703,6 +3475,10 @@ ALTER TABLE ONLY public.chunks ALTER COLUMN content SET COMPRESSION lz4;
 
 ALTER TABLE ONLY public.chunks FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.chunks IS 'Chunks of a run, as optimised; visible while the run is the project''s current one.';
+COMMENT ON COLUMN public.chunks.type IS '[person: organization]';
+COMMENT ON COLUMN public.chunks.content IS '[person: organization]';
+COMMENT ON COLUMN public.chunks.hash IS '[person: organization]';
+COMMENT ON COLUMN public.chunks.metadata IS '[person: organization]';
 
 CREATE TABLE public.compressed_files (
     organization_id uuid NOT NULL,
@@ -2724,6 +3500,11 @@ ALTER TABLE ONLY public.compressed_files ALTER COLUMN content SET COMPRESSION lz
 
 ALTER TABLE ONLY public.compressed_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.compressed_files IS 'Compressed text by content, language and settings, beside the original; dropped when no entry uses it.';
+COMMENT ON COLUMN public.compressed_files.hash IS '[person: organization]';
+COMMENT ON COLUMN public.compressed_files.language IS '[person: organization]';
+COMMENT ON COLUMN public.compressed_files.settings_key IS '[person: organization]';
+COMMENT ON COLUMN public.compressed_files.content IS '[person: organization]';
+COMMENT ON COLUMN public.compressed_files.reason IS '[person: organization]';
 
 CREATE TABLE public.content_blobs (
     organization_id uuid NOT NULL,
@@ -2741,6 +3522,8 @@ ALTER TABLE ONLY public.content_blobs ALTER COLUMN content SET COMPRESSION lz4;
 
 ALTER TABLE ONLY public.content_blobs FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.content_blobs IS 'Content of files by hash, never shared between projects; a sweep removes what no operation names.';
+COMMENT ON COLUMN public.content_blobs.hash IS '[person: organization]';
+COMMENT ON COLUMN public.content_blobs.content IS '[person: organization]';
 
 CREATE TABLE public.context_file_ops (
     organization_id uuid NOT NULL,
@@ -2764,6 +3547,11 @@ CREATE TABLE public.context_file_ops (
 
 ALTER TABLE ONLY public.context_file_ops FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.context_file_ops IS 'What each ingestion added, modified and removed: the history of a context''s files.';
+COMMENT ON COLUMN public.context_file_ops.path IS '[person: organization]';
+COMMENT ON COLUMN public.context_file_ops.operation IS '[person: organization]';
+COMMENT ON COLUMN public.context_file_ops.hash IS '[person: organization]';
+COMMENT ON COLUMN public.context_file_ops.origin IS '[person: organization]';
+COMMENT ON COLUMN public.context_file_ops.language IS '[person: organization]';
 
 CREATE TABLE public.context_source_selection (
     organization_id uuid NOT NULL,
@@ -2774,7 +3562,7 @@ CREATE TABLE public.context_source_selection (
 );
 
 ALTER TABLE ONLY public.context_source_selection FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.context_source_selection IS 'Files of a context that a person left out of the sources of their chat.';
+COMMENT ON TABLE public.context_source_selection IS 'Files of a context that a person left out of the sources of their chat. [person: erased]';
 
 CREATE TABLE public.context_summaries (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -2794,6 +3582,9 @@ CREATE TABLE public.context_summaries (
 
 ALTER TABLE ONLY public.context_summaries FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.context_summaries IS 'What a context is about, as a text and a few components; one a version.';
+COMMENT ON COLUMN public.context_summaries.description IS '[person: organization]';
+COMMENT ON COLUMN public.context_summaries.key_components IS '[person: organization]';
+COMMENT ON COLUMN public.context_summaries.model IS '[person: organization]';
 
 CREATE TABLE public.countries (
     code text NOT NULL,
@@ -2804,6 +3595,8 @@ CREATE TABLE public.countries (
 
 ALTER TABLE ONLY public.countries FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.countries IS 'Countries of ISO 3166-1; vat_prefix: of the VAT numbers of a member state of the EU, null elsewhere.';
+COMMENT ON COLUMN public.countries.code IS '[person: none]';
+COMMENT ON COLUMN public.countries.vat_prefix IS '[person: none]';
 
 CREATE TABLE public.events (
     id bigint NOT NULL,
@@ -2824,6 +3617,14 @@ CREATE TABLE public.events (
 
 ALTER TABLE ONLY public.events FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.events IS 'The log of durable events. id follows the order of commits and never turns up late; audience says who of the room may read a row. Written by private.sequence_events only.';
+COMMENT ON COLUMN public.events.room IS '[person: erased]';
+COMMENT ON COLUMN public.events.type IS '[person: none]';
+COMMENT ON COLUMN public.events.data IS '[person: masked]';
+COMMENT ON COLUMN public.events.audience IS '[person: none]';
+COMMENT ON COLUMN public.events.entity IS '[person: none]';
+COMMENT ON COLUMN public.events.actor_user_id IS '[person: detached]';
+COMMENT ON COLUMN public.events.conflation_key IS '[person: none]';
+COMMENT ON COLUMN public.events.user_ids IS '[person: detached]';
 
 CREATE TABLE public.kg_edges (
     organization_id uuid NOT NULL,
@@ -2839,6 +3640,7 @@ CREATE TABLE public.kg_edges (
 
 ALTER TABLE ONLY public.kg_edges FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.kg_edges IS 'Links of a context''s current graph: what contains, imports, calls, extends or implements what.';
+COMMENT ON COLUMN public.kg_edges.type IS '[person: organization]';
 
 CREATE TABLE public.kg_files (
     organization_id uuid NOT NULL,
@@ -2852,6 +3654,8 @@ CREATE TABLE public.kg_files (
 
 ALTER TABLE ONLY public.kg_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.kg_files IS 'Files of a context''s graph with their cluster, and the digests by which a build finds what changed.';
+COMMENT ON COLUMN public.kg_files.path IS '[person: organization]';
+COMMENT ON COLUMN public.kg_files.digest IS '[person: organization]';
 
 CREATE TABLE public.kg_generations (
     organization_id uuid NOT NULL,
@@ -2880,6 +3684,7 @@ CREATE TABLE public.mcp_tools (
 
 ALTER TABLE ONLY public.mcp_tools FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.mcp_tools IS 'Tools of connected MCP servers, as they were at the last connecting.';
+COMMENT ON COLUMN public.mcp_tools.name IS '[person: organization]';
 
 CREATE TABLE public.model_aliases (
     alias text NOT NULL,
@@ -2892,6 +3697,9 @@ CREATE TABLE public.model_aliases (
 
 ALTER TABLE ONLY public.model_aliases FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.model_aliases IS 'Other names for a model; a null model is the default one.';
+COMMENT ON COLUMN public.model_aliases.alias IS '[person: none]';
+COMMENT ON COLUMN public.model_aliases.model IS '[person: none]';
+COMMENT ON COLUMN public.model_aliases.unless_provider IS '[person: none]';
 
 CREATE TABLE public.model_prices (
     model text NOT NULL,
@@ -2904,6 +3712,7 @@ CREATE TABLE public.model_prices (
 
 ALTER TABLE ONLY public.model_prices FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.model_prices IS 'Cents per million tokens and the instant from which they hold; models without a row cost what the default model costs.';
+COMMENT ON COLUMN public.model_prices.model IS '[person: none]';
 
 CREATE TABLE public.model_sampling (
     model text NOT NULL,
@@ -2913,6 +3722,7 @@ CREATE TABLE public.model_sampling (
 
 ALTER TABLE ONLY public.model_sampling FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.model_sampling IS 'Ids that are called, and whether they take temperature, top_p and top_k.';
+COMMENT ON COLUMN public.model_sampling.model IS '[person: none]';
 
 CREATE TABLE public.model_successors (
     model text NOT NULL,
@@ -2923,6 +3733,8 @@ CREATE TABLE public.model_successors (
 
 ALTER TABLE ONLY public.model_successors FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.model_successors IS 'Retired model -> the one that is called instead.';
+COMMENT ON COLUMN public.model_successors.model IS '[person: none]';
+COMMENT ON COLUMN public.model_successors.called IS '[person: none]';
 
 CREATE TABLE public.models (
     id text NOT NULL,
@@ -2936,6 +3748,9 @@ CREATE TABLE public.models (
 
 ALTER TABLE ONLY public.models FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.models IS 'The models that are offered, in their order; one is the default.';
+COMMENT ON COLUMN public.models.id IS '[person: none]';
+COMMENT ON COLUMN public.models.name IS '[person: none]';
+COMMENT ON COLUMN public.models.description IS '[person: none]';
 
 CREATE TABLE public.project_indexes (
     project_id uuid NOT NULL,
@@ -2952,6 +3767,8 @@ CREATE TABLE public.project_indexes (
 
 ALTER TABLE ONLY public.project_indexes FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.project_indexes IS 'The current run of each project: files, chunks and graph of other runs are invisible.';
+COMMENT ON COLUMN public.project_indexes.exclusions IS '[person: organization]';
+COMMENT ON COLUMN public.project_indexes.settings IS '[person: organization]';
 
 CREATE TABLE public.project_stars (
     user_id uuid NOT NULL,
@@ -2961,7 +3778,7 @@ CREATE TABLE public.project_stars (
 );
 
 ALTER TABLE ONLY public.project_stars FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.project_stars IS 'Stars are per user; a row is a star.';
+COMMENT ON TABLE public.project_stars IS 'Stars are per user; a row is a star. [person: erased]';
 
 CREATE TABLE public.run_files (
     organization_id uuid NOT NULL,
@@ -2991,6 +3808,13 @@ CREATE TABLE public.run_files (
 
 ALTER TABLE ONLY public.run_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.run_files IS 'Files of a run with their token counts; visible while the run is the project''s current one.';
+COMMENT ON COLUMN public.run_files.source IS '[person: organization]';
+COMMENT ON COLUMN public.run_files.path IS '[person: organization]';
+COMMENT ON COLUMN public.run_files.language IS '[person: organization]';
+COMMENT ON COLUMN public.run_files.category IS '[person: organization]';
+COMMENT ON COLUMN public.run_files.hash IS '[person: organization]';
+COMMENT ON COLUMN public.run_files.metadata IS '[person: organization]';
+COMMENT ON COLUMN public.run_files.plan IS '[person: organization]';
 
 CREATE TABLE public.schema_version (
     version integer NOT NULL
@@ -3006,7 +3830,7 @@ CREATE TABLE public.skill_ratings (
 );
 
 ALTER TABLE ONLY public.skill_ratings FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.skill_ratings IS 'One rating a person and public skill of somebody else.';
+COMMENT ON TABLE public.skill_ratings IS 'One rating a person and public skill of somebody else. [person: erased]';
 
 CREATE TABLE public.skill_stars (
     user_id uuid NOT NULL,
@@ -3015,7 +3839,7 @@ CREATE TABLE public.skill_stars (
 );
 
 ALTER TABLE ONLY public.skill_stars FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.skill_stars IS 'Stars are per user; a row is a star.';
+COMMENT ON TABLE public.skill_stars IS 'Stars are per user; a row is a star. [person: erased]';
 
 CREATE TABLE public.staged_files (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -3039,7 +3863,7 @@ CREATE TABLE public.staged_files (
 );
 
 ALTER TABLE ONLY public.staged_files FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.staged_files IS 'Uploads waiting to be attached, seen by their uploader only.';
+COMMENT ON TABLE public.staged_files IS 'Uploads waiting to be attached, seen by their uploader only. [person: erased]';
 
 CREATE TABLE public.support_conversations (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -3049,7 +3873,7 @@ CREATE TABLE public.support_conversations (
 );
 
 ALTER TABLE ONLY public.support_conversations FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.support_conversations IS 'Conversations with the support assistant, each until expires_at.';
+COMMENT ON TABLE public.support_conversations IS 'Conversations with the support assistant, each until expires_at. [person: erased]';
 ALTER TABLE public.support_messages ALTER COLUMN seq ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME public.support_messages_seq_seq
     START WITH 1
@@ -3072,6 +3896,8 @@ CREATE TABLE public.symbol_contents (
 
 ALTER TABLE ONLY public.symbol_contents FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.symbol_contents IS 'Contents whose definitions are known.';
+COMMENT ON COLUMN public.symbol_contents.hash IS '[person: organization]';
+COMMENT ON COLUMN public.symbol_contents.language IS '[person: organization]';
 
 CREATE TABLE public.symbol_files (
     organization_id uuid NOT NULL,
@@ -3083,6 +3909,8 @@ CREATE TABLE public.symbol_files (
 
 ALTER TABLE ONLY public.symbol_files FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.symbol_files IS 'The index of symbols: which files it has, and with which content. A run replaces it at its end.';
+COMMENT ON COLUMN public.symbol_files.hash IS '[person: organization]';
+COMMENT ON COLUMN public.symbol_files.language IS '[person: organization]';
 
 CREATE TABLE public.symbols (
     organization_id uuid NOT NULL,
@@ -3103,6 +3931,12 @@ CREATE TABLE public.symbols (
 
 ALTER TABLE ONLY public.symbols FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.symbols IS 'Definitions (class, function, variable) of each known content.';
+COMMENT ON COLUMN public.symbols.hash IS '[person: organization]';
+COMMENT ON COLUMN public.symbols.language IS '[person: organization]';
+COMMENT ON COLUMN public.symbols.kind IS '[person: organization]';
+COMMENT ON COLUMN public.symbols.name IS '[person: organization]';
+COMMENT ON COLUMN public.symbols.qualified_name IS '[person: organization]';
+COMMENT ON COLUMN public.symbols.signature IS '[person: organization]';
 
 CREATE VIEW public.usage WITH (security_invoker='true') AS
  SELECT usage_counters.organization_id,
@@ -3124,6 +3958,7 @@ WITH (fillfactor='50');
 
 ALTER TABLE ONLY public.usage_days FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.usage_days IS 'Days that are over: units of the day, or for storage the bytes after its last change. public.usage_trend adds the day that runs.';
+COMMENT ON COLUMN public.usage_days.metric IS '[person: none]';
 
 CREATE VIEW public.usage_trend WITH (security_invoker='true') AS
  SELECT d.organization_id,
@@ -3157,7 +3992,7 @@ CREATE TABLE public.user_settings (
 );
 
 ALTER TABLE ONLY public.user_settings FORCE ROW LEVEL SECURITY;
-COMMENT ON TABLE public.user_settings IS 'Settings of a person, by key; those of the profile are columns of public.users.';
+COMMENT ON TABLE public.user_settings IS 'Settings of a person, by key; those of the profile are columns of public.users. [person: erased]';
 
 CREATE TABLE public.vat_rates (
     country text NOT NULL,
@@ -3168,6 +4003,7 @@ CREATE TABLE public.vat_rates (
 
 ALTER TABLE ONLY public.vat_rates FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE public.vat_rates IS 'Standard rates of VAT in percent. A changed rate is a further row.';
+COMMENT ON COLUMN public.vat_rates.country IS '[person: none]';
 ALTER TABLE ONLY jobs.dead_letters
     ADD CONSTRAINT dead_letters_pkey PRIMARY KEY (job_id);
 ALTER TABLE ONLY jobs.stored_jobs
@@ -3204,6 +4040,8 @@ ALTER TABLE ONLY private.backup_codes
     ADD CONSTRAINT backup_codes_pkey PRIMARY KEY (user_id, "position");
 ALTER TABLE ONLY private.chat_questions
     ADD CONSTRAINT chat_questions_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.checkout_sessions
+    ADD CONSTRAINT checkout_sessions_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.compliance_files
     ADD CONSTRAINT compliance_files_pkey PRIMARY KEY (document_id);
 ALTER TABLE ONLY private.compressions
@@ -3214,12 +4052,20 @@ ALTER TABLE ONLY private.context_counters
     ADD CONSTRAINT context_counters_pkey PRIMARY KEY (project_id);
 ALTER TABLE ONLY private.credentials
     ADD CONSTRAINT credentials_pkey PRIMARY KEY (user_id);
+ALTER TABLE ONLY private.data_export_key
+    ADD CONSTRAINT data_export_key_pkey PRIMARY KEY (is_only);
+ALTER TABLE ONLY private.data_exports
+    ADD CONSTRAINT data_exports_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.detached_payment_methods
+    ADD CONSTRAINT detached_payment_methods_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.directory_members
     ADD CONSTRAINT directory_members_pkey PRIMARY KEY (member_id);
 ALTER TABLE ONLY private.directory_syncs
     ADD CONSTRAINT directory_syncs_pkey PRIMARY KEY (project_id);
 ALTER TABLE ONLY private.enrichment_plans
     ADD CONSTRAINT enrichment_plans_pkey PRIMARY KEY (run_id, file_id);
+ALTER TABLE ONLY private.erasures
+    ADD CONSTRAINT erasures_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.event_inbox
     ADD CONSTRAINT event_inbox_pkey PRIMARY KEY (seq);
 ALTER TABLE ONLY private.event_log
@@ -3258,6 +4104,8 @@ ALTER TABLE ONLY private.integration_secrets
     ADD CONSTRAINT integration_secrets_webhook_id_key UNIQUE (webhook_id);
 ALTER TABLE ONLY private.integration_states
     ADD CONSTRAINT integration_states_pkey PRIMARY KEY (state_hash);
+ALTER TABLE ONLY private.invoice_transitions
+    ADD CONSTRAINT invoice_transitions_pkey PRIMARY KEY (from_status, to_status);
 ALTER TABLE ONLY private.ip_warnings
     ADD CONSTRAINT ip_warnings_pkey PRIMARY KEY (subject_id, address);
 ALTER TABLE ONLY private.kg_mirrors
@@ -3330,6 +4178,8 @@ ALTER TABLE ONLY private.reported_completions
     ADD CONSTRAINT reported_completions_pkey PRIMARY KEY (user_id, project_id);
 ALTER TABLE ONLY private.repository_checks
     ADD CONSTRAINT repository_checks_pkey PRIMARY KEY (user_id, url);
+ALTER TABLE ONLY private.retention_rules
+    ADD CONSTRAINT retention_rules_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY private.run_manifests
     ADD CONSTRAINT run_manifests_pkey PRIMARY KEY (run_id, path);
 ALTER TABLE ONLY private.schedules
@@ -3348,14 +4198,38 @@ ALTER TABLE ONLY private.signing_keys
     ADD CONSTRAINT signing_keys_pkey PRIMARY KEY (is_only);
 ALTER TABLE ONLY private.source_files
     ADD CONSTRAINT source_files_pkey PRIMARY KEY (project_id, source, path);
+ALTER TABLE ONLY private.stripe_calls
+    ADD CONSTRAINT stripe_calls_pkey PRIMARY KEY (id);
+ALTER TABLE private.stripe_calls
+    ADD CONSTRAINT stripe_calls_rules CHECK (private.assert_stripe_calls_row(stripe_calls.*));
+ALTER TABLE ONLY private.stripe_copies
+    ADD CONSTRAINT stripe_copies_pkey PRIMARY KEY (organization_id);
+ALTER TABLE ONLY private.stripe_customers
+    ADD CONSTRAINT stripe_customers_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.stripe_events
+    ADD CONSTRAINT stripe_events_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.stripe_prices
+    ADD CONSTRAINT stripe_prices_pkey PRIMARY KEY (price_id);
+ALTER TABLE ONLY private.stripe_schedules
+    ADD CONSTRAINT stripe_schedules_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.stripe_subscriptions
+    ADD CONSTRAINT stripe_subscriptions_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.stripe_tax_rates
+    ADD CONSTRAINT stripe_tax_rates_id_key UNIQUE (id);
+ALTER TABLE ONLY private.stripe_tax_rates
+    ADD CONSTRAINT stripe_tax_rates_pkey PRIMARY KEY (country, rate);
 ALTER TABLE ONLY private.subscription_transitions
     ADD CONSTRAINT subscription_transitions_pkey PRIMARY KEY (was_paid, from_status, is_paid, to_status);
 ALTER TABLE ONLY private.summary_jobs
     ADD CONSTRAINT summary_jobs_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY private.tombstones
+    ADD CONSTRAINT tombstones_pkey PRIMARY KEY (user_id);
 ALTER TABLE ONLY private.unit_leases
     ADD CONSTRAINT unit_leases_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.unsubscribe_key
     ADD CONSTRAINT unsubscribe_key_pkey PRIMARY KEY (is_only);
+ALTER TABLE ONLY private.vat_evidence
+    ADD CONSTRAINT vat_evidence_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.vies_answers
     ADD CONSTRAINT vies_answers_pkey PRIMARY KEY (organization_id, number);
 ALTER TABLE ONLY private.zones
@@ -3470,6 +4344,10 @@ ALTER TABLE ONLY public.integrations
     ADD CONSTRAINT integrations_organization_id_provider_key UNIQUE (organization_id, provider);
 ALTER TABLE ONLY public.integrations
     ADD CONSTRAINT integrations_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.invoices
+    ADD CONSTRAINT invoices_pkey PRIMARY KEY (id);
+ALTER TABLE public.invoices
+    ADD CONSTRAINT invoices_rules CHECK (private.assert_invoices_row(invoices.*));
 ALTER TABLE ONLY public.ip_allow_list_entries
     ADD CONSTRAINT ip_allow_list_entries_pkey PRIMARY KEY (id);
 ALTER TABLE public.ip_allow_list_entries
@@ -3512,6 +4390,10 @@ ALTER TABLE public.notifications
     ADD CONSTRAINT notifications_rules CHECK (private.assert_notifications_row(notifications.*));
 ALTER TABLE ONLY public.organizations
     ADD CONSTRAINT organizations_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY public.payment_methods
+    ADD CONSTRAINT payment_methods_pkey PRIMARY KEY (id);
+ALTER TABLE public.payment_methods
+    ADD CONSTRAINT payment_methods_rules CHECK (private.assert_payment_methods_row(payment_methods.*));
 ALTER TABLE ONLY public.plans
     ADD CONSTRAINT plans_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY public.project_activity
@@ -3644,6 +4526,7 @@ CREATE INDEX analytics_events_known_idx ON private.analytics_events USING btree 
 CREATE INDEX analytics_events_organization_id_idx ON private.analytics_events USING btree (organization_id, occurred_at) WHERE (organization_id IS NOT NULL);
 CREATE INDEX analytics_events_user_id_idx ON private.analytics_events USING btree (user_id) WHERE (user_id IS NOT NULL);
 CREATE INDEX announcements_created_by_idx ON private.announcements USING btree (created_by);
+CREATE INDEX announcements_finished_at_idx ON private.announcements USING btree (finished_at) WHERE (finished_at IS NOT NULL);
 CREATE INDEX announcements_organization_id_idx ON private.announcements USING btree (organization_id);
 CREATE INDEX audit_blocks_organization_id_first_at_idx ON private.audit_blocks USING btree (organization_id, first_at);
 CREATE INDEX audit_blocks_organization_id_last_at_idx ON private.audit_blocks USING btree (organization_id, last_at);
@@ -3655,27 +4538,41 @@ CREATE INDEX audit_growth_organization_id_idx ON private.audit_growth USING btre
 CREATE INDEX chat_questions_created_at_idx ON private.chat_questions USING btree (created_at);
 CREATE INDEX chat_questions_organization_id_idx ON private.chat_questions USING btree (organization_id, created_at);
 CREATE INDEX chat_questions_user_id_idx ON private.chat_questions USING btree (user_id);
+CREATE INDEX checkout_sessions_created_at_idx ON private.checkout_sessions USING btree (created_at);
+CREATE INDEX checkout_sessions_organization_id_idx ON private.checkout_sessions USING btree (organization_id, created_at);
+CREATE INDEX checkout_sessions_plan_id_idx ON private.checkout_sessions USING btree (plan_id);
 CREATE INDEX compressions_organization_id_project_id_idx ON private.compressions USING btree (organization_id, project_id);
 CREATE INDEX connection_states_expires_at_idx ON private.connection_states USING btree (expires_at);
 CREATE INDEX connection_states_organization_id_project_id_idx ON private.connection_states USING btree (organization_id, project_id);
 CREATE INDEX connection_states_user_id_idx ON private.connection_states USING btree (user_id, created_at DESC);
 CREATE INDEX context_counters_needs_sweep_idx ON private.context_counters USING btree (project_id) WHERE needs_sweep;
 CREATE INDEX context_counters_organization_id_project_id_idx ON private.context_counters USING btree (organization_id, project_id);
+CREATE INDEX data_exports_expires_at_idx ON private.data_exports USING btree (expires_at) WHERE (status = 'ready'::text);
+CREATE UNIQUE INDEX data_exports_one_unfinished_key ON private.data_exports USING btree (user_id) WHERE (status = ANY (ARRAY['pending'::text, 'processing'::text]));
+CREATE INDEX data_exports_organization_id_idx ON private.data_exports USING btree (organization_id) WHERE (organization_id IS NOT NULL);
+CREATE INDEX data_exports_requested_at_idx ON private.data_exports USING btree (requested_at);
+CREATE UNIQUE INDEX data_exports_storage_key_key ON private.data_exports USING btree (storage_key) WHERE (storage_key IS NOT NULL);
+CREATE INDEX data_exports_unfinished_idx ON private.data_exports USING btree (lease_expires_at NULLS FIRST) WHERE (status = ANY (ARRAY['pending'::text, 'processing'::text]));
+CREATE INDEX data_exports_user_id_idx ON private.data_exports USING btree (user_id, requested_at DESC, id DESC);
+CREATE INDEX detached_payment_methods_customer_id_idx ON private.detached_payment_methods USING btree (customer_id);
+CREATE INDEX detached_payment_methods_detached_at_idx ON private.detached_payment_methods USING btree (detached_at);
 CREATE INDEX directory_members_project_id_idx ON private.directory_members USING btree (project_id);
 CREATE INDEX directory_syncs_connected_by_idx ON private.directory_syncs USING btree (connected_by);
 CREATE INDEX directory_syncs_last_sync_at_idx ON private.directory_syncs USING btree (last_sync_at);
 CREATE INDEX directory_syncs_organization_id_project_id_idx ON private.directory_syncs USING btree (organization_id, project_id);
 CREATE UNIQUE INDEX directory_syncs_token_id_key ON private.directory_syncs USING btree (token_id);
+CREATE INDEX erasures_kept_until_idx ON private.erasures USING btree (kept_until);
+CREATE INDEX erasures_person_digest_idx ON private.erasures USING btree (person_digest);
 CREATE INDEX event_rooms_updated_at_idx ON private.event_rooms USING btree (updated_at);
 CREATE INDEX file_records_organization_id_project_id_idx ON private.file_records USING btree (organization_id, project_id);
 CREATE UNIQUE INDEX git_connections_token_id_key ON private.git_connections USING btree (token_id);
 CREATE INDEX idempotency_keys_created_at_idx ON private.idempotency_keys USING btree (created_at);
 CREATE INDEX identities_user_id_idx ON private.identities USING btree (user_id);
 CREATE INDEX integration_calls_connector_id_idx ON private.integration_calls USING btree (connector_id, created_at) WHERE (connector_id IS NOT NULL);
-CREATE INDEX integration_calls_created_at_idx ON private.integration_calls USING brin (created_at);
+CREATE INDEX integration_calls_created_at_idx ON private.integration_calls USING btree (created_at);
 CREATE INDEX integration_calls_integration_id_idx ON private.integration_calls USING btree (integration_id, created_at) WHERE (integration_id IS NOT NULL);
 CREATE INDEX integration_logs_connector_id_idx ON private.integration_logs USING btree (connector_id, created_at DESC, id DESC) WHERE (connector_id IS NOT NULL);
-CREATE INDEX integration_logs_created_at_idx ON private.integration_logs USING brin (created_at);
+CREATE INDEX integration_logs_created_at_idx ON private.integration_logs USING btree (created_at);
 CREATE INDEX integration_logs_integration_id_idx ON private.integration_logs USING btree (integration_id, created_at DESC, id DESC) WHERE (integration_id IS NOT NULL);
 CREATE INDEX integration_revocations_lease_until_idx ON private.integration_revocations USING btree (lease_until) WHERE (lease_until IS NOT NULL);
 CREATE INDEX integration_states_expires_at_idx ON private.integration_states USING btree (expires_at);
@@ -3694,7 +4591,7 @@ CREATE INDEX mails_organization_id_idx ON private.mails USING btree (organizatio
 CREATE INDEX mails_to_address_created_at_idx ON private.mails USING btree (to_address, created_at DESC);
 CREATE INDEX mails_user_id_kind_created_at_idx ON private.mails USING btree (user_id, kind, created_at DESC);
 CREATE INDEX metering_events_refused_idx ON private.metering_events USING btree (seq) WHERE (refusal IS NOT NULL);
-CREATE INDEX notification_keys_created_at_idx ON private.notification_keys USING brin (created_at);
+CREATE INDEX notification_keys_created_at_idx ON private.notification_keys USING btree (created_at);
 CREATE INDEX notification_mails_done_at_idx ON private.notification_mails USING btree (done_at) WHERE (done_at IS NOT NULL);
 CREATE INDEX notification_mails_organization_id_idx ON private.notification_mails USING btree (organization_id) WHERE (organization_id IS NOT NULL);
 CREATE INDEX notification_mails_user_id_idx ON private.notification_mails USING btree (user_id, due_at);
@@ -3709,6 +4606,7 @@ CREATE INDEX outbox_series_idx ON private.outbox USING btree (neighbor, series, 
 CREATE INDEX password_history_user_id_id_idx ON private.password_history USING btree (user_id, id);
 CREATE UNIQUE INDEX pictures_user_id_key ON private.pictures USING btree (user_id);
 CREATE INDEX project_invitations_mail_id_idx ON private.project_invitations USING btree (mail_id) WHERE (mail_id IS NOT NULL);
+CREATE INDEX project_invitations_sent_at_idx ON private.project_invitations USING btree (sent_at);
 CREATE UNIQUE INDEX project_invitations_token_hash_key ON private.project_invitations USING btree (token_hash);
 CREATE INDEX provider_keys_set_by_idx ON private.provider_keys USING btree (set_by);
 CREATE INDEX provider_tokens_ending_idx ON private.provider_tokens USING btree (updated_at) WHERE (state = 'ending'::text);
@@ -3727,29 +4625,54 @@ CREATE INDEX realtime_watchers_node_id_idx ON private.realtime_watchers USING bt
 CREATE INDEX reflex_deliveries_created_at_idx ON private.reflex_deliveries USING btree (created_at);
 CREATE INDEX refresh_tokens_expires_at_idx ON private.refresh_tokens USING btree (expires_at);
 CREATE INDEX refresh_tokens_session_id_idx ON private.refresh_tokens USING btree (session_id);
+CREATE INDEX refresh_tokens_used_at_idx ON private.refresh_tokens USING btree (used_at) WHERE (used_at IS NOT NULL);
+CREATE INDEX remembered_devices_created_at_idx ON private.remembered_devices USING btree (created_at);
 CREATE UNIQUE INDEX remembered_devices_token_hash_key ON private.remembered_devices USING btree (token_hash);
 CREATE INDEX remembered_devices_user_id_created_at_idx ON private.remembered_devices USING btree (user_id, created_at);
 CREATE INDEX reported_completions_project_id_idx ON private.reported_completions USING btree (project_id);
 CREATE INDEX repository_checks_checked_at_idx ON private.repository_checks USING btree (checked_at);
+CREATE INDEX retention_rules_run_at_idx ON private.retention_rules USING btree (run_at);
 CREATE INDEX sealed_answers_created_at_idx ON private.sealed_answers USING btree (created_at);
 CREATE INDEX second_factor_challenges_expires_at_idx ON private.second_factor_challenges USING btree (expires_at);
 CREATE INDEX second_factor_challenges_organization_id_idx ON private.second_factor_challenges USING btree (organization_id);
 CREATE INDEX second_factor_challenges_user_id_idx ON private.second_factor_challenges USING btree (user_id);
 CREATE INDEX second_factor_setups_expires_at_idx ON private.second_factor_setups USING btree (expires_at);
+CREATE INDEX sessions_expires_at_idx ON private.sessions USING btree (expires_at);
 CREATE UNIQUE INDEX sessions_issuer_external_key_key ON private.sessions USING btree (issuer, external_key) WHERE ((external_key IS NOT NULL) AND (revoked_at IS NULL));
 CREATE INDEX sessions_issuer_external_key_revoked_at_idx ON private.sessions USING btree (issuer, external_key, revoked_at DESC) WHERE (external_key IS NOT NULL);
 CREATE INDEX sessions_organization_id_idx ON private.sessions USING btree (organization_id);
 CREATE INDEX sessions_provider_key_idx ON private.sessions USING btree (provider_issuer, provider_key) WHERE (provider_key IS NOT NULL);
+CREATE INDEX sessions_revoked_at_idx ON private.sessions USING btree (revoked_at) WHERE (revoked_at IS NOT NULL);
 CREATE INDEX sessions_successor_id_idx ON private.sessions USING btree (successor_id) WHERE (successor_id IS NOT NULL);
 CREATE INDEX sessions_user_id_idx ON private.sessions USING btree (user_id);
 CREATE INDEX source_files_organization_id_project_id_idx ON private.source_files USING btree (organization_id, project_id);
+CREATE UNIQUE INDEX stripe_calls_one_in_flight ON private.stripe_calls USING btree (organization_id) WHERE (settled_at IS NULL);
+CREATE INDEX stripe_calls_organization_id_idx ON private.stripe_calls USING btree (organization_id, created_at);
+CREATE INDEX stripe_calls_settled_at_idx ON private.stripe_calls USING btree (settled_at);
+CREATE INDEX stripe_calls_user_id_idx ON private.stripe_calls USING btree (user_id);
+CREATE INDEX stripe_customers_organization_id_idx ON private.stripe_customers USING btree (organization_id);
+CREATE INDEX stripe_events_next_try_at_idx ON private.stripe_events USING btree (next_try_at) WHERE (next_try_at IS NOT NULL);
+CREATE INDEX stripe_events_organization_id_idx ON private.stripe_events USING btree (organization_id) WHERE (organization_id IS NOT NULL);
+CREATE INDEX stripe_events_outcome_idx ON private.stripe_events USING btree (outcome, received_at) WHERE (outcome = ANY (ARRAY['failed'::text, 'unmatched'::text, 'superseded'::text]));
+CREATE INDEX stripe_events_received_at_idx ON private.stripe_events USING btree (received_at, id);
+CREATE INDEX stripe_events_unmatched_idx ON private.stripe_events USING btree (customer_id) WHERE (outcome = 'unmatched'::text);
+CREATE INDEX stripe_prices_plan_id_idx ON private.stripe_prices USING btree (plan_id);
+CREATE INDEX stripe_schedules_organization_id_idx ON private.stripe_schedules USING btree (organization_id, subscription_id);
+CREATE INDEX stripe_subscriptions_customer_id_idx ON private.stripe_subscriptions USING btree (customer_id);
+CREATE INDEX stripe_subscriptions_hint_plan_id_idx ON private.stripe_subscriptions USING btree (hint_plan_id);
+CREATE INDEX stripe_subscriptions_organization_id_idx ON private.stripe_subscriptions USING btree (organization_id);
+CREATE INDEX stripe_subscriptions_plan_id_idx ON private.stripe_subscriptions USING btree (plan_id);
 CREATE UNIQUE INDEX summary_jobs_one_a_version_key ON private.summary_jobs USING btree (project_id, version) WHERE (NOT is_requested);
 CREATE UNIQUE INDEX summary_jobs_one_open_key ON private.summary_jobs USING btree (project_id) WHERE (status <> 'completed'::text);
 CREATE INDEX summary_jobs_open_idx ON private.summary_jobs USING btree (lease_expires_at NULLS FIRST) WHERE (status <> 'completed'::text);
 CREATE INDEX summary_jobs_organization_id_created_at_idx ON private.summary_jobs USING btree (organization_id, created_at DESC);
 CREATE INDEX summary_jobs_organization_id_project_id_idx ON private.summary_jobs USING btree (organization_id, project_id, created_at DESC);
+CREATE INDEX tombstones_customers_idx ON private.tombstones USING gin (customers);
+CREATE INDEX tombstones_erased_at_idx ON private.tombstones USING btree (erased_at);
+CREATE INDEX tombstones_identities_idx ON private.tombstones USING gin (identities);
 CREATE INDEX unit_leases_organization_id_idx ON private.unit_leases USING btree (organization_id);
 CREATE INDEX unit_leases_renewed_at_idx ON private.unit_leases USING btree (renewed_at);
+CREATE INDEX vat_evidence_kept_until_idx ON private.vat_evidence USING btree (kept_until);
 CREATE INDEX vies_answers_answered_at_idx ON private.vies_answers USING btree (answered_at);
 CREATE UNIQUE INDEX api_keys_key_hash_key ON public.api_keys USING btree (key_hash);
 CREATE INDEX api_keys_organization_id_idx ON public.api_keys USING btree (organization_id);
@@ -3767,6 +4690,7 @@ CREATE INDEX audit_schedules_next_run_at_idx ON public.audit_schedules USING btr
 CREATE INDEX audit_schedules_organization_id_idx ON public.audit_schedules USING btree (organization_id, created_at);
 CREATE INDEX audit_schedules_user_id_idx ON public.audit_schedules USING btree (user_id);
 CREATE INDEX billing_details_country_idx ON public.billing_details USING btree (country);
+CREATE INDEX billing_details_recheck_idx ON public.billing_details USING btree (GREATEST(asked_at, verified_at)) WHERE (btw_definite = 'valid'::text);
 CREATE INDEX chat_attachments_message_id_idx ON public.chat_attachments USING btree (organization_id, user_id, message_id);
 CREATE INDEX chat_attachments_unused_idx ON public.chat_attachments USING btree (created_at) WHERE (message_id IS NULL);
 CREATE INDEX chat_attachments_user_id_idx ON public.chat_attachments USING btree (user_id);
@@ -3785,6 +4709,7 @@ CREATE INDEX compressed_files_settings_key_idx ON public.compressed_files USING 
 CREATE INDEX connectors_created_by_idx ON public.connectors USING btree (created_by) WHERE (created_by IS NOT NULL);
 CREATE INDEX connectors_organization_id_idx ON public.connectors USING btree (organization_id, created_at, id);
 CREATE INDEX content_blobs_organization_id_project_id_idx ON public.content_blobs USING btree (organization_id, project_id);
+CREATE INDEX context_changelog_created_at_idx ON public.context_changelog USING btree (created_at);
 CREATE INDEX context_changelog_organization_id_project_id_idx ON public.context_changelog USING btree (organization_id, project_id, created_at DESC, id);
 CREATE UNIQUE INDEX context_changelog_project_id_number_key ON public.context_changelog USING btree (project_id, number) WHERE (number IS NOT NULL);
 CREATE INDEX context_changelog_project_id_type_idx ON public.context_changelog USING btree (project_id, type, created_at DESC, id);
@@ -3840,6 +4765,13 @@ CREATE INDEX ingestion_runs_started_by_idx ON public.ingestion_runs USING btree 
 CREATE INDEX integrations_connected_by_idx ON public.integrations USING btree (connected_by) WHERE (connected_by IS NOT NULL);
 CREATE INDEX integrations_provider_idx ON public.integrations USING btree (provider);
 CREATE INDEX integrations_sync_lease_until_idx ON public.integrations USING btree (sync_lease_until) WHERE (sync_lease_until IS NOT NULL);
+CREATE INDEX invoices_charge_id_idx ON public.invoices USING btree (charge_id) WHERE (charge_id IS NOT NULL);
+CREATE INDEX invoices_created_at_idx ON public.invoices USING btree (created_at);
+CREATE UNIQUE INDEX invoices_number_key ON public.invoices USING btree (number) WHERE (number IS NOT NULL);
+CREATE INDEX invoices_organization_id_idx ON public.invoices USING btree (organization_id, created_at DESC, id);
+CREATE INDEX invoices_payment_intent_id_idx ON public.invoices USING btree (payment_intent_id) WHERE (payment_intent_id IS NOT NULL);
+CREATE UNIQUE INDEX invoices_stripe_invoice_id_key ON public.invoices USING btree (stripe_invoice_id);
+CREATE INDEX invoices_stripe_subscription_id_idx ON public.invoices USING btree (stripe_subscription_id) WHERE (stripe_subscription_id IS NOT NULL);
 CREATE INDEX ip_allow_list_entries_created_by_idx ON public.ip_allow_list_entries USING btree (created_by);
 CREATE UNIQUE INDEX ip_allow_list_entries_organization_id_network_key ON public.ip_allow_list_entries USING btree (organization_id, network);
 CREATE INDEX kg_edges_target_id_idx ON public.kg_edges USING btree (organization_id, project_id, target_id);
@@ -3863,11 +4795,14 @@ CREATE UNIQUE INDEX models_position_key ON public.models USING btree ("position"
 CREATE INDEX notification_preferences_context_idx ON public.notification_preferences USING btree (user_id) WHERE (in_app_context_updates OR (frequency <> 'realtime'::text));
 CREATE INDEX notification_preferences_summary_due_at_idx ON public.notification_preferences USING btree (summary_due_at) WHERE (summary_due_at IS NOT NULL);
 CREATE INDEX notifications_actor_user_id_idx ON public.notifications USING btree (actor_user_id) WHERE (actor_user_id IS NOT NULL);
-CREATE INDEX notifications_created_at_idx ON public.notifications USING brin (created_at);
+CREATE INDEX notifications_created_at_idx ON public.notifications USING btree (created_at);
 CREATE INDEX notifications_organization_id_project_id_idx ON public.notifications USING btree (organization_id, project_id);
 CREATE INDEX notifications_unread_idx ON public.notifications USING btree (user_id, due_at) WHERE (read_at IS NULL);
 CREATE INDEX notifications_user_id_created_at_idx ON public.notifications USING btree (user_id, created_at DESC, id DESC);
 CREATE INDEX notifications_waiting_idx ON public.notifications USING btree (due_at) WHERE (told_at IS NULL);
+CREATE UNIQUE INDEX payment_methods_one_default_key ON public.payment_methods USING btree (organization_id) WHERE is_default;
+CREATE INDEX payment_methods_organization_id_idx ON public.payment_methods USING btree (organization_id, created_at DESC, id);
+CREATE UNIQUE INDEX payment_methods_stripe_payment_method_id_key ON public.payment_methods USING btree (stripe_payment_method_id);
 CREATE INDEX project_activity_created_at_idx ON public.project_activity USING btree (created_at);
 CREATE UNIQUE INDEX project_activity_once_key ON public.project_activity USING btree (project_id, user_id, once_key) WHERE (once_key IS NOT NULL);
 CREATE INDEX project_activity_organization_id_project_id_idx ON public.project_activity USING btree (organization_id, project_id, created_at DESC, id DESC);
@@ -3903,7 +4838,7 @@ CREATE INDEX reflexes_user_id_idx ON public.reflexes USING btree (user_id, is_ac
 CREATE INDEX reflexes_user_id_trigger_type_idx ON public.reflexes USING btree (user_id, trigger_type) WHERE is_active;
 CREATE INDEX run_files_repository_id_idx ON public.run_files USING btree (repository_id) WHERE (repository_id IS NOT NULL);
 CREATE INDEX run_files_run_id_path_idx ON public.run_files USING btree (run_id, path);
-CREATE INDEX skill_executions_executed_at_idx ON public.skill_executions USING brin (executed_at);
+CREATE INDEX skill_executions_executed_at_idx ON public.skill_executions USING btree (executed_at) WHERE (completed_at IS NOT NULL);
 CREATE INDEX skill_executions_open_idx ON public.skill_executions USING btree (user_id, executed_at DESC, id DESC) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
 CREATE INDEX skill_executions_open_reference_id_idx ON public.skill_executions USING btree (reference_id) WHERE ((reference_id IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'running'::text])));
 CREATE INDEX skill_executions_organization_id_executed_at_idx ON public.skill_executions USING btree (organization_id, executed_at DESC);
@@ -3911,6 +4846,7 @@ CREATE INDEX skill_executions_pending_idx ON public.skill_executions USING btree
 CREATE INDEX skill_executions_reference_id_idx ON public.skill_executions USING btree (reference_id, executed_at DESC, id DESC) WHERE (reference_id IS NOT NULL);
 CREATE INDEX skill_executions_running_idx ON public.skill_executions USING btree (started_at) WHERE (status = 'running'::text);
 CREATE INDEX skill_executions_skill_id_executed_at_idx ON public.skill_executions USING btree (skill_id, executed_at DESC, id DESC);
+CREATE INDEX skill_executions_texts_idx ON public.skill_executions USING btree (executed_at) WHERE ((completed_at IS NOT NULL) AND ((input IS NOT NULL) OR (output IS NOT NULL) OR (error_message IS NOT NULL)));
 CREATE INDEX skill_executions_user_id_executed_at_idx ON public.skill_executions USING btree (user_id, executed_at DESC, id DESC);
 CREATE INDEX skill_ratings_skill_id_idx ON public.skill_ratings USING btree (skill_id);
 CREATE INDEX skill_stars_skill_id_idx ON public.skill_stars USING btree (skill_id);
@@ -3925,6 +4861,7 @@ CREATE INDEX staged_files_user_id_idx ON public.staged_files USING btree (user_i
 CREATE UNIQUE INDEX subscriptions_organization_id_key ON public.subscriptions USING btree (organization_id);
 CREATE INDEX subscriptions_pending_plan_id_idx ON public.subscriptions USING btree (pending_plan_id) WHERE (pending_plan_id IS NOT NULL);
 CREATE INDEX subscriptions_plan_id_idx ON public.subscriptions USING btree (plan_id);
+CREATE UNIQUE INDEX subscriptions_stripe_customer_id_key ON public.subscriptions USING btree (stripe_customer_id) WHERE (stripe_customer_id IS NOT NULL);
 CREATE UNIQUE INDEX subscriptions_stripe_subscription_id_key ON public.subscriptions USING btree (stripe_subscription_id) WHERE (stripe_subscription_id IS NOT NULL);
 CREATE INDEX support_conversations_expires_at_idx ON public.support_conversations USING btree (expires_at);
 CREATE INDEX support_messages_conversation_id_seq_idx ON public.support_messages USING btree (conversation_id, seq);
@@ -3937,11 +4874,13 @@ CREATE INDEX team_invitations_invited_by_idx ON public.team_invitations USING bt
 CREATE UNIQUE INDEX team_invitations_one_pending_key ON public.team_invitations USING btree (organization_id, email) WHERE (status = 'pending'::text);
 CREATE INDEX team_invitations_organization_id_created_at_idx ON public.team_invitations USING btree (organization_id, created_at DESC, id);
 CREATE UNIQUE INDEX team_invitations_token_hash_key ON public.team_invitations USING btree (token_hash);
+CREATE INDEX usage_counters_period_idx ON public.usage_counters USING btree (period);
 CREATE INDEX usage_counters_spread_idx ON public.usage_counters USING btree (period) WHERE (NOT is_alone);
+CREATE INDEX usage_days_day_idx ON public.usage_days USING btree (day);
 CREATE UNIQUE INDEX user_settings_user_id_key_key ON public.user_settings USING btree (user_id, key);
 CREATE INDEX users_default_organization_id_idx ON public.users USING btree (default_organization_id);
 CREATE UNIQUE INDEX users_email_key ON public.users USING btree (email);
-CREATE INDEX webhook_deliveries_created_at_idx ON public.webhook_deliveries USING brin (created_at);
+CREATE INDEX webhook_deliveries_created_at_idx ON public.webhook_deliveries USING btree (created_at);
 CREATE INDEX webhook_deliveries_event_id_idx ON public.webhook_deliveries USING btree (event_id);
 CREATE INDEX webhook_deliveries_lease_until_idx ON public.webhook_deliveries USING btree (lease_until) WHERE (lease_until IS NOT NULL);
 CREATE INDEX webhook_deliveries_organization_id_created_at_idx ON public.webhook_deliveries USING btree (organization_id, created_at DESC);
@@ -3958,10 +4897,13 @@ CREATE INDEX worktrees_organization_id_project_id_idx ON public.worktrees USING 
 CREATE UNIQUE INDEX worktrees_project_id_name_key ON public.worktrees USING btree (project_id, lower(name));
 CREATE TRIGGER _100_forget BEFORE UPDATE ON private.analytics_events FOR EACH ROW WHEN (((new.session_id IS NULL) OR (new.user_id IS DISTINCT FROM old.user_id) OR (new.organization_id IS DISTINCT FROM old.organization_id))) EXECUTE FUNCTION private.tg_analytics_events__forget();
 CREATE TRIGGER _100_touch BEFORE UPDATE ON private.push_hooks FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION private.tg__touch();
+CREATE TRIGGER _150_forget BEFORE INSERT OR UPDATE ON private.stripe_events FOR EACH ROW WHEN (((new.organization_id IS NULL) AND (new.customer_id IS NOT NULL))) EXECUTE FUNCTION private.tg_stripe_events__forget();
 CREATE TRIGGER _400_leave_hooks AFTER DELETE ON private.git_connections FOR EACH ROW EXECUTE FUNCTION private.tg_git_connections__leave_hooks();
 CREATE TRIGGER _500_date_password AFTER INSERT OR DELETE OR UPDATE OF changed_at ON private.credentials FOR EACH ROW EXECUTE FUNCTION private.tg_credentials__date_password();
 CREATE TRIGGER _500_drop AFTER DELETE ON private.audit_files REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION private.tg_audit_files__drop();
+CREATE TRIGGER _500_drop_file AFTER DELETE ON private.data_exports FOR EACH ROW WHEN ((old.storage_key IS NOT NULL)) EXECUTE FUNCTION private.tg_data_exports__drop_file();
 CREATE TRIGGER _500_drop_mail AFTER DELETE ON private.project_invitations FOR EACH ROW WHEN ((old.mail_id IS NOT NULL)) EXECUTE FUNCTION private.tg_project_invitations__drop_mail();
+CREATE TRIGGER _500_drop_replaced_file AFTER UPDATE ON private.data_exports FOR EACH ROW WHEN (((old.storage_key IS NOT NULL) AND (old.storage_key IS DISTINCT FROM new.storage_key))) EXECUTE FUNCTION private.tg_data_exports__drop_file();
 CREATE TRIGGER _500_end_at_provider AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL) AND (((new.provider = 'keycloak'::text) AND (new.external_key !~ ':'::text)) OR (new.provider_key IS NOT NULL)))) EXECUTE FUNCTION private.tg_sessions__end_at_provider();
 CREATE TRIGGER _500_end_token AFTER DELETE ON private.directory_syncs FOR EACH ROW EXECUTE FUNCTION private.tg__end_token();
 CREATE TRIGGER _500_end_token AFTER DELETE ON private.git_connections FOR EACH ROW EXECUTE FUNCTION private.tg__end_token();
@@ -3978,6 +4920,7 @@ CREATE TRIGGER _900_alert AFTER INSERT ON private.login_history FOR EACH ROW WHE
 CREATE TRIGGER _900_alert_ended AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL) AND (new.revoked_reason = ANY (ARRAY['refresh_reuse'::text, 'terminated'::text])))) EXECUTE FUNCTION private.tg_sessions__alert_ended();
 CREATE TRIGGER _900_emit_removal AFTER UPDATE OF revoked_at ON private.sessions FOR EACH ROW WHEN (((old.revoked_at IS NULL) AND (new.revoked_at IS NOT NULL))) EXECUTE FUNCTION private.tg_sessions__emit_removal();
 CREATE TRIGGER _900_emit_removal_on_delete AFTER DELETE ON private.sessions FOR EACH ROW WHEN ((old.revoked_at IS NULL)) EXECUTE FUNCTION private.tg_sessions__emit_removal();
+CREATE TRIGGER _900_tell AFTER UPDATE ON private.data_exports FOR EACH ROW WHEN (((old.status = 'processing'::text) AND (new.status = ANY (ARRAY['ready'::text, 'failed'::text])))) EXECUTE FUNCTION private.tg_data_exports__tell();
 CREATE TRIGGER _950_notify_webhooks AFTER INSERT ON private.login_history FOR EACH ROW WHEN (((new.status = 'success'::text) AND (new.method <> 'signup'::text))) EXECUTE FUNCTION private.tg_login_history__notify_webhooks();
 CREATE TRIGGER _100_erase BEFORE UPDATE ON public.audit_log FOR EACH ROW WHEN (((old.user_id IS NOT NULL) AND (new.user_id IS NULL))) EXECUTE FUNCTION private.tg_audit_log__erase();
 CREATE TRIGGER _100_guard BEFORE INSERT ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__mark_guarded();
@@ -4035,6 +4978,8 @@ CREATE TRIGGER _200_guard BEFORE UPDATE ON public.project_settings FOR EACH ROW 
 CREATE TRIGGER _200_guard BEFORE INSERT OR UPDATE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__guard();
 CREATE TRIGGER _200_guard BEFORE UPDATE ON public.team_invitations FOR EACH ROW EXECUTE FUNCTION private.tg_team_invitations__guard();
 CREATE TRIGGER _200_guard_change BEFORE UPDATE ON public.project_members FOR EACH ROW WHEN ((((old.role IS DISTINCT FROM new.role) OR (old.user_id IS DISTINCT FROM new.user_id)) OR (old.accepted_at IS DISTINCT FROM new.accepted_at))) EXECUTE FUNCTION private.tg_project_members__guard();
+CREATE TRIGGER _200_keep BEFORE UPDATE ON public.invoices FOR EACH ROW EXECUTE FUNCTION private.tg_invoices__keep();
+CREATE TRIGGER _200_keep_years BEFORE DELETE ON public.invoices FOR EACH ROW EXECUTE FUNCTION private.tg_invoices__keep_years();
 CREATE TRIGGER _200_limit BEFORE INSERT ON public.chat_sessions FOR EACH ROW WHEN ((new.default_of IS NULL)) EXECUTE FUNCTION private.tg_chat_sessions__limit();
 CREATE TRIGGER _200_no_run_left BEFORE DELETE ON public.projects FOR EACH ROW EXECUTE FUNCTION private.tg_projects__no_run_left();
 CREATE TRIGGER _200_place BEFORE INSERT OR UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW EXECUTE FUNCTION private.tg_project_files__place();
@@ -4045,6 +4990,7 @@ CREATE TRIGGER _400_own_entry AFTER INSERT ON public.ingestion_runs FOR EACH ROW
 CREATE TRIGGER _500_billing_details AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__billing_details();
 CREATE TRIGGER _500_built_in AFTER INSERT ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__built_in();
 CREATE TRIGGER _500_compress AFTER UPDATE OF status ON public.context_ingestions FOR EACH ROW WHEN (((old.status = 'processing'::text) AND (new.status = 'ready'::text) AND (NOT new.never_compress) AND (NOT new.compressed))) EXECUTE FUNCTION private.tg_context_ingestions__compress();
+CREATE TRIGGER _500_copy AFTER UPDATE ON public.billing_details FOR EACH ROW WHEN (((((((((((old.company_name IS DISTINCT FROM new.company_name) OR (old.btw_number IS DISTINCT FROM new.btw_number)) OR (old.kvk_number IS DISTINCT FROM new.kvk_number)) OR (old.address_line1 IS DISTINCT FROM new.address_line1)) OR (old.address_line2 IS DISTINCT FROM new.address_line2)) OR (old.city IS DISTINCT FROM new.city)) OR (old.postal_code IS DISTINCT FROM new.postal_code)) OR (old.country IS DISTINCT FROM new.country)) OR (old.btw_status IS DISTINCT FROM new.btw_status)) OR (old.btw_definite IS DISTINCT FROM new.btw_definite))) EXECUTE FUNCTION private.tg_billing_details__copy();
 CREATE TRIGGER _500_copy_picture AFTER UPDATE ON public.users FOR EACH ROW WHEN ((old.avatar_url IS DISTINCT FROM new.avatar_url)) EXECUTE FUNCTION private.tg_users__copy_picture();
 CREATE TRIGGER _500_count_delete AFTER DELETE ON public.context_files REFERENCING OLD TABLE AS former FOR EACH STATEMENT EXECUTE FUNCTION private.tg_context_files__count();
 CREATE TRIGGER _500_count_insert AFTER INSERT ON public.context_files REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION private.tg_context_files__count();
@@ -4074,6 +5020,7 @@ CREATE TRIGGER _500_forget_room AFTER DELETE ON public.users FOR EACH ROW EXECUT
 CREATE TRIGGER _500_guard AFTER UPDATE OF gates ON public.plans FOR EACH ROW WHEN ((old.gates IS DISTINCT FROM new.gates)) EXECUTE FUNCTION private.tg_plans__guard();
 CREATE TRIGGER _500_guard AFTER INSERT OR UPDATE OF plan_id ON public.subscriptions FOR EACH ROW EXECUTE FUNCTION private.tg_subscriptions__guard();
 CREATE TRIGGER _500_hide_graph AFTER UPDATE ON public.context_files REFERENCING OLD TABLE AS before NEW TABLE AS now_hidden FOR EACH STATEMENT EXECUTE FUNCTION private.tg_context_files__hide_graph();
+CREATE TRIGGER _500_leave_events AFTER DELETE ON public.organizations FOR EACH ROW EXECUTE FUNCTION private.tg_organizations__leave_events();
 CREATE TRIGGER _500_leave_projects AFTER DELETE ON public.memberships FOR EACH ROW EXECUTE FUNCTION private.tg_memberships__leave_projects();
 CREATE TRIGGER _500_move_content AFTER UPDATE OF name, parent_id, path ON public.project_files FOR EACH ROW WHEN (((old.path <> new.path) AND new.is_folder)) EXECUTE FUNCTION private.tg_project_files__move_content();
 CREATE TRIGGER _500_outdate_summaries AFTER DELETE ON public.context_ingestions FOR EACH ROW WHEN ((old.status = 'ready'::text)) EXECUTE FUNCTION private.tg_context_ingestions__outdate_summaries();
@@ -4241,6 +5188,10 @@ ALTER TABLE ONLY private.chat_questions
     ADD CONSTRAINT chat_questions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.chat_questions
     ADD CONSTRAINT chat_questions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.checkout_sessions
+    ADD CONSTRAINT checkout_sessions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.checkout_sessions
+    ADD CONSTRAINT checkout_sessions_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES public.plans(id) ON DELETE RESTRICT;
 ALTER TABLE ONLY private.compliance_files
     ADD CONSTRAINT compliance_files_document_id_fkey FOREIGN KEY (document_id) REFERENCES public.compliance_documents(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.compressions
@@ -4257,6 +5208,10 @@ ALTER TABLE ONLY private.context_counters
     ADD CONSTRAINT context_counters_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.credentials
     ADD CONSTRAINT credentials_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.data_exports
+    ADD CONSTRAINT data_exports_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE SET NULL;
+ALTER TABLE ONLY private.data_exports
+    ADD CONSTRAINT data_exports_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.directory_members
     ADD CONSTRAINT directory_members_member_id_fkey FOREIGN KEY (member_id) REFERENCES public.project_members(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.directory_members
@@ -4381,6 +5336,26 @@ ALTER TABLE ONLY private.sessions
     ADD CONSTRAINT sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.source_files
     ADD CONSTRAINT source_files_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.stripe_calls
+    ADD CONSTRAINT stripe_calls_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.stripe_calls
+    ADD CONSTRAINT stripe_calls_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE SET NULL;
+ALTER TABLE ONLY private.stripe_copies
+    ADD CONSTRAINT stripe_copies_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.stripe_customers
+    ADD CONSTRAINT stripe_customers_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.stripe_prices
+    ADD CONSTRAINT stripe_prices_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES public.plans(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY private.stripe_schedules
+    ADD CONSTRAINT stripe_schedules_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.stripe_subscriptions
+    ADD CONSTRAINT stripe_subscriptions_hint_plan_id_fkey FOREIGN KEY (hint_plan_id) REFERENCES public.plans(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY private.stripe_subscriptions
+    ADD CONSTRAINT stripe_subscriptions_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
+ALTER TABLE ONLY private.stripe_subscriptions
+    ADD CONSTRAINT stripe_subscriptions_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES public.plans(id) ON DELETE RESTRICT;
+ALTER TABLE ONLY private.stripe_tax_rates
+    ADD CONSTRAINT stripe_tax_rates_country_fkey FOREIGN KEY (country) REFERENCES public.countries(code) ON DELETE RESTRICT;
 ALTER TABLE ONLY private.summary_jobs
     ADD CONSTRAINT summary_jobs_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY private.unit_leases
@@ -4504,6 +5479,8 @@ ALTER TABLE ONLY public.integrations
     ADD CONSTRAINT integrations_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.integrations
     ADD CONSTRAINT integrations_provider_fkey FOREIGN KEY (provider) REFERENCES public.integration_apps(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.invoices
+    ADD CONSTRAINT invoices_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE SET NULL;
 ALTER TABLE ONLY public.ip_allow_list_entries
     ADD CONSTRAINT ip_allow_list_entries_created_by_fkey FOREIGN KEY (created_by) REFERENCES public.users(id) ON DELETE SET NULL;
 ALTER TABLE ONLY public.ip_allow_list_entries
@@ -4534,6 +5511,8 @@ ALTER TABLE ONLY public.notifications
     ADD CONSTRAINT notifications_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE SET NULL (project_id);
 ALTER TABLE ONLY public.notifications
     ADD CONSTRAINT notifications_user_id_fkey FOREIGN KEY (user_id) REFERENCES public.users(id) ON DELETE CASCADE;
+ALTER TABLE ONLY public.payment_methods
+    ADD CONSTRAINT payment_methods_organization_id_fkey FOREIGN KEY (organization_id) REFERENCES public.organizations(id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.project_activity
     ADD CONSTRAINT project_activity_project_id_fkey FOREIGN KEY (organization_id, project_id) REFERENCES public.projects(organization_id, id) ON DELETE CASCADE;
 ALTER TABLE ONLY public.project_activity
@@ -4676,14 +5655,19 @@ ALTER TABLE private.audit_growth ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.audit_mark ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.backup_codes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.chat_questions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.checkout_sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.compliance_files ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.compressions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.connection_states ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.context_counters ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.credentials ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.data_export_key ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.data_exports ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.detached_payment_methods ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.directory_members ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.directory_syncs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.enrichment_plans ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.erasures ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_inbox ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_log ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.event_retention ENABLE ROW LEVEL SECURITY;
@@ -4700,6 +5684,7 @@ ALTER TABLE private.integration_logs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.integration_revocations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.integration_secrets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.integration_states ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.invoice_transitions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.ip_warnings ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.kg_mirrors ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.login_failures ENABLE ROW LEVEL SECURITY;
@@ -4735,6 +5720,7 @@ ALTER TABLE private.refresh_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.remembered_devices ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.reported_completions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.repository_checks ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.retention_rules ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.run_manifests ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.schedules ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.sealed_answers ENABLE ROW LEVEL SECURITY;
@@ -4744,10 +5730,20 @@ ALTER TABLE private.second_factors ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.signing_keys ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.source_files ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.stripe_calls ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.stripe_copies ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.stripe_customers ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.stripe_events ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.stripe_prices ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.stripe_schedules ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.stripe_subscriptions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.stripe_tax_rates ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.subscription_transitions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.summary_jobs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.tombstones ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.unit_leases ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.unsubscribe_key ENABLE ROW LEVEL SECURITY;
+ALTER TABLE private.vat_evidence ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.vies_answers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.zones ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.api_keys ENABLE ROW LEVEL SECURITY;
@@ -4845,6 +5841,7 @@ CREATE POLICY insert_owner ON public.skill_playbooks FOR INSERT TO authenticated
   WHERE ((s.id = skill_playbooks.skill_id) AND (s.user_id = ( SELECT private.user_id() AS user_id))))));
 ALTER TABLE public.integration_apps ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.integrations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.invoices ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.ip_allow_list_entries ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.kg_edges ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.kg_files ENABLE ROW LEVEL SECURITY;
@@ -4862,6 +5859,7 @@ ALTER TABLE public.models ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.notification_preferences ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.notifications ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.organizations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE public.payment_methods ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.plans ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.project_activity ENABLE ROW LEVEL SECURITY;
 ALTER TABLE public.project_files ENABLE ROW LEVEL SECURITY;
@@ -4950,6 +5948,8 @@ CREATE POLICY select_own ON public.support_messages FOR SELECT TO authenticated 
 CREATE POLICY select_own ON public.user_personas FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_own ON public.user_settings FOR SELECT TO authenticated USING ((user_id = ( SELECT private.user_id() AS user_id)));
 CREATE POLICY select_owner ON public.billing_details FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canManageBilling'::text) AS has_permission)));
+CREATE POLICY select_owner ON public.invoices FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canManageBilling'::text) AS has_permission)));
+CREATE POLICY select_owner ON public.payment_methods FOR SELECT TO authenticated USING (((organization_id = ( SELECT private.org_id() AS org_id)) AND ( SELECT private.has_permission('canManageBilling'::text) AS has_permission)));
 CREATE POLICY select_reader ON public.chunk_terms FOR SELECT TO authenticated USING ((EXISTS ( SELECT
    FROM public.project_indexes i
   WHERE (i.run_id = chunk_terms.run_id))));
@@ -5207,6 +6207,7 @@ GRANT SELECT(consultation_number) ON TABLE public.billing_details TO authenticat
 GRANT SELECT(registered_name) ON TABLE public.billing_details TO authenticated;
 GRANT SELECT(registered_address) ON TABLE public.billing_details TO authenticated;
 GRANT SELECT(updated_at) ON TABLE public.billing_details TO authenticated;
+GRANT SELECT(asked_at) ON TABLE public.billing_details TO authenticated;
 GRANT SELECT(id) ON TABLE public.chat_attachments TO authenticated;
 GRANT SELECT(organization_id) ON TABLE public.chat_attachments TO authenticated;
 GRANT SELECT(user_id) ON TABLE public.chat_attachments TO authenticated;
@@ -5238,10 +6239,25 @@ GRANT SELECT(status) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT(expires_at) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT(created_at) ON TABLE public.team_invitations TO authenticated;
 GRANT SELECT(updated_at) ON TABLE public.team_invitations TO authenticated;
+GRANT SELECT ON TABLE public.invoices TO authenticated;
 GRANT SELECT ON TABLE public.ip_allow_list_entries TO authenticated;
 GRANT SELECT ON TABLE public.mcp_servers TO authenticated;
 GRANT SELECT,DELETE ON TABLE public.notifications TO authenticated;
 GRANT UPDATE(read_at) ON TABLE public.notifications TO authenticated;
+GRANT SELECT(id) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(organization_id) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(stripe_payment_method_id) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(type) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(is_default) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(card_brand) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(card_last4) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(card_exp_month) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(card_exp_year) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(sepa_bank_code) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(sepa_last4) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(sepa_country) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(created_at) ON TABLE public.payment_methods TO authenticated;
+GRANT SELECT(updated_at) ON TABLE public.payment_methods TO authenticated;
 GRANT SELECT(organization_id) ON TABLE public.security_policies TO authenticated;
 GRANT SELECT(min_length) ON TABLE public.security_policies TO authenticated;
 GRANT SELECT(require_uppercase) ON TABLE public.security_policies TO authenticated;
@@ -5313,9 +6329,9 @@ GRANT SELECT ON TABLE public.kg_nodes TO authenticated;
 GRANT SELECT ON TABLE public.role_permissions TO anon;
 GRANT SELECT ON TABLE public.role_permissions TO authenticated;
 GRANT SELECT ON TABLE public.integration_apps TO authenticated;
+GRANT SELECT ON TABLE public.subscriptions TO authenticated;
 GRANT SELECT ON TABLE public.plans TO anon;
 GRANT SELECT ON TABLE public.plans TO authenticated;
-GRANT SELECT ON TABLE public.subscriptions TO authenticated;
 GRANT DELETE ON TABLE public.project_files TO authenticated;
 GRANT SELECT(id) ON TABLE public.project_files TO authenticated;
 GRANT SELECT(organization_id),INSERT(organization_id) ON TABLE public.project_files TO authenticated;
@@ -5463,9 +6479,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.cancel_execution(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_ingestion(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_project_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.cancel_subscription(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.cancel_team_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.check_project_name(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.clean_up_executions(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.clean_up_logs(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.clear_access_log(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.clear_chats(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.complete_ingestion(p jsonb) returns jsonb: sql volatile; service_role
@@ -5479,6 +6497,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.create_audit_filter(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_branch(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.create_chat(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.create_checkout(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_connector(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_context(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_context_folder(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -5488,9 +6507,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.create_ip_entry(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.create_mcp_server(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_payment_method(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_playbook_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_portal(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_project(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.create_setup_intent(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_team_invitations(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.create_webhook(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -5512,6 +6534,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.delete_ip_entry(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.delete_mcp_server(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_notification(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.delete_payment_method(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_project(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_provider_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.delete_reflex(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -5532,6 +6555,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.email_ingestion_result(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.end_directory_sync(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.ended_ingestion(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.erase_account(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.estimate_project(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.execute_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.export_audit_log(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -5540,6 +6564,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.export_context_changelog(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.export_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.export_login_history(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.export_my_data(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.export_skill(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.finish_connection(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.finish_enrichments(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -5559,6 +6584,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.get_context_operation(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_cost_breakdown(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_cost_projection(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_data_export(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_directory_sync(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_enrichments(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_execution(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -5574,6 +6600,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.get_ingestion_progress(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_ingestion_result(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_integration_stats(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_invoice(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.get_invoice_pdf(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.get_ip_allow_list(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.get_knowledge_graph(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.get_lsp_settings(p jsonb) returns jsonb: sql stable; authenticated
@@ -5635,6 +6663,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_context_users(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_context_worktrees(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_contexts(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_data_categories(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_data_exports(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_dead_jobs(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_deliveries(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_executions(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -5646,12 +6676,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_integration_connections(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_integration_logs(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_integrations(p jsonb) returns jsonb: sql stable; authenticated
+-- api.list_invoices(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_login_history(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_mcp_servers(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_mcp_tools(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_models(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_notifications(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_organizations(p jsonb) returns jsonb: sql stable; authenticated
+-- api.list_payment_methods(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_pending_project_invitations(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_plans(p jsonb) returns jsonb: sql stable; anon, authenticated
 -- api.list_project_activity(p jsonb) returns jsonb: plpgsql stable; authenticated
@@ -5681,6 +6713,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.list_telemetry_logs(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.list_usage(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_versions(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.list_webhook_events(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- api.list_webhooks(p jsonb) returns jsonb: sql stable; authenticated
 -- api.list_worktrees(p jsonb) returns jsonb: sql stable; authenticated
 -- api.look_up_team_invitation(p jsonb) returns jsonb: plpgsql stable; anon, authenticated
@@ -5723,6 +6756,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.rename_branch(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.rename_context(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.render_skill(p jsonb) returns jsonb: plpgsql stable; authenticated
+-- api.replay_webhook_event(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.request_data_export(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.resend_access(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.resend_context_invite(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.resend_project_invitation(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -5732,6 +6767,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.reset_habit_errors(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reset_reflex_errors(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.reset_settings(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.resume_subscription(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.retrieve_passages(p jsonb) returns jsonb: plpgsql stable; authenticated
 -- api.retry_dead_job(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.retry_delivery(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -5754,6 +6790,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.set_avatar(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_chat_source_files(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_connector_icon(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- api.set_default_payment_method(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_ingestion_tags(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_persona(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.set_provider_key(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -5803,6 +6840,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- api.update_skill(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_source(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- api.update_source_file(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- api.update_subscription(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_team(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_team_member(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- api.update_webhook(p jsonb) returns jsonb: plpgsql volatile; authenticated
@@ -5828,6 +6866,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.activity_since(p_range text, p_default text) returns timestamp with time zone: plpgsql stable; authenticated
 -- private.add_api_key(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.add_changelog(p_project_id uuid, p_type text, p_description text, p_added integer DEFAULT NULL::integer, p_modified integer DEFAULT NULL::integer) returns void: plpgsql volatile definer
+-- private.add_counts(p_a jsonb, p_b jsonb) returns jsonb: sql stable
 -- private.add_hooks(p_project_id uuid, p_repository_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
 -- private.add_ingestion(p_project_id uuid, p_entry jsonb, p_user_id uuid) returns context_ingestions: plpgsql volatile definer
 -- private.add_skill(s skills) returns skills: plpgsql volatile; authenticated
@@ -5846,15 +6885,30 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.analytics_summary(p_from timestamp with time zone, p_to timestamp with time zone) returns jsonb: plpgsql stable definer; authenticated
 -- private.analytics_types() returns text[]: sql immutable
 -- private.announce(p_body jsonb) returns integer: plpgsql volatile definer; authenticated
+-- private.answer_id(p_at timestamp with time zone) returns text: sql immutable
 -- private.answer_question(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.answering_provider(p_provider text, p_org_id uuid) returns text: plpgsql stable definer; kijko_server, kijko_worker
 -- private.api_url() returns text: plpgsql stable definer
 -- private.app_url() returns text: plpgsql stable definer
+-- private.apply_details_step(c private.stripe_calls, p_name text, p_body jsonb) returns jsonb: plpgsql stable definer
 -- private.apply_manual_content(p_project_id uuid, p_content text, p_field text DEFAULT 'content'::text) returns void: plpgsql volatile; authenticated
+-- private.apply_method_step(c private.stripe_calls, p_name text, p_body jsonb, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.apply_metrics(r ingestion_runs, p_metrics jsonb) returns ingestion_runs: plpgsql stable
 -- private.apply_operations(e context_ingestions) returns void: plpgsql volatile definer
+-- private.apply_plan(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.apply_rollback(e context_ingestions) returns void: plpgsql volatile definer
 -- private.apply_settings(p_project_id uuid, p_body jsonb, p_sealed_secret text, p_prefix text DEFAULT ''::text) returns boolean: plpgsql volatile; authenticated
+-- private.apply_stripe_customer(p_type text, o jsonb, p_created timestamp with time zone, p_event_id text, OUT outcome text, OUT organization_id uuid, OUT alerts text[]) returns record: plpgsql volatile definer
+-- private.apply_stripe_fact(p_type text, p_object jsonb, p_created timestamp with time zone, p_event_id text, OUT outcome text, OUT organization_id uuid, OUT alerts text[]) returns record: plpgsql volatile definer
+-- private.apply_stripe_invoice(p_type text, o jsonb, p_created timestamp with time zone, p_event_id text, OUT outcome text, OUT organization_id uuid, OUT alerts text[]) returns record: plpgsql volatile definer
+-- private.apply_stripe_object(p_type text, p_object jsonb, p_created timestamp with time zone, p_event_id text) returns text: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.apply_stripe_payment(p_type text, o jsonb, p_created timestamp with time zone, p_event_id text, OUT outcome text, OUT organization_id uuid, OUT alerts text[]) returns record: plpgsql volatile definer
+-- private.apply_stripe_payment_method(p_type text, o jsonb, p_created timestamp with time zone, p_event_id text, OUT outcome text, OUT organization_id uuid, OUT alerts text[]) returns record: plpgsql volatile definer
+-- private.apply_stripe_session(p_type text, o jsonb, p_created timestamp with time zone, p_event_id text, OUT outcome text, OUT organization_id uuid, OUT alerts text[]) returns record: plpgsql volatile definer
+-- private.apply_stripe_step(c private.stripe_calls, p_name text, p_body jsonb, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
+-- private.apply_stripe_subscription(p_type text, o jsonb, p_created timestamp with time zone, p_event_id text, OUT outcome text, OUT organization_id uuid, OUT alerts text[]) returns record: plpgsql volatile definer
+-- private.apply_stripe_tax_id(p_type text, o jsonb, p_created timestamp with time zone, p_event_id text, OUT outcome text, OUT organization_id uuid, OUT alerts text[]) returns record: plpgsql volatile definer
+-- private.apply_subscription_answer(p_body jsonb, p_at timestamp with time zone) returns text: plpgsql volatile definer
 -- private.arrive(p_node_id uuid, p_user_limit integer, p_org_limit integer, p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_sockets uuid[], p_owners integer[], p_projects uuid[], p_rooms text[], p_places integer[], p_callers integer[], p_cursors bigint[], p_limit integer) returns TABLE(answer jsonb, place integer, removed_until bigint, id bigint, type text, data text, audience text, project_id uuid, actor_user_id uuid, user_ids uuid[], conflation_key text, created_at timestamp with time zone): plpgsql volatile; kijko_server
 -- private.as_array(p_value jsonb, p_field text) returns jsonb: plpgsql stable; anon, authenticated, service_role
 -- private.as_bigint(p_value jsonb, p_field text) returns bigint: plpgsql stable; anon, authenticated, service_role
@@ -5904,12 +6958,15 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_input(p_schema jsonb, p_input jsonb) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_invitation_open(i team_invitations, p_email text, p_field text) returns void: plpgsql stable definer
 -- private.assert_invitees(p_org_id uuid, p_emails text[], p_except uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
+-- private.assert_invoices_row(r invoices) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_ip_allow_list_entries_row(r ip_allow_list_entries) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_lease(p_run_id uuid, p_owner uuid) returns uuid: plpgsql volatile definer
 -- private.assert_managing(p_project_id uuid, p_actor_role text, p_member project_members, p_minimum text) returns void: plpgsql stable; authenticated
 -- private.assert_mcp_servers_row(r mcp_servers) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_model_answers(p_model text) returns void: plpgsql stable definer; authenticated
 -- private.assert_notifications_row(r notifications) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_payment_methods_row(r payment_methods) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.assert_plan_fits(p_org_id uuid, p_plan_id text) returns void: plpgsql stable definer; authenticated
 -- private.assert_platform_admin() returns void: plpgsql stable; authenticated
 -- private.assert_preference_names(p_body jsonb) returns void: plpgsql stable; authenticated
 -- private.assert_project_activity_row(r project_activity) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
@@ -5930,6 +6987,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.assert_skill_runs(p_skill_id uuid, p_user_id uuid) returns void: plpgsql stable definer; authenticated
 -- private.assert_skills_row(r skills) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_startable(p_project_id uuid, p_force boolean) returns projects: plpgsql volatile definer; authenticated
+-- private.assert_stripe_calls_row(r private.stripe_calls) returns boolean: plpgsql stable
 -- private.assert_team_invitations_row(r team_invitations) returns boolean: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.assert_upload(p_name text, p_path text, p_size bigint, p_type text) returns text: sql immutable
 -- private.assert_worktree_branches_row(r worktree_branches) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
@@ -5958,10 +7016,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.author_json(m project_members, p_owner_id uuid, p_user_id uuid, p_name text, p_email text, p_at timestamp with time zone) returns jsonb: sql stable; authenticated, service_role
 -- private.authorize_viewers(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql volatile; kijko_server
 -- private.bare_btw(p_number text) returns text: sql immutable; authenticated
+-- private.bare_name(p_name text) returns text: sql immutable
 -- private.beat_node(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[]) returns void: plpgsql volatile definer; kijko_server
 -- private.begin_audit_download(p_format text, p_filters jsonb, p_schedule text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.begin_audit_export(p jsonb) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.begin_btw_check(p jsonb) returns jsonb: plpgsql volatile; authenticated
+-- private.begin_btw_recheck(p_org_id uuid) returns text: plpgsql volatile definer; kijko_worker
 -- private.begin_chat(p_id text, p_title text DEFAULT NULL::text, p_source_files jsonb DEFAULT '[]'::jsonb, p_context_id uuid DEFAULT NULL::uuid, p_created_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_default_of uuid DEFAULT NULL::uuid, OUT chat chat_sessions, OUT is_new boolean) returns record: plpgsql volatile definer
 -- private.begin_compression(p_operation_id uuid) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.begin_connection(p jsonb, p_project_id uuid DEFAULT NULL::uuid) returns jsonb: plpgsql volatile definer; authenticated
@@ -5977,6 +7037,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.begin_managing(p_permission text) returns text: plpgsql volatile definer
 -- private.begin_oauth(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.begin_password_change(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.begin_payment(p jsonb) returns uuid: plpgsql stable; authenticated
 -- private.begin_preview(p jsonb) returns jsonb: plpgsql volatile; authenticated
 -- private.begin_reset(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql stable definer; kijko_server
 -- private.begin_second_factor(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
@@ -5988,12 +7049,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.braced(p_text text) returns text: sql immutable; authenticated
 -- private.branches_wanted(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns jsonb: plpgsql stable definer; kijko_worker
 -- private.break_token(p_id uuid, p_version integer) returns void: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.btw_check_json(p_number text, p_outcome text, a private.vies_answers) returns jsonb: sql stable
 -- private.btw_result_json(p_check jsonb) returns jsonb: sql stable; authenticated
 -- private.bury_agents(p_alive uuid[]) returns void: plpgsql volatile definer
 -- private.bury_job(p_job_id text, p_type text, p_queue text, p_args jsonb, p_error_count integer, p_error text, p_created_at timestamp with time zone) returns void: plpgsql volatile definer; kijko_worker
 -- private.bury_nodes(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_server
 -- private.bytes_text(p_bytes bigint) returns text: sql immutable; authenticated
 -- private.call_idempotent(p_operation text, p jsonb, p_key text, p_hash bytea) returns jsonb: plpgsql volatile; authenticated
+-- private.camel_case(p_name text) returns text: sql immutable
 -- private.can_mail_links() returns boolean: plpgsql stable definer
 -- private.cancel_active_run(p_project_id uuid) returns boolean: plpgsql volatile definer
 -- private.cancel_before_deletion(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
@@ -6052,11 +7115,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.chunk_strategy_text(p_settings jsonb) returns text: sql stable; authenticated, service_role
 -- private.cited_files(p_project_id uuid, p_references jsonb, p_numbers integer[]) returns uuid[]: plpgsql stable definer
 -- private.claim_account(p_user_id uuid, p_at timestamp with time zone) returns void: plpgsql volatile definer
+-- private.claim_data_export(p_id uuid, p_owner uuid, p_seconds integer, p_key text) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claim_enrichment(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT limit_ms bigint, OUT is_streamed boolean, OUT organization_id uuid, OUT user_id uuid) returns record: plpgsql volatile definer
 -- private.claim_lines(p_counts jsonb) returns text: sql immutable
 -- private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claim_state(p_provider text, p_hash text, p_user_id uuid, p_org_id uuid, p_session_id uuid DEFAULT NULL::uuid) returns private.connection_states: plpgsql volatile definer
+-- private.claim_stripe_object(p_named text[], p_customer_id text, p_subscription_id text, OUT organization_id uuid, OUT problem text) returns record: plpgsql volatile definer
 -- private.claim_summary(p_job_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claimed_membership(OUT org_id uuid, OUT org_role text) returns record: plpgsql stable definer; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.claimed_org_id() returns uuid: sql stable
@@ -6119,7 +7184,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.count_audit_between(p_org_id uuid, p_user_id uuid, p_kinds text[], p_from timestamp with time zone, p_from_id uuid, p_to timestamp with time zone, p_to_id uuid) returns bigint: plpgsql stable definer
 -- private.count_calls(p_integration_id uuid, p_connector_id uuid, p_client text, p_session text, p jsonb) returns void: plpgsql volatile definer
 -- private.count_delivery(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.count_old(r private.retention_rules, p_at timestamp with time zone, p_limit integer) returns bigint: plpgsql stable definer
 -- private.count_outcome(e skill_executions) returns void: plpgsql volatile definer
+-- private.count_payment_methods() returns integer: plpgsql stable definer; authenticated
 -- private.count_project(p projects, p_by integer) returns void: plpgsql volatile definer
 -- private.count_skills(p_user_id uuid, p_public boolean, p_active boolean, p_category text, p_search text) returns bigint: plpgsql stable; authenticated
 -- private.count_watchers(p_project_id uuid) returns bigint: plpgsql stable definer; authenticated
@@ -6129,6 +7196,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.coverage_percent(p_part bigint, p_whole bigint) returns numeric: sql immutable; authenticated, service_role
 -- private.covers(p_scope jsonb, p_origin text, p_repository_id uuid) returns boolean: sql immutable
 -- private.create_organization(p_name text, p_owner_id uuid) returns uuid: plpgsql volatile definer
+-- private.created_projects(p_user_id uuid) returns SETOF uuid: sql stable
 -- private.cron_description(p_cron text) returns text: plpgsql immutable; authenticated, service_role
 -- private.cron_error(p_cron text) returns text: plpgsql immutable; authenticated, service_role
 -- private.cron_match(p_sets bigint[], p_from timestamp without time zone, p_before timestamp without time zone) returns timestamp without time zone: plpgsql immutable; authenticated, service_role
@@ -6139,17 +7207,25 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.csv_bare_line(VARIADIC p_cells text[]) returns text: sql immutable; authenticated
 -- private.csv_cell(p_text text) returns text: sql immutable; authenticated
 -- private.csv_line(VARIADIC p_cells text[]) returns text: sql immutable; authenticated
+-- private.current_price(p jsonb, p_plan_id text, p_interval text) returns text: plpgsql stable; authenticated
 -- private.current_prices() returns jsonb: plpgsql stable definer; kijko_server, kijko_worker
 -- private.current_progress_json(p_project_id uuid) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.current_version(p_project_id uuid) returns integer: sql stable; authenticated, service_role
 -- private.cut_audit_block(p_org_id uuid, p_before timestamp with time zone) returns boolean: plpgsql volatile definer
+-- private.data_catalogue() returns TABLE(place bigint, category text, name text, label text, description text, condition text, keys text, columns text, computed jsonb, left_out text): sql stable
+-- private.data_counts(p_user_id uuid) returns TABLE(place bigint, category text, name text, label text, description text, records bigint): plpgsql stable definer
+-- private.data_export_files(p_id uuid, p_owner uuid, p_category text, p_after uuid) returns jsonb: plpgsql stable definer; kijko_worker
+-- private.data_export_json(e private.data_exports, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql stable definer
+-- private.data_export_page(p_id uuid, p_owner uuid, p_name text, p_after jsonb) returns jsonb: plpgsql stable definer; kijko_worker
 -- private.data_residency() returns jsonb: plpgsql stable definer; authenticated
+-- private.data_statement(p_name text, p_is_next boolean) returns text: plpgsql stable definer
 -- private.day_start(p_day date) returns timestamp with time zone: sql immutable; authenticated
 -- private.day_text(p_at timestamp with time zone, p_zone text) returns text: sql stable; authenticated
 -- private.deactivate_team_member(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.dead_letter_json(d jobs.dead_letters) returns jsonb: sql stable
 -- private.declare_installation(p_key text, p_value jsonb) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.declare_metering(p_on boolean) returns void: plpgsql volatile definer; kijko_worker
+-- private.declare_stripe_prices(p_prices jsonb) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.decline_project_invitation(p_token text) returns void: plpgsql volatile definer; anon, authenticated
 -- private.default_model() returns text: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
 -- private.default_signals() returns jsonb: sql immutable; authenticated
@@ -6162,6 +7238,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.delete_run_rows(p_org_id uuid, p_run_id uuid, p_what text, p_limit integer) returns bigint: plpgsql volatile definer
 -- private.delete_settings(p_key text) returns boolean: plpgsql volatile definer; authenticated
 -- private.delete_support_conversation(p_id uuid) returns void: plpgsql volatile definer; authenticated
+-- private.deleted_rows() returns jsonb: plpgsql volatile definer
 -- private.deliver_notification_preferences(p_ids uuid[]) returns TABLE(id uuid, data jsonb): sql stable definer; kijko_server
 -- private.deliver_notifications(p_ids uuid[]) returns TABLE(id uuid, data jsonb): sql stable definer; kijko_server
 -- private.delivered_execution_json(p_id uuid, p_texts boolean) returns jsonb: plpgsql stable definer
@@ -6171,6 +7248,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.delivery_of(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.delivery_payload(d private.outbox) returns jsonb: plpgsql stable definer
 -- private.derive_guard(p_org_id uuid) returns void: plpgsql volatile definer
+-- private.detach_person(p_id uuid, p_orgs uuid[], p_emails text[], p_name text, p_since timestamp with time zone DEFAULT NULL::timestamp with time zone) returns jsonb: plpgsql volatile definer
+-- private.details_to_copy(p_org_id uuid) returns jsonb: plpgsql stable definer
 -- private.detect_persona(p_alex integer, p_maya integer, p_sam integer, OUT persona text, OUT confidence text) returns record: sql immutable; authenticated
 -- private.device_json(p_device jsonb) returns jsonb: sql stable
 -- private.directory_json(p_project_id uuid) returns jsonb: plpgsql stable definer; authenticated
@@ -6216,8 +7295,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.end_directory(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.end_ingestion_operation(e context_ingestions) returns void: plpgsql volatile definer
 -- private.end_of_execution(e skill_executions, p_at timestamp with time zone, OUT code text, OUT message text) returns record: plpgsql immutable
+-- private.end_old(r private.retention_rules, p_at timestamp with time zone, p_limit integer) returns bigint: plpgsql volatile definer
 -- private.end_overdue_sessions(p_sessions uuid[], p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.end_stolen_session(p_session private.sessions, p_at timestamp with time zone) returns void: plpgsql volatile definer
+-- private.end_stripe_call(c private.stripe_calls, p_refusal jsonb) returns private.stripe_calls: plpgsql volatile definer
 -- private.end_token(p_id uuid) returns void: plpgsql volatile definer
 -- private.ended_executions(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.ending_token(p_id uuid) returns TABLE(provider text, sealed text): plpgsql stable definer; kijko_worker
@@ -6240,13 +7321,17 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.enter_key_again(p_user_id uuid, p_key_id uuid, p_request_id text, p_client_ip text) returns boolean: plpgsql volatile definer
 -- private.enter_socket(p_user_id uuid, p_session_id uuid, p_org_hint uuid, p_claims text, p_request_id text, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
 -- private.entry_name(p_value jsonb) returns text: plpgsql stable
+-- private.erase_events(p_id uuid, p_orgs uuid[], p_emails text[], p_name text, p_after bigint DEFAULT 0) returns bigint: plpgsql volatile definer
+-- private.erase_inbox(p_id uuid, p_orgs uuid[], p_emails text[], p_name text) returns void: plpgsql volatile definer
+-- private.erase_jobs(p_id uuid, p_emails text[], p_since timestamp with time zone DEFAULT '-infinity'::timestamp with time zone) returns void: plpgsql volatile definer
+-- private.erase_organizations(p_orgs uuid[], OUT customers text[], OUT invoices bigint, OUT invoices_until timestamp with time zone) returns record: plpgsql volatile definer
+-- private.erase_person(p_user_id uuid) returns jsonb: plpgsql volatile definer
 -- private.estimate_json(p_total numeric, p_strategy text, p_plan text) returns jsonb: plpgsql immutable; authenticated
 -- private.estimate_run_seconds(p projects) returns integer: plpgsql stable definer
 -- private.estimated_tokens(p_type text, p_repositories jsonb, p_files jsonb, p_characters bigint) returns numeric: sql immutable; authenticated
 -- private.execute_response(e skill_executions) returns jsonb: sql stable; authenticated
 -- private.execute_skill(p_skill_id text, p_input jsonb, p_type text DEFAULT NULL::text, p_reference_id text DEFAULT NULL::text, p_stream boolean DEFAULT false) returns skill_executions: plpgsql volatile definer; authenticated
 -- private.execution_csv(e skill_executions, p_skill_name text) returns text: sql stable; authenticated
--- private.execution_days() returns integer: plpgsql stable definer
 -- private.execution_filter(p jsonb) returns text: plpgsql stable; authenticated
 -- private.execution_json(e skill_executions) returns jsonb: sql stable; authenticated
 -- private.execution_limit() returns interval: sql immutable
@@ -6258,13 +7343,16 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.exempt_files(p_run_id uuid, p_owner uuid) returns TABLE(path text, hash bytea): plpgsql volatile definer; kijko_worker
 -- private.expire_invitations(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.expiry_of(b jsonb) returns timestamp with time zone: plpgsql stable
+-- private.export_categories() returns text[]: sql immutable; authenticated
 -- private.export_file(p_name text, p_format text, p_begun jsonb) returns jsonb: sql stable; authenticated
 -- private.export_graph_edges(p_project_id uuid) returns TABLE(source_id uuid, target_id uuid, type text, count integer): plpgsql stable definer; kijko_worker
 -- private.export_graph_nodes(p_project_id uuid) returns TABLE(id uuid, name text, type text, reference_count integer, path text, language text, start_line integer, end_line integer, is_exported boolean, cluster integer): plpgsql stable definer; kijko_worker
 -- private.export_part(p_format text, p_name text, p_header text, p_lines text, p_entries integer, p_counted bigint, p_is_last boolean, p_after jsonb) returns jsonb: sql stable; authenticated
+-- private.export_token(e private.data_exports) returns text: plpgsql stable definer
 -- private.external_session(p_issuer text, p_key text, p_authenticated_at timestamp with time zone) returns private.sessions: plpgsql stable definer
 -- private.extracted_components(p_project_id uuid) returns text[]: sql stable; authenticated
 -- private.extractive_summary(p_project_id uuid) returns jsonb: plpgsql stable; authenticated
+-- private.fact_key(p_created timestamp with time zone, p_rank integer, p_event_id text) returns private.fact_key: sql immutable
 -- private.fail_compression(p_operation_id uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.fail_enrichment(p_run_id uuid, p_owner uuid, p_message text) returns void: plpgsql volatile definer; kijko_worker
 -- private.fail_execution(p_id uuid, p_code text, p_message text) returns void: plpgsql volatile definer
@@ -6279,14 +7367,18 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.file_type(p_path text) returns text: sql immutable
 -- private.filter_fault(f jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.find_integration(p_id text, OUT integration_id uuid, OUT connector_id uuid) returns record: plpgsql stable; authenticated
+-- private.find_invoice(p jsonb) returns invoices: plpgsql stable; authenticated
 -- private.find_key(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.find_passages(p_project_id uuid, p_terms jsonb, p_references jsonb, p_numbers integer[], p_sources uuid[], p_limit integer, p_model text, p_vector real[]) returns jsonb: plpgsql stable definer; authenticated
+-- private.find_payment_method(p_id text) returns payment_methods: plpgsql stable definer; authenticated
 -- private.find_project_member(p_project_id uuid, p_id text, p_by_user boolean DEFAULT false) returns project_members: plpgsql stable; authenticated
 -- private.find_source(p_project_id uuid, p_id text) returns context_files: plpgsql stable definer
 -- private.find_thread(p_id text, OUT chat_id text, OUT default_of uuid) returns record: plpgsql stable; authenticated
 -- private.finish_audit_export(p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.finish_btw_recheck(p_org_id uuid, p_number text, p_answer jsonb) returns void: plpgsql volatile definer; kijko_worker
 -- private.finish_compression(p_operation_id uuid, p_key text) returns void: plpgsql volatile definer; kijko_worker
 -- private.finish_connection(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.finish_data_export(p_id uuid, p_owner uuid, p_key text, p_size bigint) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.finish_delivery(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.finish_enrichment(p_run_id uuid, p_owner uuid, p jsonb) returns void: plpgsql volatile definer; kijko_worker
 -- private.finish_execution(p_id uuid, p_token uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
@@ -6368,6 +7460,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.held_enrichment(p_run_id uuid, p_owner uuid) returns enrichment_runs: plpgsql volatile definer
 -- private.history_message_json(m chat_messages) returns jsonb: sql stable; authenticated
 -- private.hmac_sha256(p_key bytea, p_message bytea) returns bytea: plpgsql immutable
+-- private.hold_data_exports(p_owners uuid[], p_seconds integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.hold_enrichments(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.hold_runs(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.hold_summaries(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
@@ -6408,6 +7501,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.invite_one_to_project(p_project_id uuid, p_element jsonb) returns jsonb: plpgsql volatile; authenticated
 -- private.invite_project_member(p_project_id uuid, p_member jsonb) returns project_members: plpgsql volatile; authenticated
 -- private.invited_addresses(p_emails jsonb) returns text[]: plpgsql stable
+-- private.invoice_json(i invoices) returns jsonb: sql stable; authenticated
+-- private.invoice_snapshot(d billing_details, p_customer jsonb, p_seller text) returns jsonb: plpgsql stable definer
 -- private.ip_entry(p_org_id uuid, p_id text) returns ip_allow_list_entries: plpgsql stable definer
 -- private.ip_entry_json(e ip_allow_list_entries) returns jsonb: plpgsql stable definer
 -- private.ip_list_json(p_org_id uuid) returns jsonb: plpgsql stable definer
@@ -6422,7 +7517,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.is_final(p_status text) returns boolean: sql immutable; authenticated
 -- private.is_finite(p_value jsonb) returns boolean: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.is_glob(p_pattern text) returns boolean: sql immutable; authenticated, kijko_worker, service_role
+-- private.is_identity_free(p_issuer text, p_subject text) returns boolean: plpgsql stable definer; kijko_worker
 -- private.is_key_request() returns boolean: sql stable; authenticated
+-- private.is_lapsed(p_org_id uuid, p_stripe_subscription_id text, p_at timestamp with time zone DEFAULT now()) returns boolean: plpgsql stable definer
 -- private.is_larger(p_value jsonb, p_bytes integer) returns boolean: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.is_link(p_link text) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_listed(p_org_id uuid, p_address inet) returns boolean: plpgsql stable
@@ -6446,7 +7543,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.is_retryable_code(p_code text) returns boolean: sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.is_second_factor_demanded(p_user_id uuid) returns boolean: plpgsql stable definer
 -- private.is_shown(s notification_preferences, p_type text, p_urgent boolean) returns boolean: sql immutable
+-- private.is_step_dispensable(p_name text, p_code text, p_status integer) returns boolean: sql immutable
 -- private.is_stranger() returns boolean: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.is_subscription_live(s subscriptions) returns boolean: sql immutable; authenticated
 -- private.is_switches(p_value jsonb, p_keys text[]) returns boolean: sql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.is_verbatim_run(r ingestion_runs) returns boolean: plpgsql stable definer
 -- private.is_web_address(p_url text, p_schemes text) returns boolean: sql immutable; authenticated
@@ -6455,9 +7554,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.iso(p_at timestamp with time zone) returns text: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.issue_account_link(p_user_id uuid, p_purpose text, p_email text, p_id uuid DEFAULT gen_random_uuid(), p_at timestamp with time zone DEFAULT clock_timestamp()) returns void: plpgsql volatile definer
 -- private.issue_refresh_token(p_session_id uuid, p_token_hash text, p_at timestamp with time zone) returns void: sql volatile definer
+-- private.items_after(c private.stripe_calls) returns jsonb: sql stable
 -- private.job_status(p_code text) returns integer: sql immutable; authenticated
 -- private.js_number(p_number jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.json_bytes(p_value jsonb) returns integer: plpgsql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
+-- private.judge_look(c private.stripe_calls) returns jsonb: plpgsql stable definer
 -- private.keep_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.keep_backup_codes(p_user_id uuid, p jsonb) returns void: plpgsql volatile definer
 -- private.keep_check(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
@@ -6469,7 +7570,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.keep_push_secret(p_repository_id uuid, p_sealed text) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.keep_secret(p_id uuid, p_sealed text) returns void: plpgsql volatile definer; authenticated
 -- private.keep_signing_key(p_offered text) returns text: plpgsql volatile definer; kijko_server
+-- private.keep_stripe_subscription(s private.stripe_subscriptions, n private.stripe_subscriptions) returns boolean: plpgsql volatile definer
 -- private.keep_support_turn(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.keep_vies_answer(p_org_id uuid, p_number text, p_answer jsonb) returns private.vies_answers: plpgsql volatile definer
+-- private.kept_until(p_at timestamp with time zone) returns timestamp with time zone: sql stable
 -- private.known(p_text text, p_else text) returns text: sql immutable
 -- private.known_check(p_url text) returns jsonb: plpgsql stable definer; authenticated
 -- private.known_fields(p_schema jsonb) returns jsonb: plpgsql immutable; authenticated, kijko_worker, service_role
@@ -6481,6 +7585,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.last_completed_run(p_project_id uuid) returns ingestion_runs: plpgsql stable; authenticated
 -- private.lease_project(p_run_id uuid, p_owner uuid) returns uuid: plpgsql volatile definer
 -- private.lease_token(p_id uuid, p_owner uuid, p_refused integer) returns TABLE(state text, provider text, sealed text, version integer): plpgsql volatile definer; kijko_server, kijko_worker
+-- private.leased_data_export(p_id uuid, p_owner uuid) returns private.data_exports: plpgsql stable definer
 -- private.leave_node(p_node_id uuid) returns void: plpgsql volatile definer; kijko_server
 -- private.leave_team() returns void: plpgsql volatile definer; authenticated
 -- private.level_flags(p_level text) returns jsonb: sql stable; authenticated
@@ -6492,6 +7597,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.list_agents(p_project_id uuid) returns jsonb: plpgsql stable definer; authenticated
 -- private.list_dead_letters(p_type text, p_limit integer, p_offset integer) returns jsonb: plpgsql stable definer; authenticated
 -- private.list_hypervisa_sessions(p jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- private.list_payment_methods() returns jsonb: plpgsql stable definer; authenticated
 -- private.list_team_invitations() returns jsonb: plpgsql stable definer; authenticated
 -- private.live_checkpoints(p_runs uuid[]) returns SETOF uuid: sql stable definer; kijko_worker
 -- private.live_repositories(p_ids uuid[]) returns SETOF uuid: sql stable definer; kijko_worker
@@ -6503,6 +7609,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.lock_listed_chat(p jsonb) returns chat_sessions: plpgsql volatile definer
 -- private.lock_members(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.lock_organization(p_org_id uuid) returns void: plpgsql volatile definer
+-- private.lock_subscription(p_org_id uuid) returns subscriptions: plpgsql volatile definer; authenticated
 -- private.lock_tree(p_project_id uuid) returns void: sql volatile
 -- private.lock_worktrees(p_project_id uuid) returns void: sql volatile
 -- private.locked_problem(p_email text, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
@@ -6514,11 +7621,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.log_refusals(p_entries jsonb) returns void: plpgsql volatile definer; kijko_server
 -- private.login_entry_json(h private.login_history) returns jsonb: sql stable
 -- private.login_history_csv(p_after jsonb) returns jsonb: plpgsql stable definer; authenticated
+-- private.look_or_give_up(c private.stripe_calls, p_refusal jsonb DEFAULT NULL::jsonb) returns private.stripe_calls: plpgsql volatile definer
 -- private.look_up_invitation(p_token text) returns jsonb: plpgsql stable definer; anon, authenticated
 -- private.lowest_bit(p_set bigint) returns integer: sql immutable; authenticated, service_role
 -- private.mail_cadence(s notification_preferences, p_type text, p_urgent boolean, p_category text, p_is_project boolean, p_level text) returns text: sql immutable
 -- private.mail_categories() returns text[]: sql immutable
 -- private.mail_entry(p_title text, p_message text, p_link text, p_limit integer, OUT body_text text, OUT body_html text) returns record: plpgsql stable
+-- private.mail_erasure(p_email text, p_at timestamp with time zone) returns void: plpgsql volatile definer
 -- private.mail_ingestion_result(p_project_id uuid, p_email text) returns void: plpgsql volatile definer; authenticated
 -- private.mail_link(p_link text) returns text: sql stable
 -- private.mail_requested_link(p jsonb) returns void: plpgsql volatile definer; kijko_worker
@@ -6529,6 +7638,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.mark_mail_sent(p_id uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.mark_repository(p_run_id uuid, p_owner uuid, p_repository_id uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.marked_lines(p_content text, p_first_line integer, p_words text[], p_limit integer) returns jsonb: sql stable; authenticated
+-- private.mask_mentions(p_id uuid, p_orgs uuid[], p_emails text[], p_name text, p_since timestamp with time zone) returns jsonb: plpgsql volatile definer
+-- private.mask_person(p_text text, p_id uuid, p_emails text[], p_name text) returns text: plpgsql immutable
 -- private.max_seats(p_org_id uuid) returns integer: plpgsql stable definer
 -- private.may_run(h habits) returns boolean: plpgsql stable definer
 -- private.may_run_skill(p_skill_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer
@@ -6538,6 +7649,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.meets_guard(g private.guards, p_role text, p_has_second_factor boolean, p_signed_in_at timestamp with time zone, p_last_active_at timestamp with time zone, p_client_ip text, p_password_changed_at timestamp with time zone) returns boolean: sql stable
 -- private.member_json(m project_members) returns jsonb: sql stable; authenticated, service_role
 -- private.member_project_ids() returns uuid[]: plpgsql stable definer; authenticated
+-- private.member_unless_null(p_name text, p_value jsonb) returns jsonb: sql stable
+-- private.members_named(p jsonb, p_names text[]) returns jsonb: sql stable
 -- private.membership_of(p_user_id uuid, OUT org_id uuid, OUT org_role text) returns record: plpgsql stable definer
 -- private.merge_chunks(p_run_id uuid, p_owner uuid, p_ids uuid[], p_files uuid[], p_positions integer[], p_starts integer[], p_ends integer[], p_types text[], p_tokens integer[], p_contents text[], p_hashes bytea[], p_references uuid[], p_parents uuid[], p_metadata jsonb[], p_terms tsvector[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.merge_files(p_run_id uuid, p_owner uuid, p_ids uuid[], p_positions integer[], p_sources text[], p_repositories uuid[], p_paths text[], p_languages text[], p_categories text[], p_bytes bigint[], p_tokens bigint[], p_optimized bigint[], p_hashes bytea[], p_metadata jsonb[], p_savings jsonb[], p_plans bytea[]) returns void: plpgsql volatile definer; kijko_worker
@@ -6557,6 +7670,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.moment_text(p_at timestamp with time zone, p_zone text, p_with_seconds boolean DEFAULT true) returns text: sql stable; authenticated
 -- private.move_ownership(p_project_id uuid, p_user_id uuid) returns void: plpgsql volatile definer
 -- private.move_storage(p_org_id uuid, p_bytes numeric) returns void: plpgsql volatile definer
+-- private.my_data() returns jsonb: plpgsql stable definer; authenticated
+-- private.my_data_counts() returns jsonb: plpgsql stable definer; authenticated
+-- private.my_data_exports(p_id uuid DEFAULT NULL::uuid) returns jsonb: plpgsql stable definer; authenticated
 -- private.my_login_history(p_status text, p_from timestamp with time zone, p_until timestamp with time zone, p_limit integer, p_offset bigint) returns jsonb: plpgsql stable definer; authenticated
 -- private.my_organizations_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.my_sessions_json() returns jsonb: plpgsql stable definer; authenticated
@@ -6571,16 +7687,23 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.new_ulid(p_at timestamp with time zone DEFAULT clock_timestamp()) returns text: plpgsql volatile
 -- private.newest_run(p_project_id uuid) returns ingestion_runs: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.next_audit_run(p_begun timestamp with time zone, p_schedule text, p_after timestamp with time zone, p_zone text) returns timestamp with time zone: sql stable
+-- private.next_details_step(c private.stripe_calls, s subscriptions, p_tax_rate_id text) returns jsonb: plpgsql stable definer
 -- private.next_digest(s notification_preferences, p_zone text, p_cadence text, p_at timestamp with time zone) returns timestamp with time zone: plpgsql immutable
 -- private.next_fixed(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) returns timestamp without time zone: plpgsql immutable; authenticated, service_role
 -- private.next_grant(p_amount bigint, p_left bigint) returns bigint: sql immutable
 -- private.next_hourly(p_sets bigint[], p_zone text, p_utc timestamp without time zone, p_local timestamp without time zone, p_before timestamp without time zone) returns timestamp without time zone: plpgsql immutable; authenticated, service_role
+-- private.next_method_step(c private.stripe_calls, s subscriptions) returns jsonb: plpgsql stable definer
 -- private.next_position(p_project_id uuid, p_parent_id uuid) returns integer: plpgsql stable definer
+-- private.next_retention(p_every interval, p_at timestamp with time zone) returns timestamp with time zone: sql stable
+-- private.next_stripe_step(c private.stripe_calls) returns jsonb: plpgsql stable definer
 -- private.normal_cron(p_cron text) returns text: sql immutable; authenticated, service_role
 -- private.note_address(p_subject_id uuid, p_user_id uuid, p_org_hint uuid, p_client_ip text) returns void: plpgsql volatile definer; kijko_server
--- private.note_btw_status(p_check jsonb) returns void: plpgsql volatile definer
+-- private.note_btw_status(p_check jsonb, p_org_id uuid) returns void: plpgsql volatile definer
 -- private.note_bulk(p_entity text, p_room text) returns integer: plpgsql volatile
+-- private.note_details_copy(c private.stripe_calls) returns void: plpgsql volatile definer
 -- private.note_directory_error(p_token_id uuid, p_error text) returns void: plpgsql volatile definer; kijko_worker
+-- private.note_failed_stripe_event(p_payload jsonb, p_error text) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.note_method(c private.stripe_calls, p_is_attached boolean) returns jsonb: plpgsql stable definer
 -- private.note_presence(p_node_id uuid, p_contexts uuid[], p_users uuid[], p_present boolean[]) returns double precision: plpgsql volatile definer; kijko_server
 -- private.note_watchers(p_node_id uuid, p_projects uuid[], p_sockets integer[]) returns void: plpgsql volatile definer; kijko_server
 -- private.notification_json(n notifications) returns jsonb: sql stable; authenticated
@@ -6596,6 +7719,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.notify_files(p_org_id uuid, p_project_id uuid, p_operation text, p_ids uuid[], p_files bigint, p_root bigint, p_texts bigint, p_names text[]) returns void: plpgsql volatile definer
 -- private.notify_invited(p_id uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.notify_oneself(p_body jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.notify_owner(p_org_id uuid, p_title text, p_message text, p_data jsonb, p_urgent boolean, p_dedupe text) returns void: plpgsql volatile definer
 -- private.notify_project_invitee(p_member_id uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.notify_provider(p_user_id uuid) returns void: plpgsql volatile definer
 -- private.notify_quota(p_org_id uuid, p_metric text, p_used bigint, p_cap bigint, p_period date) returns void: plpgsql volatile definer
@@ -6612,6 +7736,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.numbered_project_name(p_base text, p_number numeric) returns text: sql immutable; authenticated
 -- private.object_of(p_value jsonb) returns jsonb: sql immutable; authenticated
 -- private.one_line(p_text text) returns text: sql immutable; authenticated
+-- private.open_checkout(p_org_id uuid, p_plan_id text, p_interval text) returns jsonb: plpgsql stable definer; authenticated
 -- private.open_delivery(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.open_graph(p_project_id uuid, p_base integer) returns void: plpgsql volatile definer; kijko_worker
 -- private.open_index_run(p_project_id uuid, p_options jsonb, p_user_id uuid) returns boolean: plpgsql volatile definer
@@ -6620,11 +7745,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.open_question(p_question text, p_model text, p_context_id uuid, p_chat_id text DEFAULT NULL::text, p_message_id uuid DEFAULT NULL::uuid) returns private.chat_questions: plpgsql volatile definer
 -- private.open_run_of(p_project_id uuid) returns ingestion_runs: plpgsql volatile definer
 -- private.open_sockets(p_node_id uuid, p_sockets uuid[], p_users uuid[], p_orgs uuid[], p_projects uuid[], p_user_limit integer, p_org_limit integer) returns uuid[]: plpgsql volatile definer; kijko_server
+-- private.open_stripe_subscription(p_id text, p_org_id uuid, p_customer_id text, p_began_at timestamp with time zone, OUT s private.stripe_subscriptions, OUT n private.stripe_subscriptions) returns record: plpgsql stable definer
 -- private.operation_answer(p_body jsonb, p_operation_id uuid) returns jsonb: sql stable; authenticated
 -- private.operation_ended(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.org_id() returns uuid: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.org_role() returns text: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.organization_leaders(p_org_id uuid) returns uuid[]: plpgsql stable definer
+-- private.organizations_naming(p_user_id uuid) returns uuid[]: plpgsql stable definer
 -- private.originals_page(p jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- private.other_files(p_run_id uuid, p_owner uuid) returns TABLE(path text, hash bytea, origin text, repository_id uuid, language text, is_binary boolean, bytes bigint, tokens bigint, last_change jsonb): plpgsql volatile definer; kijko_worker
 -- private.outbox_pause(p_neighbor text, p_attempts integer) returns interval: sql immutable
@@ -6632,12 +7759,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.outside_text(p_text text, p_most integer) returns text: sql immutable
 -- private.overflows_context(p_run_id uuid) returns boolean: plpgsql stable definer
 -- private.overseen_project_ids() returns uuid[]: plpgsql stable definer; authenticated
+-- private.own_address(p_user_id uuid) returns text: sql stable
 -- private.own_execution(p jsonb) returns skill_executions: plpgsql stable; authenticated
 -- private.own_reflex(p jsonb) returns reflexes: plpgsql stable; authenticated
 -- private.own_skill(p jsonb) returns skills: plpgsql stable; authenticated, kijko_worker, service_role
 -- private.own_skills(p_ids jsonb) returns uuid[]: plpgsql volatile; authenticated
 -- private.own_support_conversation(p_id text) returns uuid: sql stable; authenticated
 -- private.own_webhook(p jsonb) returns reflexes: plpgsql stable; authenticated
+-- private.owned_organizations(p_user_id uuid) returns SETOF uuid: sql stable
 -- private.owner_id() returns uuid: plpgsql stable definer; authenticated
 -- private.owner_of(p_org_id uuid) returns uuid: plpgsql stable definer
 -- private.owns_project(p_project_id uuid, p_user_id uuid) returns boolean: plpgsql stable definer; authenticated
@@ -6664,6 +7793,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.pause_connections(p_orgs uuid[]) returns jsonb: plpgsql volatile definer
 -- private.pause_people(p_user_id uuid, p_orgs uuid[]) returns jsonb: plpgsql volatile definer
 -- private.pay_for_test() returns void: plpgsql volatile definer; authenticated
+-- private.payment_method_json(m payment_methods) returns jsonb: sql stable
+-- private.payment_methods_json(p_org_id uuid) returns jsonb: plpgsql stable definer
 -- private.pending_email(p_user_id uuid) returns text: plpgsql stable definer
 -- private.person_name(u users) returns text: sql immutable
 -- private.persona_json(p user_personas) returns jsonb: plpgsql stable; authenticated
@@ -6675,12 +7806,16 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.place_text(p_project_id uuid, p_text jsonb) returns jsonb: plpgsql volatile definer
 -- private.plain_chat_text(p_text text) returns text: sql immutable
 -- private.plain_text(p_text text) returns text: sql immutable
+-- private.plan_change(p_operation text, s subscriptions, p_request jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.plan_details_copy(p jsonb) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.plan_enrichment(p_run_id uuid, p_owner uuid, p_files uuid[], p_hashes bytea[], p_languages text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.plan_in_effect(s subscriptions) returns text: sql stable
 -- private.plan_json(p plans) returns jsonb: sql stable; anon, authenticated
 -- private.plan_limit(p_org_id uuid, p_metric text) returns bigint: plpgsql stable definer
 -- private.plan_of(p_project_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable definer; authenticated
 -- private.plan_price(p_plan_id text, p_interval text) returns bigint: plpgsql stable; authenticated
+-- private.plan_rank(p_plan_id text) returns integer: sql immutable; authenticated
+-- private.plan_stripe_call(p_org_id uuid, p_operation text, p_request jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.plans_lock() returns bigint: sql immutable
 -- private.playbook_json(s skills, b skill_playbooks) returns jsonb: sql stable; authenticated
 -- private.playbook_with(k skill_playbooks, b jsonb) returns skill_playbooks: plpgsql stable; authenticated
@@ -6690,6 +7825,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.preference_field(p_body jsonb, p_section text, p_field text, p_type text, p_form text DEFAULT ''::text) returns text: plpgsql stable; authenticated
 -- private.prepare_execution(e skill_executions, s skills, OUT code text, OUT message text, OUT prompt text) returns record: plpgsql stable
 -- private.preview_language(p_path text) returns text: sql immutable; authenticated, service_role
+-- private.price_of(p_price_id text, OUT plan_id text, OUT billing_interval text) returns record: plpgsql stable definer
 -- private.price_test(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.problem(p_status integer, p_code text, p_message text, p_field text DEFAULT NULL::text, p_details jsonb DEFAULT NULL::jsonb) returns jsonb: sql stable
 -- private.profile_json() returns jsonb: plpgsql stable definer; authenticated
@@ -6724,31 +7860,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.provider_keys_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.provider_name(p_provider text) returns text: sql immutable
 -- private.provider_session(p_session_id uuid) returns TABLE(issuer text, session_key text): plpgsql stable definer; kijko_worker
--- private.prune_activity(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer; kijko_worker
--- private.prune_analytics(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 20000) returns boolean: plpgsql volatile definer
--- private.prune_audit(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer
--- private.prune_audit_files(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
--- private.prune_billing(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
--- private.prune_chats(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_checkpoints(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
--- private.prune_core(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_worker
--- private.prune_enrichments(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
+-- private.prune_erasures(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_events(p_at timestamp with time zone DEFAULT now(), p_keep interval DEFAULT '24:00:00'::interval) returns bigint: plpgsql volatile definer; kijko_worker
--- private.prune_executions(p_at timestamp with time zone DEFAULT now(), OUT emptied bigint, OUT deleted bigint) returns record: plpgsql volatile definer
--- private.prune_identity(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_worker
--- private.prune_integrations(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
--- private.prune_keys(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
--- private.prune_mails(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_metering(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
--- private.prune_notifications(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer
--- private.prune_operations(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_outbox(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
--- private.prune_reflexes(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
--- private.prune_security(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer; kijko_worker
--- private.prune_staged_files(p_at timestamp with time zone DEFAULT now()) returns bigint: plpgsql volatile definer; kijko_worker
 -- private.prune_summaries(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
--- private.prune_support(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
--- private.prune_usage(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.publish(p_room text, p_type text, p_data jsonb) returns void: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.publish_output(p_id uuid, p_token uuid, p_seq integer, p_chunk text) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.push_secret(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
@@ -6759,8 +7876,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.queue_attempt(d webhook_deliveries, p_at timestamp with time zone) returns webhook_deliveries: plpgsql volatile definer
 -- private.queue_audit_exports(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.queue_audit_mail(s audit_schedules, p_owner users, p_message text, p_link text) returns void: plpgsql volatile definer
+-- private.queue_btw_check(p_org_id uuid, p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
+-- private.queue_btw_checks(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.queue_compression(p_project_id uuid, p_number integer) returns uuid: plpgsql volatile definer
 -- private.queue_deliveries(p_neighbor text, p_org_id uuid, p_kind text, p_subject_ids uuid[], p_series uuid) returns void: plpgsql volatile definer
+-- private.queue_details_copy(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.queue_enrichment(p_run_id uuid) returns void: plpgsql volatile definer
 -- private.queue_graph_mirror(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.queue_link_mail(p_kind text, p_org_id uuid, p_user_id uuid, p_to text, p_first_name text, p_subject text, p_lead text, p_action text, p_screen text, p_token text, p_end text) returns uuid: plpgsql volatile definer
@@ -6773,8 +7893,12 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.queue_polls(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.queue_registry_sync() returns void: plpgsql volatile definer
 -- private.queue_state(OUT pending bigint, OUT oldest_seconds double precision) returns record: sql stable definer; kijko_server, kijko_worker
+-- private.queue_stripe_fetch(p_subscription_id text) returns void: plpgsql volatile definer
 -- private.queue_weekly_summaries(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 200) returns integer: plpgsql volatile definer
 -- private.quiet_until(s notification_preferences, p_zone text, p_at timestamp with time zone) returns timestamp with time zone: plpgsql stable
+-- private.quote_proration(s subscriptions, p_plan_id text, p_interval text, p_at timestamp with time zone) returns jsonb: plpgsql stable definer
+-- private.quote_warnings(c private.stripe_calls, p_invoice jsonb) returns jsonb: sql stable
+-- private.quoted_pattern(p_text text) returns text: sql immutable
 -- private.raise_queue_floor() returns timestamp with time zone: plpgsql volatile definer; kijko_worker
 -- private.rank_chunks(p_org_id uuid, p_run_id uuid, p_query tsquery, p_queries tsquery[], p_words integer[], p_idf real[], p_tests boolean, p_only uuid[], p_without uuid[], p_bound integer) returns TABLE(chunk_id uuid, file_id uuid, score double precision): plpgsql stable definer
 -- private.rating_json(p_sum bigint, p_count integer) returns numeric: sql immutable; authenticated, kijko_worker, service_role
@@ -6795,6 +7919,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.read_refusals(p_limit integer) returns jsonb: plpgsql stable definer; authenticated
 -- private.read_setting(p_key text, p_value jsonb DEFAULT NULL::jsonb) returns jsonb: plpgsql stable definer; authenticated
 -- private.read_sources(p_run_id uuid, p_owner uuid, p_sources text[]) returns TABLE(source text, path text, key bytea, verdict text, encoding text, hash bytea, bytes bigint, tokens bigint, language text): plpgsql volatile definer; kijko_worker
+-- private.read_stripe_invoice(o jsonb, OUT id text, OUT customer_id text, OUT organization text, OUT subscription_id text, OUT number text, OUT status text, OUT currency text, OUT total_amount bigint, OUT vat_amount bigint, OUT amount_due bigint, OUT amount_paid bigint, OUT invoice_url text, OUT pdf_url text, OUT period_start timestamp with time zone, OUT period_end timestamp with time zone, OUT due_at timestamp with time zone, OUT paid_at timestamp with time zone, OUT finalized_at timestamp with time zone, OUT created timestamp with time zone, OUT attempt_count integer, OUT next_attempt_at timestamp with time zone, OUT payment_intent_id text, OUT charge_id text, OUT plan_id text, OUT billing_interval text, OUT description text) returns record: plpgsql stable
+-- private.read_stripe_payment_method(o jsonb, OUT id text, OUT customer_id text, OUT organization text, OUT type text, OUT card_brand text, OUT card_last4 text, OUT card_exp_month integer, OUT card_exp_year integer, OUT sepa_bank_code text, OUT sepa_last4 text, OUT sepa_country text, OUT fingerprint text, OUT created timestamp with time zone) returns record: plpgsql stable
+-- private.read_stripe_session(o jsonb, OUT id text, OUT customer_id text, OUT organization text, OUT reference text, OUT subscription_id text, OUT mode text, OUT status text, OUT payment_status text, OUT plan_id text, OUT billing_interval text, OUT url text, OUT expires_at timestamp with time zone) returns record: sql stable
+-- private.read_stripe_subscription(o jsonb, OUT id text, OUT customer_id text, OUT organization text, OUT status text, OUT price_id text, OUT item_id text, OUT plan_id text, OUT billing_interval text, OUT hint_plan_id text, OUT hint_interval text, OUT period_start timestamp with time zone, OUT period_end timestamp with time zone, OUT cancel_at_period_end boolean, OUT trial_end timestamp with time zone, OUT created timestamp with time zone) returns record: plpgsql stable
 -- private.readme_line(p_text text) returns text: sql immutable; authenticated
 -- private.readme_of(p_project_id uuid, p_count integer, p_bytes integer) returns TABLE(path text, content text): sql stable; authenticated
 -- private.reads_all_activity(p_project_id uuid) returns boolean: plpgsql stable; authenticated
@@ -6827,6 +7955,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.refuse_chat() returns void: plpgsql stable; authenticated
 -- private.refuse_conditions(p_field text, p_message text) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_connector_over_limit() returns void: plpgsql stable; authenticated
+-- private.refuse_contract() returns void: plpgsql stable; authenticated
+-- private.refuse_erased_identity(p_issuer text, p_subject text, p_signed_in_at timestamp with time zone) returns void: plpgsql stable definer
 -- private.refuse_execution(p_id text) returns void: plpgsql stable; authenticated
 -- private.refuse_expired_invitation(m project_members) returns void: plpgsql stable
 -- private.refuse_field(p_field text, p_message text) returns void: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
@@ -6843,6 +7973,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.refuse_project_member() returns void: plpgsql stable; authenticated
 -- private.refuse_quota(p_org_id uuid, p_metric text, p_amount bigint, p_limit bigint, p_used bigint, p_at timestamp with time zone) returns void: plpgsql stable
 -- private.refuse_read_only(p_body jsonb, p_project projects) returns void: plpgsql stable; authenticated
+-- private.refuse_redirects(p jsonb) returns void: plpgsql stable; authenticated
 -- private.refuse_role(p_role text, p_minimum text) returns void: plpgsql stable; authenticated, service_role
 -- private.refuse_row(p_table text, p_rule text) returns boolean: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_scope(p_required text, p_scope text) returns void: plpgsql stable; authenticated
@@ -6851,11 +7982,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.refuse_state() returns void: plpgsql stable
 -- private.refuse_strangers(p_message text) returns void: plpgsql stable; anon, authenticated, kijko_server, kijko_worker, service_role
 -- private.refuse_trigger(p_message text) returns void: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
+-- private.refuse_unconfigured(p jsonb) returns void: plpgsql stable; authenticated
 -- private.refuse_version(p_number integer, p_current integer) returns void: plpgsql stable; authenticated
 -- private.refuse_webhook_over_limit() returns void: plpgsql stable; authenticated
 -- private.regenerate_summary(p_project_id uuid) returns uuid: plpgsql volatile definer; authenticated
 -- private.registry_item_json(i mcp_registry_items) returns jsonb: sql stable; authenticated
 -- private.relative_time(p_at timestamp with time zone, p_now timestamp with time zone DEFAULT now()) returns text: sql stable
+-- private.release_data_export(p_id uuid, p_owner uuid, p_is_failed boolean) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.release_enrichment(p_run_id uuid, p_owner uuid) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.release_executions(p_skill_id uuid, p_owner_id uuid) returns void: plpgsql volatile definer
 -- private.release_notifications(p_at timestamp with time zone DEFAULT now(), p_limit integer DEFAULT 5000) returns integer: plpgsql volatile definer
@@ -6878,6 +8011,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.report_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.repository_json(r project_repositories) returns jsonb: sql stable; authenticated, service_role
 -- private.request_compression(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
+-- private.request_data_export(p_type text, p_categories text[]) returns jsonb: plpgsql volatile definer; authenticated
 -- private.request_link(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.request_recompression(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.request_summary(p_project_id uuid, p_is_requested boolean) returns uuid: plpgsql volatile definer
@@ -6894,6 +8028,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.require_membership() returns uuid: plpgsql stable; authenticated
 -- private.require_name(p_text text, p_field text, p_label text) returns text: plpgsql stable
 -- private.require_permission(p_name text) returns void: plpgsql stable; authenticated
+-- private.require_person() returns uuid: plpgsql stable; authenticated
 -- private.require_project_role(p_role text, p_allowed text[], p_default text DEFAULT NULL::text) returns text: plpgsql stable; authenticated
 -- private.require_scope(p_scope text) returns void: plpgsql stable; authenticated
 -- private.require_seats(p_org_id uuid, p_requested integer, p_tells boolean DEFAULT true, p_field text DEFAULT NULL::text) returns void: plpgsql stable definer
@@ -6906,9 +8041,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.resolve_events(p_ids bigint[]) returns TABLE(id bigint, data text): plpgsql stable definer; kijko_server
 -- private.resolve_external(p jsonb, p_at timestamp with time zone DEFAULT now()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.resolve_model(p_model text, OUT provider text, OUT model text, OUT called text) returns record: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
+-- private.retained_data(p_invoices bigint, p_invoices_until timestamp with time zone, p_at timestamp with time zone) returns jsonb: plpgsql stable
+-- private.retention_cutoff(r private.retention_rules, p_at timestamp with time zone) returns timestamp with time zone: plpgsql stable definer
+-- private.retention_sql(r private.retention_rules, p_locks boolean) returns text: plpgsql stable definer
 -- private.retry_dead_letter(p_id text) returns text: plpgsql volatile definer; authenticated
 -- private.retry_delivery(p_id text) returns jsonb: plpgsql volatile definer; authenticated
 -- private.retry_execution(p_id text) returns skill_executions: plpgsql volatile definer; authenticated
+-- private.retry_stripe_event(p_id text, p_at timestamp with time zone DEFAULT now()) returns text: plpgsql volatile definer
+-- private.retry_stripe_events(p_at timestamp with time zone DEFAULT now(), p_customer_id text DEFAULT NULL::text) returns integer: plpgsql volatile definer
 -- private.revive_habit(p_id uuid) returns habits: plpgsql volatile definer; authenticated, service_role
 -- private.revive_reflex(p_id uuid, p_checked boolean) returns void: plpgsql volatile definer; authenticated
 -- private.revoke_integration(p_id uuid) returns void: plpgsql volatile definer
@@ -6930,6 +8070,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.run_habit(p_id uuid, OUT habit habits, OUT execution skill_executions) returns record: plpgsql volatile definer; authenticated, service_role
 -- private.run_json(r ingestion_runs) returns jsonb: sql stable; authenticated, kijko_server, kijko_worker, service_role
 -- private.run_overflows(p_run_id uuid, p_owner uuid) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.run_retention(p_at timestamp with time zone DEFAULT clock_timestamp(), p_rows integer DEFAULT 2000) returns boolean: plpgsql volatile definer
 -- private.run_scope(r ingestion_runs) returns jsonb: plpgsql stable definer
 -- private.run_sidebar_json(r ingestion_runs, p_at timestamp with time zone DEFAULT now()) returns jsonb: sql stable; authenticated, service_role
 -- private.run_snapshot(p_project_id uuid) returns jsonb: plpgsql stable; authenticated, kijko_server, kijko_worker, service_role
@@ -6986,8 +8127,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.setting_json(p_key text, p_value jsonb, p_id uuid, p_created_at timestamp with time zone, p_updated_at timestamp with time zone) returns jsonb: sql stable; authenticated
 -- private.settings_json(p_project_id uuid) returns jsonb: sql stable; authenticated
 -- private.settle_audit() returns timestamp with time zone: plpgsql volatile definer
+-- private.settle_default_method(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.settle_hook(p_repository_id uuid, p_installed boolean) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.settle_presence(p_at timestamp with time zone DEFAULT clock_timestamp()) returns double precision: plpgsql volatile definer; kijko_server
+-- private.settle_stripe_call(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.settle_subscription(p_org_id uuid, OUT current_id text, OUT alert text) returns record: plpgsql volatile definer
 -- private.settle_terms(p_run_id uuid, p_owner uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.settle_totals(p_project_id uuid) returns void: plpgsql volatile definer
 -- private.settle_units(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
@@ -7047,6 +8191,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.store_registry(p_items jsonb) returns integer: plpgsql volatile definer; kijko_worker
 -- private.store_repository(p_project_id uuid, b jsonb) returns jsonb: plpgsql volatile definer
 -- private.store_sources(p_run_id uuid, p_owner uuid, p_sources text[], p_paths text[], p_keys bytea[], p_verdicts text[], p_encodings text[], p_hashes bytea[], p_bytes bigint[], p_tokens bigint[], p_languages text[]) returns void: plpgsql volatile definer; kijko_worker
+-- private.store_stripe_call(p_org_id uuid, p_user_id uuid, p_operation text, p_request jsonb) returns uuid: plpgsql volatile definer
 -- private.store_summary(j private.summary_jobs, p jsonb) returns void: plpgsql volatile definer
 -- private.store_symbols(p_run_id uuid, p_owner uuid, p_hash bytea, p_language text, p_is_parsed boolean, p_kinds text[], p_names text[], p_qualified text[], p_starts integer[], p_ends integer[], p_exported boolean[], p_signatures text[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.store_terms(p_run_id uuid, p_owner uuid, p_chunks uuid[], p_terms tsvector[]) returns void: plpgsql volatile definer; kijko_worker
@@ -7055,8 +8200,19 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.store_words(p_run_id uuid, p_owner uuid, p_words text[], p_chunks integer[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.stored_project_role(p_shown text) returns text: sql immutable; authenticated
 -- private.stored_source(p_project_id uuid, p_id text) returns jsonb: plpgsql stable definer
+-- private.stripe_answer(c private.stripe_calls) returns jsonb: plpgsql stable definer
+-- private.stripe_customer_params(p_org_id uuid, p_clears boolean) returns jsonb: plpgsql stable definer
+-- private.stripe_hint(p_metadata jsonb, OUT plan_id text, OUT billing_interval text) returns record: sql stable
+-- private.stripe_id(p_value jsonb) returns text: sql stable
+-- private.stripe_invoice_customer(o jsonb) returns jsonb: plpgsql stable
+-- private.stripe_metadata(c private.stripe_calls) returns jsonb: sql stable
+-- private.stripe_refusal(p_code text, p_details jsonb DEFAULT NULL::jsonb) returns jsonb: sql stable
+-- private.stripe_step(p_call_id uuid, p_name text, p_method text, p_path text, p_params jsonb DEFAULT '{}'::jsonb) returns jsonb: sql stable
+-- private.stripe_tax(p_org_id uuid, OUT exempt text, OUT country text, OUT rate numeric, OUT rate_id text) returns record: plpgsql stable definer
+-- private.stripe_time(p_value jsonb) returns timestamp with time zone: sql stable
 -- private.stripped(p_text text) returns text: sql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.subscription_json(s subscriptions, p_at timestamp with time zone DEFAULT now()) returns jsonb: sql stable; authenticated
+-- private.subscription_status(s private.stripe_subscriptions) returns text: sql immutable
 -- private.succeed_session(p_session private.sessions, p_org_id uuid, p jsonb, p_at timestamp with time zone) returns jsonb: plpgsql volatile definer
 -- private.suffixed_name(p_name text, p_suffix text) returns text: sql immutable; authenticated
 -- private.suggest_project_name(p_org_id uuid, p_name text, p_exclude_id uuid DEFAULT NULL::uuid) returns text: plpgsql stable; authenticated
@@ -7067,8 +8223,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.support_context() returns jsonb: plpgsql stable; authenticated
 -- private.support_message_json(m support_messages) returns jsonb: sql stable; authenticated
 -- private.survey_tables(p_run_id uuid, p_owner uuid) returns void: plpgsql volatile definer; kijko_worker
+-- private.sweep_billing(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
+-- private.sweep_chats(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.sweep_compressions(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer
 -- private.sweep_contexts(p_limit integer DEFAULT 100) returns bigint: plpgsql volatile definer
+-- private.sweep_data_exports(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer
 -- private.sweep_enrichments(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer; kijko_worker
 -- private.sweep_executions(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer
 -- private.sweep_graph_mirrors(p_backend text, p_emptied boolean, p_limit integer DEFAULT 1000) returns integer: plpgsql volatile definer; kijko_worker
@@ -7082,10 +8241,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.switch_symbols(r enrichment_runs) returns void: plpgsql volatile definer
 -- private.symbol_facts(p_project_id uuid, OUT files bigint, OUT symbols bigint, OUT languages jsonb) returns record: sql stable; authenticated
 -- private.sync_branches(p_run_id uuid, p_owner uuid, p_repository_id uuid, p_default text, p_branches jsonb) returns boolean: plpgsql volatile definer; kijko_worker
+-- private.table_label(p_name text) returns text: sql immutable
+-- private.tagged_columns(p_rule text) returns TABLE(relation regclass, columns text[], types text[], people text[], has_organization boolean, has_created_at boolean, is_erased boolean): plpgsql stable definer
 -- private.take_addressee_allowance(p_org_id uuid, p_email text) returns void: plpgsql volatile definer
 -- private.take_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_audit_file(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.take_back_grants(p_org_id uuid) returns void: plpgsql volatile definer
+-- private.take_data_export(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.take_deliveries(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_delivery(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_executions(p_limit integer, p_seconds integer) returns TABLE(id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text, elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid, user_id uuid): plpgsql volatile definer; kijko_worker
@@ -7103,6 +8265,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone DEFAULT clock_timestamp()) returns TABLE(allowed boolean, remaining integer, reset_at timestamp with time zone, retry_after integer): plpgsql volatile definer; kijko_server, kijko_worker
 -- private.take_registry_work(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_state(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.take_stripe_call(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.take_stripe_event(p_payload jsonb, p_is_live boolean) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_units(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.takes_images(p_called text) returns boolean: sql immutable
 -- private.takes_sampling(p_called text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
@@ -7117,6 +8281,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.team_rank(p_role text) returns integer: sql immutable
 -- private.telemetry_agents() returns jsonb: plpgsql stable definer; authenticated
 -- private.telemetry_lines(p_limit integer) returns TABLE(at timestamp with time zone, queue text, source text, level text, msg text): plpgsql stable definer; authenticated
+-- private.tell_data_export() returns jsonb: plpgsql volatile definer; authenticated
 -- private.tend_connections(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.terminate_sessions(p_id uuid) returns integer: plpgsql volatile definer; authenticated
 -- private.text_fields(p_names text[]) returns jsonb: plpgsql immutable; authenticated
@@ -7139,6 +8304,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_audit_log__notify_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_audit_log__uncount() returns trigger: plpgsql volatile definer
 -- private.tg_audit_log__uncount_late() returns trigger: plpgsql volatile definer
+-- private.tg_billing_details__copy() returns trigger: plpgsql volatile definer
 -- private.tg_billing_details__settle() returns trigger: plpgsql volatile definer
 -- private.tg_chat_attachments__count() returns trigger: plpgsql volatile definer
 -- private.tg_chat_messages__describe() returns trigger: plpgsql volatile definer
@@ -7161,6 +8327,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_credentials__alert() returns trigger: plpgsql volatile definer
 -- private.tg_credentials__date_password() returns trigger: plpgsql volatile definer
 -- private.tg_credentials__keep_former() returns trigger: plpgsql volatile definer
+-- private.tg_data_exports__drop_file() returns trigger: plpgsql volatile definer
+-- private.tg_data_exports__tell() returns trigger: plpgsql volatile definer
 -- private.tg_enrichment_runs__check() returns trigger: plpgsql volatile definer
 -- private.tg_enrichment_runs__follow() returns trigger: plpgsql volatile definer
 -- private.tg_enrichment_runs__notify() returns trigger: plpgsql volatile definer
@@ -7181,6 +8349,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_ingestion_runs__start_pushes() returns trigger: plpgsql volatile definer
 -- private.tg_installation__send_invitations() returns trigger: plpgsql volatile definer
 -- private.tg_integrations__revoke() returns trigger: plpgsql volatile definer
+-- private.tg_invoices__keep() returns trigger: plpgsql volatile definer
+-- private.tg_invoices__keep_years() returns trigger: plpgsql volatile definer
 -- private.tg_login_history__alert() returns trigger: plpgsql volatile definer
 -- private.tg_login_history__notify_webhooks() returns trigger: plpgsql volatile definer
 -- private.tg_mails__forget_link() returns trigger: plpgsql volatile
@@ -7209,6 +8379,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_organizations__built_in() returns trigger: plpgsql volatile definer
 -- private.tg_organizations__check_name() returns trigger: plpgsql volatile
 -- private.tg_organizations__default_policies() returns trigger: plpgsql volatile definer
+-- private.tg_organizations__leave_events() returns trigger: plpgsql volatile definer
 -- private.tg_plans__derive_guards() returns trigger: plpgsql volatile definer
 -- private.tg_plans__guard() returns trigger: plpgsql volatile definer
 -- private.tg_plans__limits() returns trigger: plpgsql volatile definer
@@ -7272,6 +8443,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.tg_skills__release_executions() returns trigger: plpgsql volatile definer
 -- private.tg_skills__tell() returns trigger: plpgsql volatile definer
 -- private.tg_staged_files__count() returns trigger: plpgsql volatile definer
+-- private.tg_stripe_events__forget() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__audit() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__emit_change() returns trigger: plpgsql volatile definer
 -- private.tg_subscriptions__guard() returns trigger: plpgsql volatile definer
@@ -7335,6 +8507,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.value_text(p_value jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.vat_of(p_net bigint, p_country text, p_number text, p_is_valid boolean, p_at timestamp with time zone DEFAULT now(), OUT treatment text, OUT rate numeric, OUT vat bigint, OUT total bigint, OUT note text) returns record: plpgsql stable; authenticated
 -- private.vat_rate(p_country text, p_at timestamp with time zone) returns numeric: plpgsql stable; authenticated
+-- private.vat_rate_text(p_rate numeric) returns text: sql stable; authenticated
 -- private.verify_email(p_token text) returns void: plpgsql volatile definer; anon, authenticated
 -- private.version_difference(p_project_id uuid, p_from integer, p_to integer, p_path text) returns jsonb: plpgsql stable definer; authenticated
 -- private.version_files(p_project_id uuid, p_version integer, p_after text) returns TABLE(path text, hash bytea, number integer): sql stable; authenticated
@@ -7351,6 +8524,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.warn_of_address(p_subject_id uuid, p_client_ip text) returns void: plpgsql volatile
 -- private.watch_rooms(p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid DEFAULT NULL::uuid) returns TABLE(organization_id uuid, head bigint, room text, is_admitted boolean, removed_until bigint, pending bigint[], frames jsonb, id bigint, type text, data text, audience text, actor_user_id uuid, conflation_key text, created_at timestamp with time zone): plpgsql stable; authenticated
 -- private.watched_callers(p_limit integer DEFAULT 100000) returns jsonb: plpgsql stable definer; kijko_server
+-- private.webhook_event_json(e private.stripe_events) returns jsonb: sql stable
 -- private.webhook_json(w webhooks) returns jsonb: sql stable; authenticated, kijko_server
 -- private.webhook_mask(w webhooks) returns text: sql immutable; authenticated, kijko_server
 -- private.webhook_payload(p_event_id uuid, p_type text, p_data jsonb) returns jsonb: sql stable
@@ -7358,7 +8532,9 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.webhook_sample(p_type text) returns jsonb: sql stable
 -- private.webhook_url(p_id uuid) returns text: plpgsql stable definer; authenticated
 -- private.weekly_summary_lines(p_user_id uuid, p_from timestamp with time zone, p_until timestamp with time zone) returns TABLE(label text, value bigint): plpgsql stable definer
+-- private.whole_stripe_object(p_payload jsonb) returns jsonb: sql stable
 -- private.with_known_sizes(p_repositories jsonb) returns jsonb: sql stable; authenticated
+-- private.without_addresses(p_text text, p_own text) returns text: sql immutable
 -- private.without_blanks(p_text text) returns text: sql immutable; authenticated
 -- private.without_formula(p_text text) returns text: sql immutable; authenticated
 -- private.worktree_json(w worktrees) returns jsonb: sql stable; authenticated

@@ -50,11 +50,8 @@ comment on table private.vat_evidence is 'Answers of VIES about customers that w
 alter table private.mails alter column user_id drop not null,
   add constraint mails_user_id_check check (user_id is not null or kind = 'account_erased');
 
-insert into private.schedules (name, every) values ('erasures.prune', interval '1 hour');
-
 ---- create above / drop below ----
 
-delete from private.schedules where name = 'erasures.prune';
 delete from private.mails where user_id is null;
 alter table private.mails alter column user_id set not null, drop constraint mails_user_id_check;
 drop table private.vat_evidence, private.erasures, private.tombstones;

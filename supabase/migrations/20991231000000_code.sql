@@ -874,17 +874,6 @@ comment on function private.take_rate is
   'Counts one attempt under a key and says whether it is within the limit. Authorization: callable by the server and the worker only.';
 grant execute on function private.take_rate to kijko_server, kijko_worker;
 
-create or replace function private.prune_core(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from private.rate_counters where window_start < p_at - interval '2 hours';
-  delete from private.idempotency_keys where created_at < p_at - interval '24 hours';
-end
-$$;
-comment on function private.prune_core is 'Retention of rate counters and idempotency keys. Authorization: callable by the worker only.';
-grant execute on function private.prune_core to kijko_worker;
-
 -- Trigger functions shared by many tables.
 
 create or replace function private.tg__touch() returns trigger
@@ -1068,10 +1057,33 @@ create policy all_worker on jobs.dead_letters to kijko_worker using (true) with 
 -- Quotas: the units of a limit that an organization may use in the current period (contract 50, section 5). Counting is in consume.sql. It
 -- runs in the transaction of the work it pays for, so a rolled-back work costs nothing.
 
--- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription and the clock.
+-- The plan whose limits and gates apply (contract 50, section 1), computed from the subscription, its invoices and the clock. Only a
+-- subscription that is past due costs more than reading its row.
+create or replace function private.is_lapsed(p_org_id uuid, p_stripe_subscription_id text, p_at timestamptz default now()) returns boolean
+language plpgsql stable security definer parallel safe set search_path = ''
+as $$
+declare
+  i public.invoices;
+begin
+  if p_stripe_subscription_id is null then
+    return false;
+  elsif exists (select from private.stripe_subscriptions s where s.id = p_stripe_subscription_id and s.status in ('unpaid', 'paused'))
+    or not exists (select from public.invoices x where x.stripe_subscription_id = p_stripe_subscription_id and x.status = 'paid' and x.amount_paid > 0
+      and x.organization_id = p_org_id) then
+    return true;
+  end if;
+  select * into i from public.invoices x
+  where x.stripe_subscription_id = p_stripe_subscription_id and x.status = 'open' and x.organization_id = p_org_id order by x.created_at, x.id limit 1;
+  return coalesce(i.attempt_count >= 3 or i.first_failed_at < p_at - interval '14 days', false);
+end
+$$;
+comment on function private.is_lapsed is
+  'Did a subscription that is past due lose its plan until it is paid? Authorization: callable by functions of ours only.';
+
 create or replace function private.plan_in_effect(s public.subscriptions) returns text
 language sql stable parallel safe
-return case when s.status in ('active', 'trialing', 'past_due') then s.plan_id else 'free' end;
+return case when s.status in ('active', 'trialing') then s.plan_id
+  when s.status = 'past_due' and not private.is_lapsed(s.organization_id, s.stripe_subscription_id) then s.plan_id else 'free' end;
 comment on function private.plan_in_effect is 'The plan that a subscription means now.';
 
 create or replace function private.effective_plan(p_org_id uuid) returns text
@@ -1528,21 +1540,6 @@ end
 $$;
 comment on function private.usage_json is 'UsageMetric[]. Authorization: members, of their own organization. Errors: 401 UNAUTHENTICATED, 403 ORG_REQUIRED.';
 grant execute on function private.usage_json to authenticated;
-
--- Contract 50, section 9.4. The newest day of a gauge is its value until the next change. The counter of a gauge has no period that ends.
-create or replace function private.prune_usage(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_today constant date := (p_at at time zone 'UTC')::date;
-begin
-  delete from public.usage_days d where d.day < v_today - 30
-    and (d.metric <> 'storage' or exists (select from public.usage_days n where n.organization_id = d.organization_id and n.metric = d.metric and n.day > d.day));
-  delete from public.usage_counters c where c.metric = 'oracle_queries' and c.period < v_today - 30
-    or c.metric in ('api_calls', 'ingestions') and c.period < date_trunc('month', v_today::timestamp) - interval '13 months';
-end
-$$;
-comment on function private.prune_usage is 'Days are kept 30 days, totals of months 13 months. Authorization: callable by schedules only.';
 
 -- Plans are public knowledge. Every member of the organization sees its subscription and its usage; only functions write them.
 grant select on public.plans to anon, authenticated;
@@ -2300,12 +2297,11 @@ begin
   update public.team_invitations i set status = 'expired'
   where i.id in (select x.id from public.team_invitations x where x.status = 'pending' and x.expires_at <= p_at for update skip locked);
   get diagnostics v_count = row_count;
-  delete from public.team_invitations i where i.status <> 'pending' and i.updated_at < p_at - interval '90 days';
   return v_count;
 end
 $$;
 comment on function private.expire_invitations is
-  'Writes down which invitations are over, and forgets closed ones after 90 days; gives how many expired. Authorization: callable by schedules only.';
+  'Writes down which invitations are over; gives how many. Authorization: callable by schedules only.';
 
 -- The invited person's side of an invitation: the holder of its token looks it up, signs up with it or accepts it. The token is the only
 -- credential. Without a valid one the answer reveals nothing about any invitation, account or organization.
@@ -4049,16 +4045,6 @@ end
 $$;
 comment on function private.end_api_key is 'Revokes a key now; false when it had been. Authorization: callable by definer functions of ours only.';
 
--- The audit trail keeps names of keys for as long as the plan says; the rows themselves are needed for sockets and the last counts only.
-create or replace function private.prune_keys(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from public.api_keys k where k.revoked_at < p_at - interval '90 days';
-end
-$$;
-comment on function private.prune_keys is 'Revoked keys go after 90 days. Authorization: callable by schedules only.';
-
 create or replace function private.revoke_own_key(p_id uuid) returns boolean
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -4615,21 +4601,6 @@ $$;
 comment on function private.end_overdue_sessions is
   'Ends those of the sessions (null: of all) that outlived their policy. Authorization: callable by definer functions of ours only.';
 
-create or replace function private.prune_security(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  perform private.end_overdue_sessions(null, p_at);
-  delete from private.ip_warnings where created_at < p_at - interval '90 days';
-  delete from private.second_factor_setups where expires_at < p_at;
-  delete from private.second_factor_challenges where expires_at < p_at;
-  delete from private.remembered_devices where last_used_at < p_at - interval '365 days' or created_at < p_at - interval '365 days';
-end
-$$;
-comment on function private.prune_security is
-  'Ends overdue sessions, and retention of warnings, set-ups, challenges and remembered devices. Authorization: callable by the worker only.';
-grant execute on function private.prune_security to kijko_worker;
-
 -- Sessions, the organization they act in, and the answers of sign-in. The server itself calls these functions of schema private (granted to
 -- kijko_server alone), one call a request. A refusal that must keep a write (a counted failure, a revoked session) is *returned* as
 -- {"problem": ...}: raising it would undo the write.
@@ -5008,26 +4979,6 @@ end
 $$;
 comment on function private.keep_signing_key is 'The installation''s own signing key, or the offered one if it had none. Authorization: callable by the server only.';
 grant execute on function private.keep_signing_key to kijko_server;
-
--- Used tokens stay a week: a stolen token that is presented until then ends its session, a later one is merely unknown.
-create or replace function private.prune_identity(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from private.refresh_tokens where expires_at < p_at or used_at < p_at - interval '7 days';
-  -- Keycloak repeats the name of a session as long as the session lives there. The ended session must be kept that long.
-  delete from private.sessions
-  where revoked_at < p_at - interval '30 days' and provider is distinct from 'keycloak' or expires_at < p_at - interval '30 days' or idle_expires_at < p_at - interval '30 days';
-  delete from private.sealed_answers where created_at < p_at - interval '24 hours';
-  delete from private.login_failures where updated_at < p_at - interval '1 hour';
-  delete from private.oauth_states where expires_at < p_at;
-  -- An address that waits for its confirmation is found in its newest link.
-  delete from private.account_tokens where expires_at < p_at - interval '30 days' or purpose <> 'verify_email' and expires_at < p_at;
-  delete from private.login_history where created_at < p_at - interval '90 days';
-end
-$$;
-comment on function private.prune_identity is 'Retention of refresh tokens, ended sessions, sealed answers, failures, links, states and sign-in history. Authorization: callable by the worker only.';
-grant execute on function private.prune_identity to kijko_worker;
 
 -- Sign-up and sign-in with a password, and the lock-out: ten failures for one e-mail address within 15 minutes lock it for 15 minutes,
 -- whether an account exists or not. The server hashes and checks passwords; only the outcome arrives here.
@@ -5709,6 +5660,8 @@ begin
   delete from private.connection_states s where s.user_id = u.id or s.organization_id = any (v_orgs);
   delete from private.integration_states s where s.user_id = u.id;
   delete from private.repository_checks r where r.user_id = u.id;
+  -- Links to files, and files that are being written.
+  delete from private.data_exports e where e.user_id = u.id;
   delete from private.git_connections c where c.user_id = u.id;
   get diagnostics v_count = row_count;
   v := v || jsonb_build_object('gitConnections', v_count);
@@ -5804,6 +5757,7 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('identity ' || (p ->> 'issuer') || ' ' || (p ->> 'subject'), 0));
   select i.user_id into v_user_id from private.identities i where i.issuer = p ->> 'issuer' and i.subject = p ->> 'subject';
   if v_user_id is null then
+    perform private.refuse_erased_identity(p ->> 'issuer', p ->> 'subject', coalesce(v_authenticated_at, v_issued_at));
     v_user_id := private.adopt_identity(p);
   elsif (p ->> 'email_verified')::boolean then
     update public.users u set email_verified_at = p_at
@@ -7497,8 +7451,8 @@ create or replace trigger _500_keep_former after update of changed_at on private
 
 -- private.guards, one row an organization, follows the tables that it is derived from: any writer of them has it derived once more in the
 -- same transaction. The row is locked first and derived by the next statement, whose snapshot is taken under the lock. So of two
--- transactions that change different tables the later one sees both changes. private.plan_in_effect reads no clock; a plan that ended by
--- time alone would have to be compared here as well.
+-- transactions that change different tables the later one sees both changes. A plan that lapses by time alone is applied by
+-- private.sweep_billing.
 create or replace function private.derive_guard(p_org_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
@@ -8346,7 +8300,7 @@ begin
 end
 $$;
 comment on function private.declare_installation is
-  'Keys: api_url (origin of webhook addresses), context_days and token_price (contract 60, sections 2 and 3.2), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, metering (true where units are copied to OpenMeter; private.declare_metering), neighbors ({name: {texts: may it get texts of customers}}), providers ({name: true} of model providers), worker_slots ({queue: jobs that one worker runs at a time}). Authorization: callable by the server and the worker only.';
+  'Keys: api_url (origin of webhook addresses), context_days and token_price (contract 60, sections 2 and 3.2), data_residency ({region, country, provider, certifications}), embedding (true where vectors can be made), encryption (true where secrets can be kept), git_hosts ({host: provider}), mail, metering (true where units are copied to OpenMeter; private.declare_metering), neighbors ({name: {texts: may it get texts of customers}}), providers ({name: true} of model providers), seller ({name, address, btwNumber, kvkNumber} on invoices), stripe ({hasKey}), worker_slots ({queue: jobs that one worker runs at a time}). Authorization: callable by the server and the worker only.';
 grant execute on function private.declare_installation to kijko_server, kijko_worker;
 
 create or replace function private.has_embedding() returns boolean
@@ -8638,21 +8592,6 @@ $$;
 comment on function private.touch_project is
   'Best effort, after the answer: lastActiveAt, and a view where p_viewed. Authorization: only projects the caller sees, only the caller''s own row.';
 grant execute on function private.touch_project to authenticated;
-
-create or replace function private.prune_activity(p_at timestamptz default now()) returns bigint
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count bigint;
-begin
-  delete from public.project_activity where created_at < p_at - interval '400 days';
-  get diagnostics v_count = row_count;
-  perform private.close_activity_days(p_at);
-  return v_count;
-end
-$$;
-comment on function private.prune_activity is 'Retention of 400 days, and the numbers of days that have ended. Authorization: callable by the worker only.';
-grant execute on function private.prune_activity to kijko_worker;
 
 -- Settings and the one manual text (contract 10, section 8). Three switches live in the project's own row and are only mirrored here.
 -- Auditors get 403. A change that affects a run is refused while a run is active; the triggers refuse it for every writer.
@@ -9915,20 +9854,6 @@ $$;
 comment on function api.list_files is 'GET /projects/{projectId}/files: stored files by path. Errors: 400, 404 PROJECT_NOT_FOUND.';
 grant execute on function api.list_files to authenticated;
 
-create or replace function private.prune_staged_files(p_at timestamptz default now()) returns bigint
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count bigint;
-begin
-  delete from public.staged_files where created_at < p_at - interval '24 hours';
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_staged_files is 'Staged uploads live 24 hours; their content is deleted by a job. Authorization: callable by the worker only.';
-grant execute on function private.prune_staged_files to kijko_worker;
-
 -- The job that deletes content asks this, so that it never deletes a key in use.
 create or replace function private.unreferenced_blobs(p_keys text[]) returns text[]
 language plpgsql stable security definer set search_path = ''
@@ -9940,6 +9865,7 @@ begin
       and not exists (select from public.staged_files s where s.storage_key = k)
       and not exists (select from private.audit_files a where a.storage_key = k)
       and not exists (select from public.chat_attachments c where c.storage_key = k)
+      and not exists (select from private.data_exports e where e.storage_key = k)
   );
 end
 $$;
@@ -12786,6 +12712,119 @@ comment on function api.recover_ingestion is
   'Goes on after a failure. Errors: 404 PROJECT_NOT_FOUND or REPOSITORY_NOT_FOUND, 403, 409 ALREADY_PROCESSING, NOTHING_TO_RECOVER or MAX_RETRIES_EXCEEDED, 400.';
 grant execute on function api.recover_ingestion to authenticated;
 
+-- Retention: the rules are rows of private.retention_rules, and everything here serves all of them.
+
+-- What is older than this may go. Where the plan lengthens a rule, the shortest plan's.
+create or replace function private.retention_cutoff(r private.retention_rules, p_at timestamptz) returns timestamptz
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_keep interval := r.keep;
+begin
+  if r.setting is not null then
+    v_keep := greatest(v_keep, make_interval(days => (private.installation_value(r.setting) #>> '{}')::integer));
+  end if;
+  if r.plan_column is not null then
+    v_keep := v_keep + make_interval(days => (select min((to_jsonb(p) ->> r.plan_column)::integer) from public.plans p));
+  end if;
+  return p_at - v_keep;
+end
+$$;
+comment on function private.retention_cutoff is 'The moment before which rows may go. Authorization: callable by functions of ours only.';
+
+-- The oldest rows of a rule, as a statement that gives their places in the table t. $1 is the cutoff, $2 the most rows, $3 the moment of the
+-- run, $4 the interval of the rule.
+create or replace function private.retention_sql(r private.retention_rules, p_locks boolean) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_day boolean := (select a.atttypid = 'date'::regtype from pg_catalog.pg_attribute a where a.attrelid = r.relation::regclass and a.attname = r.cutoff_column);
+  v_old text := format('select t.ctid from %s t where %s order by t.%I limit $2', r.relation::regclass, concat_ws(' and ',
+    case when r.plan_column is not null then format('t.organization_id = o.organization_id and t.%I < o.cutoff', r.cutoff_column)
+      when v_day then format('t.%I < ($1 at time zone ''UTC'')::date', r.cutoff_column)
+      else format('t.%I < $1', r.cutoff_column) end,
+    '(' || r.condition || ')',
+    (select '(' || string_agg(format('t.%I is not null', c), ' or ') || ')' from unnest(r.columns) c)), r.cutoff_column)
+    -- Rows that a request holds are passed over until the next time.
+    || case when p_locks then ' for update of t skip locked' else '' end;
+begin
+  if r.plan_column is null then
+    return v_old;
+  end if;
+  -- Only organizations with a row older than the shortest plan's cutoff are asked for their plan.
+  return format('select x.ctid from (
+      select s.organization_id, $3 - $4 - make_interval(days => p.%I) as cutoff
+      from public.subscriptions s join public.plans p on p.id = private.effective_plan(s.organization_id)
+      where exists (select from %s e where e.organization_id = s.organization_id and e.%I < $1)) o
+    cross join lateral (%s) x limit $2', r.plan_column, r.relation::regclass, r.cutoff_column, v_old);
+end
+$$;
+comment on function private.retention_sql is 'The oldest rows of a rule, as SQL. Authorization: callable by functions of ours only.';
+
+create or replace function private.count_old(r private.retention_rules, p_at timestamptz, p_limit integer) returns bigint
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_count bigint;
+begin
+  execute format('select count(*) from (%s) c', (select private.retention_sql(r, false))) into v_count using private.retention_cutoff(r, p_at), p_limit, p_at, r.keep;
+  return v_count;
+end
+$$;
+comment on function private.count_old is 'How many rows a rule would end now, at most p_limit. Authorization: callable by functions of ours only.';
+
+create or replace function private.end_old(r private.retention_rules, p_at timestamptz, p_limit integer) returns bigint
+language plpgsql volatile security definer set search_path = '' set lock_timeout = '1s'
+as $$
+declare
+  v_count bigint;
+begin
+  execute format('with old as materialized (%s) %s where t.ctid = any (array(select o.ctid from old o))', (select private.retention_sql(r, true)),
+    case r.action when 'delete' then format('delete from %s t', r.relation::regclass)
+      else format('update %s t set %s', r.relation::regclass, (select string_agg(format('%I = null', c), ', ') from unnest(r.columns) c)) end)
+    using private.retention_cutoff(r, p_at), p_limit, p_at, r.keep;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.end_old is 'Ends the oldest rows of a rule, at most p_limit; gives how many. Authorization: callable by functions of ours only.';
+
+-- At three at night, or after a part of the day.
+create or replace function private.next_retention(p_every interval, p_at timestamptz) returns timestamptz
+language sql stable parallel safe
+return case when p_every = interval '1 day' then (date_trunc('day', (p_at - interval '3 hours') at time zone 'UTC') + interval '27 hours') at time zone 'UTC'
+  else p_at + p_every end;
+comment on function private.next_retention is 'When a rule is due again.';
+
+-- Rules that are due, one batch each, until p_rows are ended: a transaction is short, and locks only old rows. A rule whose batch was full
+-- goes to the end of the line.
+create or replace function private.run_retention(p_at timestamptz default clock_timestamp(), p_rows integer default 2000) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r private.retention_rules;
+  v_count bigint;
+  v_left bigint := p_rows;
+begin
+  for r in select * from private.retention_rules x where x.run_at <= p_at order by x.run_at, x.name for update skip locked loop
+    begin
+      v_count := private.end_old(r, p_at, least(r.batch, v_left)::integer);
+      update private.retention_rules x set last_run_at = p_at,
+        run_at = case when v_count >= least(r.batch, v_left) then p_at else private.next_retention(r.every, p_at) end
+      where x.name = r.name;
+      v_left := v_left - v_count;
+    exception when others then
+      raise warning 'retention of % failed: % %', r.name, sqlstate, sqlerrm;
+      update private.retention_rules x set run_at = p_at + least(r.every, interval '10 minutes') where x.name = r.name;
+    end;
+    exit when v_left <= 0;
+  end loop;
+  return exists (select from private.retention_rules x where x.run_at <= p_at);
+end
+$$;
+comment on function private.run_retention is
+  'Applies the rules that are due, in parts; tells whether there is more to do. Authorization: callable by schedules only.';
+
 -- Recurring work. Each caller (any number of workers, pg_cron) takes the rows that are due and not locked, moves them on and does the work,
 -- in one transaction: a worker that dies in it leaves the row due. A task that fails is logged and runs again at its next time.
 create or replace function private.run_due(p_limit integer default 10) returns integer
@@ -12802,14 +12841,10 @@ begin
     begin
       case v.name
         when 'runs.sweep' then perform private.sweep_runs();
-        when 'core.prune' then perform private.prune_core(), private.prune_identity(), private.prune_keys(), private.prune_security(),
-          private.prune_operations(), private.prune_billing();
         when 'contexts.sweep' then perform private.sweep_contexts();
         when 'events.prune' then perform private.prune_events();
-        when 'uploads.prune' then perform private.prune_staged_files();
-        when 'activity.prune' then perform private.prune_activity();
+        when 'activity.days' then perform private.close_activity_days();
         when 'checkpoints.prune' then perform private.prune_checkpoints();
-        when 'mails.prune' then perform private.prune_mails();
         when 'invitations.expire' then perform private.expire_invitations();
         when 'compression.sweep' then perform private.sweep_compressions();
         when 'habits.dispatch' then
@@ -12818,32 +12853,28 @@ begin
             update private.schedules set run_at = clock_timestamp() where name = v.name;
           end if;
         when 'executions.sweep' then perform private.sweep_executions();
-        when 'executions.prune' then perform private.prune_executions();
         when 'notifications.due' then perform private.release_notifications(), private.notify_spread_quotas(), private.reclaim_units();
         when 'notifications.mail' then perform private.queue_notification_mails();
-        when 'notifications.prune' then perform private.prune_notifications();
         when 'audit.count' then perform private.count_audit();
         when 'audit.export' then perform private.queue_audit_exports();
-        when 'audit.prune' then perform private.prune_audit();
-        when 'audit.prune_files' then perform private.prune_audit_files();
-        when 'reflexes.prune' then perform private.prune_reflexes();
         when 'connections.due' then perform private.tend_connections();
         when 'pushes.due' then perform private.queue_polls();
         when 'integrations.sweep' then perform private.sweep_integrations();
-        when 'integrations.prune' then perform private.prune_integrations();
         when 'outbox.sweep' then perform private.sweep_outbox();
         when 'outbox.prune' then perform private.prune_outbox();
         when 'enrichments.sweep' then perform private.sweep_enrichments();
-        when 'enrichments.prune' then perform private.prune_enrichments();
         when 'summary.sweep' then perform private.sweep_summaries();
-        when 'usage.prune' then perform private.prune_usage();
+        when 'billing.sweep' then perform private.sweep_billing();
+        when 'billing.recheck' then perform private.queue_btw_checks();
         when 'summary.prune' then perform private.prune_summaries();
-        when 'chats.prune' then perform private.prune_chats();
-        when 'support.prune' then perform private.prune_support();
-        when 'analytics.prune' then
-          if private.prune_analytics() then
+        when 'erasures.prune' then perform private.prune_erasures();
+        when 'chats.sweep' then perform private.sweep_chats();
+        when 'sessions.end' then perform private.end_overdue_sessions(null, clock_timestamp());
+        when 'retention.run' then
+          if private.run_retention() then
             update private.schedules set run_at = clock_timestamp() where name = v.name;
           end if;
+        when 'dataexports.sweep' then perform private.sweep_data_exports();
         when 'metering.fold' then perform private.fold_metering();
         when 'metering.prune' then perform private.prune_metering();
         when 'registry.sweep' then perform private.sweep_mcp_servers();
@@ -13578,19 +13609,6 @@ end
 $$;
 comment on function api.get_context_operation is 'GET /contexts/{contextId}/operations/{operationId}. Errors: 404 CONTEXT_NOT_FOUND, NOT_FOUND.';
 grant execute on function api.get_context_operation to authenticated;
-
-create or replace function private.prune_operations(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  delete from public.context_operations where finished_at < p_at - interval '7 days';
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_operations is 'Ended operations are kept for a week. Authorization: callable by schedules only.';
 
 -- Settings of a context by kind (contract 60, section 10.4): the same reading, merging and writing for all kinds. A kind adds its defaults,
 -- its check and its texts to the four functions with a CASE, and its two operations.
@@ -17546,26 +17564,18 @@ begin
   set sent_at = clock_timestamp(),
     body_text = case when private.has_token_link(m.body_text) then 'This message was sent. It held a link for its reader alone.' else m.body_text end,
     body_html = case when private.has_token_link(m.body_html) then 'This message was sent. It held a link for its reader alone.' else m.body_html end
-  where m.id = p_id and m.sent_at is null;
+  where m.id = p_id and m.sent_at is null and m.kind <> 'account_erased';
+  if found then
+    return true;
+  end if;
+  -- An erased person leaves no address.
+  delete from private.mails m where m.id = p_id and m.kind = 'account_erased';
   return found;
 end
 $$;
 comment on function private.mark_mail_sent is
-  'Says that a server accepted the message, and forgets a body with a token; false when that was known or the message is gone. Authorization: callable by the worker only.';
+  'Says that a server accepted the message, and forgets a body with a token, or the whole message to an erased person; false when that was known or the message is gone. Authorization: callable by the worker only.';
 grant execute on function private.take_mail, private.mark_mail_sent to kijko_worker;
-
-create or replace function private.prune_mails(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  delete from private.mails where created_at < p_at - interval '30 days';
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_mails is 'Messages, sent or not, end after 30 days: they hold addresses. Authorization: callable by schedules only.';
 
 -- The result of an ingestion by mail (contract 10, section 20).
 
@@ -20503,35 +20513,6 @@ $$;
 comment on function private.sweep_executions is
   'Ends runs that took too long or may not be repeated, and gives the others of dead workers a job again; gives how many. Authorization: callable by schedules only.';
 
--- The number of days that rows are kept: the value that the installation declares, but never below 90, because the statistics reach that
--- far.
-create or replace function private.execution_days() returns integer
-language plpgsql stable security definer parallel safe set search_path = ''
-as $$
-begin
-  return greatest(90, coalesce((private.installation_value('execution_days') #>> '{}')::integer, 90));
-end
-$$;
-comment on function private.execution_days is 'Days after which rows of runs are deleted. Authorization: callable by schedules only.';
-
-create or replace function private.prune_executions(p_at timestamptz default now(), out emptied bigint, out deleted bigint)
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from public.skill_executions where completed_at is not null and executed_at < p_at - make_interval(days => private.execution_days());
-  get diagnostics deleted = row_count;
-  update public.skill_executions set input = null, output = null, error_message = null
-  where completed_at is not null and (input is not null or output is not null or error_message is not null)
-    and executed_at < p_at - interval '30 days';
-  get diagnostics emptied = row_count;
-  -- The next night, however late this run began.
-  update private.schedules set run_at = (date_trunc('day', (p_at - interval '3 hours') at time zone 'UTC') + interval '27 hours') at time zone 'UTC'
-  where name = 'executions.prune';
-end
-$$;
-comment on function private.prune_executions is
-  'Texts of ended runs are emptied after 30 days, rows go after private.execution_days(). Authorization: callable by schedules only.';
-
 -- The checks before a run or a test begins, in the contract's order (contract 20, 3.5 to 3.7): the skill is visible and active, the inputs
 -- fit, and a provider can answer for the model. Then the unit is paid for.
 
@@ -21485,34 +21466,6 @@ $$;
 comment on function private.place_audit_page is
   'The number of entries that fit, and a stretch that holds the page of them after skip. Authorization: callable by functions of ours only.';
 
--- Deletes an entry seven days after it has become invisible: the oldest first, some thousands a statement.
-create or replace function private.prune_audit(p_at timestamptz default now()) returns bigint
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v record;
-  v_count bigint := 0;
-  v_rows bigint;
-begin
-  for v in
-    select s.organization_id, p_at - make_interval(days => p.audit_retention_days + 7) as horizon
-    from public.subscriptions s join public.plans p on p.id = private.effective_plan(s.organization_id)
-  loop
-    loop
-      delete from public.audit_log a using (
-        select o.id from public.audit_log o where o.organization_id = v.organization_id and o.created_at < v.horizon
-        order by o.created_at, o.id limit 5000) d
-      where a.id = d.id;
-      get diagnostics v_rows = row_count;
-      v_count := v_count + v_rows;
-      exit when v_rows < 5000;
-    end loop;
-  end loop;
-  return v_count;
-end
-$$;
-comment on function private.prune_audit is 'Deletes entries 7 days after the plan stopped showing them. Authorization: callable by schedules only.';
-
 -- AuditLogFilters (contract 40, 7.2), from a query or from a body, and the part of them that is saved.
 
 create or replace function private.audit_categories() returns text[]
@@ -22230,20 +22183,6 @@ end
 $$;
 comment on function private.take_audit_file is 'The file of a link. Authorization: callable by the server only; the token, by its hash. Errors: 404 NOT_FOUND.';
 grant execute on function private.take_audit_file to kijko_server;
-
-create or replace function private.prune_audit_files(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  -- A run that is unfinished after a day will never finish: its job has used up its attempts.
-  delete from private.audit_files f where f.expires_at < p_at;
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_audit_files is 'Files of exports end after 24 hours. Authorization: callable by schedules only.';
 
 create or replace function private.tg_audit_files__drop() returns trigger
 language plpgsql volatile security definer set search_path = ''
@@ -23793,24 +23732,6 @@ $$;
 comment on function private.release_notifications is
   'Emits the events of notifications whose quiet hours are over. Authorization: callable by schedules only.';
 
-create or replace function private.prune_notifications(p_at timestamptz default now()) returns bigint
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count bigint;
-begin
-  delete from public.notifications n
-  where n.created_at < p_at - interval '90 days' and (n.read_at is not null or n.created_at < p_at - interval '180 days');
-  get diagnostics v_count = row_count;
-  delete from private.notification_keys where created_at < p_at - interval '180 days';
-  delete from private.notification_mails where done_at < p_at - interval '30 days';
-  delete from private.announcements where finished_at < p_at - interval '180 days';
-  return v_count;
-end
-$$;
-comment on function private.prune_notifications is
-  'Retention: read ones 90 days, unread ones 180. Authorization: callable by schedules only.';
-
 -- Every account has preferences from its first moment. Deleting the account deletes the events that its room of the event log still holds.
 
 create or replace function private.tg_users__prefer() returns trigger
@@ -25216,19 +25137,6 @@ create or replace trigger _900_notify_start after insert on public.enrichment_ru
 -- Heartbeats and leases publish no event.
 create or replace trigger _900_notify_change after update on public.enrichment_runs
   for each row when ((old.status, old.progress) is distinct from (new.status, new.progress)) execute function private.tg_enrichment_runs__notify();
-
-create or replace function private.prune_enrichments(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  delete from public.enrichment_runs where finished_at < p_at - interval '30 days' and parent_id is null;
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_enrichments is 'Ended runs are kept for 30 days; what holds is in enrichment_states. Authorization: callable by schedules only.';
 
 -- The calls of the worker. It builds an enrichment under a lease in the run's row: every write names the lease's owner, and changes nothing
 -- once the lease or the run is gone. The worker has no right on any table of enrichments.
@@ -30636,19 +30544,6 @@ $$;
 comment on function private.watched_callers is 'Owners of active api_call reflexes. Authorization: callable by the server only.';
 grant execute on function private.watched_callers to kijko_server;
 
-create or replace function private.prune_reflexes(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  delete from private.reflex_deliveries where created_at < p_at - interval '24 hours';
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_reflexes is 'Answers of deliveries are kept for 24 hours. Authorization: callable by schedules only.';
-
 -- Deliveries of webhooks (contract 20, section 10.2), in two calls of the server: the first returns the data to check a delivery, the
 -- second takes the result. In between the server checks the signature, reads the payload and evaluates the conditions; no transaction is
 -- open meanwhile.
@@ -32596,18 +32491,6 @@ begin
 end
 $$;
 comment on function private.notify_broken_integration is 'Tells that a connection expired or failed. Authorization: callable by definer functions of ours only.';
-
-create or replace function private.prune_integrations(p_at timestamptz default now()) returns void
-language plpgsql volatile security definer set search_path = ''
-as $$
-begin
-  delete from private.integration_states s where s.expires_at < p_at - interval '1 hour';
-  delete from private.integration_logs l where l.created_at < p_at - interval '30 days';
-  delete from private.integration_calls c where c.created_at < p_at - interval '30 days';
-  delete from public.webhook_deliveries d where d.created_at < p_at - interval '30 days' and d.status <> 'pending';
-end
-$$;
-comment on function private.prune_integrations is 'Retention of states, lines, numbers and attempts. Authorization: callable by schedules only.';
 
 -- Connecting, and the steps after it. The server talks to a provider and seals its tokens. Whether the caller may connect is checked here,
 -- so that psql and Supabase's API meet the same rules. Functions that take a sealed text are closed to strangers.
@@ -35523,13 +35406,19 @@ $$;
 comment on function private.vat_of is
   'VAT on a net amount in cents for a customer of a country, whose VAT number (bare, or null) was found valid or not.';
 
+create or replace function private.vat_rate_text(p_rate numeric) returns text
+language sql stable parallel safe
+return to_char(p_rate, case when p_rate = round(p_rate, 2) then 'FM990.00' else 'FM990.000' end);
+comment on function private.vat_rate_text is 'A rate on the wire: two decimals, or three where it needs them.';
+grant execute on function private.vat_rate_text to authenticated;
+
 create or replace function private.tax_quote(
   p_net bigint, p_country text, p_number text, p_is_valid boolean, p_at timestamptz default now()
 ) returns jsonb
 language sql stable
 return (
   select jsonb_strip_nulls(jsonb_build_object('currency', 'eur', 'netAmount', p_net,
-    'vatRate', to_char(v.rate, case when v.rate = round(v.rate, 2) then 'FM990.00' else 'FM990.000' end), 'vatAmount', v.vat, 'totalAmount', v.total,
+    'vatRate', private.vat_rate_text(v.rate), 'vatAmount', v.vat, 'totalAmount', v.total,
     'treatment', v.treatment, 'note', v.note))
   from private.vat_of(p_net, p_country, p_number, p_is_valid, p_at) v
 );
@@ -35559,6 +35448,30 @@ return case when p_number not like 'NL%' then true else
 comment on function private.has_btw_check_digits is
   'Do the check digits of a number of the right form match (elfproef, or modulo 97)? Those of other states than NL are left to VIES.';
 
+create or replace function private.keep_vies_answer(p_org_id uuid, p_number text, p_answer jsonb) returns private.vies_answers
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  a private.vies_answers;
+begin
+  insert into private.vies_answers as x (organization_id, number, is_valid, name, address, consultation_number)
+  values (p_org_id, p_number, p_answer ->> 'outcome' = 'valid', left(p_answer ->> 'name', 500), left(p_answer ->> 'address', 1000), left(p_answer ->> 'consultation', 100))
+  on conflict (organization_id, number) do update set is_valid = excluded.is_valid, name = excluded.name, address = excluded.address,
+    consultation_number = excluded.consultation_number, answered_at = now()
+  returning * into a;
+  delete from private.vies_answers x where x.organization_id = p_org_id and x.number in (
+    select o.number from private.vies_answers o where o.organization_id = p_org_id order by o.answered_at desc, o.number offset 100);
+  return a;
+end
+$$;
+comment on function private.keep_vies_answer is 'Keeps a definite answer of VIES, the newest 100 an organization. Authorization: callable by functions of ours only.';
+
+create or replace function private.btw_check_json(p_number text, p_outcome text, a private.vies_answers) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('number', p_number, 'outcome', p_outcome, 'name', a.name, 'address', a.address,
+  'consultation', a.consultation_number, 'at', a.answered_at));
+comment on function private.btw_check_json is 'The result of a check.';
+
 -- outcome: form, digits (the layer that failed), valid, invalid, unavailable, or unasked where only VIES can tell.
 create or replace function private.check_btw(p_number text, p_answer jsonb default null, p_keeps boolean default false) returns jsonb
 language plpgsql volatile security definer set search_path = ''
@@ -35580,13 +35493,7 @@ begin
     v_outcome := p_answer ->> 'outcome';
     -- Offline is no answer of VIES, and a trouble of VIES is no definite one.
     if v_outcome in ('valid', 'invalid') then
-      insert into private.vies_answers as x (organization_id, number, is_valid, name, address, consultation_number)
-      values (v_org, v_number, v_outcome = 'valid', left(p_answer ->> 'name', 500), left(p_answer ->> 'address', 1000), left(p_answer ->> 'consultation', 100))
-      on conflict (organization_id, number) do update set is_valid = excluded.is_valid, name = excluded.name, address = excluded.address,
-        consultation_number = excluded.consultation_number, answered_at = now()
-      returning * into a;
-      delete from private.vies_answers x where x.organization_id = v_org and x.number in (
-        select o.number from private.vies_answers o where o.organization_id = v_org order by o.answered_at desc, o.number offset 100);
+      a := private.keep_vies_answer(v_org, v_number, p_answer);
     elsif v_outcome is distinct from 'unavailable' and v_outcome is distinct from 'offline' then
       perform private.refuse_field('answer', 'answer has an outcome.');
     end if;
@@ -35597,10 +35504,9 @@ begin
     v_outcome := case when a.is_valid then 'valid' when not a.is_valid then 'invalid'
       when private.installation_value('vies_mode') = '"offline"' then 'valid' else 'unasked' end;
   end if;
-  v_check := jsonb_strip_nulls(jsonb_build_object('number', case when v_outcome <> 'form' then v_number end, 'outcome', v_outcome, 'name', a.name, 'address', a.address,
-    'consultation', a.consultation_number, 'at', a.answered_at));
+  v_check := private.btw_check_json(case when v_outcome <> 'form' then v_number end, v_outcome, a);
   if p_keeps then
-    perform private.note_btw_status(v_check);
+    perform private.note_btw_status(v_check, v_org);
   end if;
   return v_check;
 end
@@ -35621,7 +35527,8 @@ return jsonb_strip_nulls(jsonb_build_object('isValid', p_check ->> 'outcome' = '
 comment on function private.btw_result_json is 'BtwValidationResult.';
 
 -- The status beside the stored number, where this is that number. A trouble of VIES keeps the last definite answer.
-create or replace function private.note_btw_status(p_check jsonb) returns void
+drop function if exists private.note_btw_status(jsonb);
+create or replace function private.note_btw_status(p_check jsonb, p_org_id uuid) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -35630,17 +35537,17 @@ begin
   if v_outcome = 'unasked' then
     return;
   elsif v_outcome = 'unavailable' then
-    update public.billing_details d set btw_status = v_outcome where d.organization_id = private.org_id() and d.btw_number = p_check ->> 'number';
+    update public.billing_details d set btw_status = v_outcome where d.organization_id = p_org_id and d.btw_number = p_check ->> 'number';
   else
     update public.billing_details d
     set btw_status = v_outcome, btw_definite = v_outcome, verified_at = coalesce((p_check ->> 'at')::timestamptz, now()),
       consultation_number = p_check ->> 'consultation', registered_name = p_check ->> 'name', registered_address = p_check ->> 'address'
-    where d.organization_id = private.org_id() and d.btw_number = p_check ->> 'number';
+    where d.organization_id = p_org_id and d.btw_number = p_check ->> 'number';
   end if;
 end
 $$;
 comment on function private.note_btw_status is
-  'Keeps the result of a check beside the stored number. Authorization: callable by private.check_btw only.';
+  'Keeps the result of a check beside the stored number. Authorization: callable by functions of ours only.';
 
 create or replace function private.is_btw_valid(d public.billing_details, p_at timestamptz default now()) returns boolean
 language sql stable parallel safe
@@ -35648,14 +35555,62 @@ return coalesce(d.btw_status = 'valid' or d.btw_status = 'unavailable' and d.btw
 comment on function private.is_btw_valid is
   'Does the stored number count as valid? While VIES is unavailable, its last answer counts for 30 days.';
 
-create or replace function private.prune_billing(p_at timestamptz default now()) returns void
+-- Numbers by which VAT is reverse-charged are checked again each month, and before an invoice when the last check is older than a day. The
+-- worker asks VIES between the two calls below.
+create or replace function private.queue_btw_check(p_org_id uuid, p_at timestamptz default now()) returns void
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  delete from private.vies_answers where answered_at < p_at - interval '24 hours';
+  if exists (select from public.billing_details d where d.organization_id = p_org_id and d.btw_definite = 'valid' and d.country <> 'NL'
+      and greatest(d.asked_at, d.verified_at) < p_at - interval '24 hours') then
+    perform private.enqueue('billing.check_number', jsonb_build_object('organizationId', p_org_id), now(), 'billing.check_number:' || p_org_id);
+  end if;
 end
 $$;
-comment on function private.prune_billing is 'Retention of answers of VIES. Authorization: callable by schedules only.';
+comment on function private.queue_btw_check is 'Has a VAT number that is in use checked again, once a day at most. Authorization: callable by functions of ours only.';
+
+create or replace function private.queue_btw_checks(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.queue_btw_check(x.organization_id, p_at) from (
+    select d.organization_id from public.billing_details d join public.subscriptions s on s.organization_id = d.organization_id and s.plan_id <> 'free'
+    where d.btw_definite = 'valid' and d.country <> 'NL' and greatest(d.asked_at, d.verified_at) < p_at - interval '1 month'
+    order by greatest(d.asked_at, d.verified_at) limit 1000) x;
+end
+$$;
+comment on function private.queue_btw_checks is 'The monthly checks of VAT numbers in use. Authorization: callable by schedules only.';
+
+create or replace function private.begin_btw_recheck(p_org_id uuid) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_number text;
+begin
+  update public.billing_details d set asked_at = now()
+  where d.organization_id = p_org_id and d.btw_definite = 'valid' and d.country <> 'NL' and greatest(d.asked_at, d.verified_at) < now() - interval '24 hours'
+  returning d.btw_number into v_number;
+  return v_number;
+end
+$$;
+comment on function private.begin_btw_recheck is 'The number of an organization that VIES is to be asked about, or null. Authorization: callable by the worker only.';
+
+create or replace function private.finish_btw_recheck(p_org_id uuid, p_number text, p_answer jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  a private.vies_answers;
+begin
+  if p_answer ->> 'outcome' in ('valid', 'invalid') then
+    a := private.keep_vies_answer(p_org_id, p_number, p_answer);
+  elsif p_answer ->> 'outcome' <> 'unavailable' then
+    return;
+  end if;
+  perform private.note_btw_status(private.btw_check_json(p_number, p_answer ->> 'outcome', a), p_org_id);
+end
+$$;
+comment on function private.finish_btw_recheck is 'Keeps what VIES said of a number that is in use. Authorization: callable by the worker only.';
+grant execute on function private.begin_btw_recheck, private.finish_btw_recheck to kijko_worker;
 
 -- Billing details (contract 50, section 6). The form saves at each keystroke, so unfinished numbers come all the time: a value that is not
 -- allowed is refused with its field, and the stored one stays. What the row itself can tell is settled by its trigger, for all callers alike.
@@ -35718,6 +35673,2519 @@ comment on function private.tg_billing_details__settle is
   'Trigger: numbers, postal code and country in the form in which they are stored, or a refusal with the field; another number or country has yet to be verified.';
 create or replace trigger _100_settle before insert or update on public.billing_details
   for each row execute function private.tg_billing_details__settle();
+
+-- The one reader of Stripe's objects (contract 50, section 8.1). An object has the shape of the API version of the webhook's endpoint, or of
+-- the call that answered it: 2023-10-16, or one since basil (2025-03-31), where members have moved. Both are read wherever they differ.
+
+create or replace function private.stripe_id(p_value jsonb) returns text
+language sql stable parallel safe
+return case jsonb_typeof(p_value) when 'string' then p_value #>> '{}' when 'object' then p_value ->> 'id' end;
+comment on function private.stripe_id is 'The id of what an expandable member names: Stripe gives the id or the whole object.';
+
+create or replace function private.stripe_time(p_value jsonb) returns timestamptz
+language sql stable parallel safe
+return to_timestamp((p_value #>> '{}')::bigint);
+comment on function private.stripe_time is 'A time of Stripe, which counts whole seconds.';
+
+create or replace function private.price_of(p_price_id text, out plan_id text, out billing_interval text)
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  select p.plan_id, p.billing_interval into plan_id, billing_interval from private.stripe_prices p where p.price_id = p_price_id;
+end
+$$;
+comment on function private.price_of is 'What a price of Stripe pays for; nulls for a price that is not known. Authorization: callable by functions of ours only.';
+
+-- Metadata is written by our own server. A plan there is a hint, no more: the price decides.
+create or replace function private.stripe_hint(p_metadata jsonb, out plan_id text, out billing_interval text)
+language sql stable parallel safe
+return row (case when p_metadata ->> 'plan' in ('pro', 'teams', 'enterprise') then p_metadata ->> 'plan' end,
+  case when p_metadata ->> 'billing_interval' in ('monthly', 'annually') then p_metadata ->> 'billing_interval' end);
+comment on function private.stripe_hint is 'Plan and interval by the metadata of an object.';
+
+create or replace function private.read_stripe_subscription(
+  o jsonb, out id text, out customer_id text, out organization text, out status text, out price_id text, out item_id text, out plan_id text,
+  out billing_interval text, out hint_plan_id text, out hint_interval text, out period_start timestamptz, out period_end timestamptz,
+  out cancel_at_period_end boolean, out trial_end timestamptz, out created timestamptz
+)
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_items constant jsonb := coalesce(o #> '{items,data}', '[]');
+  v_item jsonb := v_items -> 0;
+  v_price record;
+begin
+  id := o ->> 'id';
+  customer_id := private.stripe_id(o -> 'customer');
+  organization := o #>> '{metadata,org_id}';
+  status := o ->> 'status';
+  price_id := private.stripe_id(v_item -> 'price');
+  v_price := private.price_of(price_id);
+  plan_id := v_price.plan_id;
+  billing_interval := v_price.billing_interval;
+  if plan_id is null and jsonb_array_length(v_items) > 1 then
+    -- Items beside the plan, such as seats that sales added by hand.
+    select e.item, private.stripe_id(e.item -> 'price'), p.plan_id, p.billing_interval into v_item, price_id, plan_id, billing_interval
+    from jsonb_array_elements(v_items) with ordinality e (item, n) cross join lateral private.price_of(private.stripe_id(e.item -> 'price')) p
+    order by p.plan_id is null, e.n limit 1;
+  end if;
+  item_id := v_item ->> 'id';
+  if plan_id is null then
+    select h.plan_id, h.billing_interval into hint_plan_id, hint_interval from private.stripe_hint(o -> 'metadata') h;
+  end if;
+  period_start := coalesce(private.stripe_time(o -> 'current_period_start'), private.stripe_time(v_item -> 'current_period_start'));
+  period_end := coalesce(private.stripe_time(o -> 'current_period_end'), private.stripe_time(v_item -> 'current_period_end'));
+  -- Flexible billing (since clover) ends a subscription by cancel_at, where others have the flag.
+  cancel_at_period_end := coalesce((o ->> 'cancel_at_period_end')::boolean, false) or coalesce(private.stripe_time(o -> 'cancel_at') <= period_end, false);
+  trial_end := private.stripe_time(o -> 'trial_end');
+  created := private.stripe_time(o -> 'created');
+end
+$$;
+comment on function private.read_stripe_subscription is 'A subscription of Stripe, in either shape. organization: the one that its metadata names.';
+
+create or replace function private.read_stripe_invoice(
+  o jsonb, out id text, out customer_id text, out organization text, out subscription_id text, out number text, out status text, out currency text,
+  out total_amount bigint, out vat_amount bigint, out amount_due bigint, out amount_paid bigint, out invoice_url text, out pdf_url text,
+  out period_start timestamptz, out period_end timestamptz, out due_at timestamptz, out paid_at timestamptz, out finalized_at timestamptz,
+  out created timestamptz, out attempt_count integer, out next_attempt_at timestamptz, out payment_intent_id text, out charge_id text,
+  out plan_id text, out billing_interval text, out description text
+)
+language plpgsql stable set search_path = ''
+as $$
+declare
+  v_details constant jsonb := coalesce(o #> '{parent,subscription_details}', o -> 'subscription_details');
+  v_payment constant jsonb := o #> '{payments,data,0,payment}';
+  v_line jsonb;
+  v_price record;
+begin
+  id := o ->> 'id';
+  customer_id := private.stripe_id(o -> 'customer');
+  organization := coalesce(o #>> '{metadata,org_id}', v_details #>> '{metadata,org_id}');
+  subscription_id := coalesce(private.stripe_id(o -> 'subscription'), private.stripe_id(v_details -> 'subscription'));
+  number := o ->> 'number';
+  status := coalesce(o ->> 'status', 'draft');
+  currency := o ->> 'currency';
+  total_amount := (o ->> 'total')::bigint;
+  vat_amount := (o ->> 'tax')::bigint;
+  if vat_amount is null and jsonb_typeof(o -> 'total_taxes') = 'array' then
+    vat_amount := case when jsonb_array_length(o -> 'total_taxes') = 1 then (o #>> '{total_taxes,0,amount}')::bigint
+      else (select sum((t ->> 'amount')::bigint) from jsonb_array_elements(o -> 'total_taxes') t) end;
+  end if;
+  vat_amount := coalesce(vat_amount, 0);
+  amount_due := coalesce((o ->> 'amount_due')::bigint, total_amount);
+  amount_paid := coalesce((o ->> 'amount_paid')::bigint, 0);
+  invoice_url := o ->> 'hosted_invoice_url';
+  pdf_url := o ->> 'invoice_pdf';
+  due_at := private.stripe_time(o -> 'due_date');
+  paid_at := private.stripe_time(o #> '{status_transitions,paid_at}');
+  finalized_at := private.stripe_time(o #> '{status_transitions,finalized_at}');
+  created := private.stripe_time(o -> 'created');
+  attempt_count := coalesce((o ->> 'attempt_count')::integer, 0);
+  next_attempt_at := private.stripe_time(o -> 'next_payment_attempt');
+  payment_intent_id := coalesce(private.stripe_id(o -> 'payment_intent'), private.stripe_id(v_payment -> 'payment_intent'));
+  charge_id := coalesce(private.stripe_id(o -> 'charge'), private.stripe_id(v_payment -> 'charge'));
+  -- The period that is paid for is the one of the line that reaches furthest; the invoice's own period is the one before it. A credit of a
+  -- change of plan ends at the same time as the charge beside it.
+  v_line := o #> '{lines,data,0}';
+  if o #> '{lines,data,1}' is not null then
+    select l into v_line from jsonb_array_elements(o #> '{lines,data}') with ordinality t (l, n)
+    order by (l #>> '{period,end}')::bigint desc, (l ->> 'amount')::bigint desc, n limit 1;
+  end if;
+  period_start := coalesce(private.stripe_time(v_line #> '{period,start}'), private.stripe_time(o -> 'period_start'), created);
+  period_end := coalesce(private.stripe_time(v_line #> '{period,end}'), private.stripe_time(o -> 'period_end'), created);
+  v_price := private.price_of(coalesce(private.stripe_id(v_line -> 'price'), private.stripe_id(v_line #> '{pricing,price_details,price}')));
+  plan_id := v_price.plan_id;
+  billing_interval := v_price.billing_interval;
+  if plan_id is null then
+    select h.plan_id, h.billing_interval into plan_id, billing_interval from private.stripe_hint(v_details -> 'metadata') h;
+  end if;
+  description := nullif(o ->> 'description', '');
+end
+$$;
+comment on function private.read_stripe_invoice is
+  'An invoice of Stripe, in either shape. organization: the one that metadata name; plan and interval: by the price of its line, else by metadata.';
+
+create or replace function private.stripe_invoice_customer(o jsonb) returns jsonb
+language plpgsql stable parallel safe set search_path = ''
+as $$
+declare
+  v_number text;
+begin
+  if o #> '{customer_tax_ids,0}' is not null then
+    select t ->> 'value' into v_number from jsonb_array_elements(o -> 'customer_tax_ids') t where t ->> 'type' = 'eu_vat' limit 1;
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('name', o ->> 'customer_name', 'address', nullif(o -> 'customer_address', 'null'), 'btwNumber', v_number));
+end
+$$;
+comment on function private.stripe_invoice_customer is 'The customer as an invoice of Stripe names them: {name, address, btwNumber}.';
+
+create or replace function private.read_stripe_session(
+  o jsonb, out id text, out customer_id text, out organization text, out reference text, out subscription_id text, out mode text, out status text,
+  out payment_status text, out plan_id text, out billing_interval text, out url text, out expires_at timestamptz
+)
+language sql stable set search_path = ''
+as $$
+  select o ->> 'id', private.stripe_id(o -> 'customer'), o #>> '{metadata,org_id}', o ->> 'client_reference_id', private.stripe_id(o -> 'subscription'),
+    o ->> 'mode', o ->> 'status', o ->> 'payment_status', h.plan_id, h.billing_interval, o ->> 'url', private.stripe_time(o -> 'expires_at')
+  from private.stripe_hint(o -> 'metadata') h
+$$;
+comment on function private.read_stripe_session is 'A checkout session of Stripe.';
+
+create or replace function private.read_stripe_payment_method(
+  o jsonb, out id text, out customer_id text, out organization text, out type text, out card_brand text, out card_last4 text, out card_exp_month integer,
+  out card_exp_year integer, out sepa_bank_code text, out sepa_last4 text, out sepa_country text, out fingerprint text, out created timestamptz
+)
+language plpgsql stable set search_path = ''
+as $$
+begin
+  id := o ->> 'id';
+  customer_id := private.stripe_id(o -> 'customer');
+  organization := o #>> '{metadata,org_id}';
+  type := o ->> 'type';
+  card_brand := case when type <> 'card' then null when o #>> '{card,brand}' in ('visa', 'mastercard', 'amex', 'discover') then o #>> '{card,brand}' else 'unknown' end;
+  card_last4 := o #>> '{card,last4}';
+  card_exp_month := (o #>> '{card,exp_month}')::integer;
+  card_exp_year := (o #>> '{card,exp_year}')::integer;
+  sepa_bank_code := o #>> '{sepa_debit,bank_code}';
+  sepa_last4 := o #>> '{sepa_debit,last4}';
+  sepa_country := o #>> '{sepa_debit,country}';
+  fingerprint := coalesce(o #>> '{card,fingerprint}', o #>> '{sepa_debit,fingerprint}');
+  created := private.stripe_time(o -> 'created');
+end
+$$;
+comment on function private.read_stripe_payment_method is 'A payment method of Stripe.';
+
+-- Facts that Stripe tells, and what follows from them (contract 50, sections 2.3, 8.2 and 8.3). Deliveries come in any order and more than
+-- once, and answers of calls come in between. So an event only moves facts: each keeps the key of the event that set it, counters keep their
+-- greatest value, ends stay. What people see (public.subscriptions, the default method) is computed from the facts alone, so the same events
+-- end in the same state in any order.
+--
+-- The row of public.subscriptions is locked first, so that events and requests about one organization wait for each other.
+
+-- A fetched object, which is no event, has the moment of fetching as its second and comes before the events of that second: Stripe's clock
+-- counts whole seconds, so one of them may be newer. The answer to a call of ours goes after them (private.answer_id): its caller has to see it.
+create or replace function private.fact_key(p_created timestamptz, p_rank integer, p_event_id text) returns private.fact_key
+language sql immutable parallel safe
+return row (date_trunc('second', p_created at time zone 'UTC') at time zone 'UTC', p_rank, coalesce(p_event_id, ''))::private.fact_key;
+comment on function private.fact_key is 'The key of a fact.';
+
+-- Contract 50, 8.2 rule 2.
+create or replace function private.subscription_status(s private.stripe_subscriptions) returns text
+language sql immutable parallel safe
+return case
+  when s.status is null then case when s.payment_outcome = 'success' then 'active' else 'incomplete' end
+  when s.payment_outcome = 'success' and s.payment_key > s.state_key and s.status in ('incomplete', 'past_due', 'unpaid', 'paused') then 'active'
+  when s.payment_outcome = 'failure' and s.payment_key > s.state_key and s.status = 'active' then 'past_due'
+  when s.status in ('unpaid', 'paused') then 'past_due'
+  else s.status end;
+comment on function private.subscription_status is 'Our status of a subscription by what subscription events and payments say of it.';
+
+-- named: the organizations that the object names in words, in the order of the contract. All that is known must agree; an event never crosses
+-- from one tenant to another.
+create or replace function private.claim_stripe_object(
+  p_named text[], p_customer_id text, p_subscription_id text, out organization_id uuid, out problem text
+)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_known text[] := array_remove(p_named, null);
+  v_subscription uuid;
+  v_former uuid;
+  v_customer text;
+begin
+  -- Nearly always: the customer is linked, and nothing contradicts it.
+  select s.organization_id, (select x.organization_id from private.stripe_subscriptions x where x.id = p_subscription_id) into organization_id, v_subscription
+  from public.subscriptions s where s.stripe_customer_id = p_customer_id for no key update of s;
+  if organization_id is not null and (v_subscription is null or v_subscription = organization_id)
+    and (cardinality(v_known) = 0 or organization_id::text = all (v_known)) then
+    return;
+  end if;
+  organization_id := null;
+  if p_subscription_id is not null then
+    select s.organization_id into v_subscription from private.stripe_subscriptions s where s.id = p_subscription_id;
+  end if;
+  if p_customer_id is not null then
+    select c.organization_id into v_former from private.stripe_customers c where c.id = p_customer_id;
+    v_known := v_known || v_former::text || (select s.organization_id::text from public.subscriptions s where s.stripe_customer_id = p_customer_id);
+  end if;
+  v_known := array(select distinct lower(k) from unnest(v_known || v_subscription::text) k where k is not null);
+  if cardinality(v_known) = 0 then
+    problem := 'Neither the metadata, nor the customer, nor the subscription belongs to an organization.';
+    return;
+  elsif cardinality(v_known) > 1 then
+    problem := 'The metadata names another organization than the one that the customer or the subscription belongs to.';
+    return;
+  elsif v_known[1] !~ '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' then
+    problem := 'The metadata names an organization by what is no id.';
+    return;
+  end if;
+  select s.organization_id, s.stripe_customer_id into organization_id, v_customer
+  from public.subscriptions s where s.organization_id = v_known[1]::uuid for no key update;
+  if organization_id is null then
+    problem := 'The organization that is named does not exist.';
+  elsif p_customer_id is not null and v_customer is null and not exists (
+      select from private.stripe_customers c where c.id = p_customer_id and c.deleted_at is not null) then
+    update public.subscriptions s set stripe_customer_id = p_customer_id where s.organization_id = claim_stripe_object.organization_id;
+  elsif p_customer_id <> v_customer and v_former is null then
+    organization_id := null;
+    problem := 'The organization has another customer at Stripe.';
+  end if;
+end
+$$;
+comment on function private.claim_stripe_object is
+  'The organization that an object of Stripe belongs to, locked, with the customer linked to it; or why there is none. Authorization: callable by functions of ours only.';
+
+-- Not in this transaction: a worker asks Stripe. Without a key of Stripe the greater event id decides.
+create or replace function private.queue_stripe_fetch(p_subscription_id text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if coalesce((private.installation_value('stripe') ->> 'hasKey')::boolean, false) then
+    perform private.enqueue('billing.fetch', jsonb_build_object('subscriptionId', p_subscription_id), now() + interval '5 seconds', 'billing.fetch:' || p_subscription_id);
+  end if;
+end
+$$;
+comment on function private.queue_stripe_fetch is 'Has a subscription read from Stripe soon. Authorization: callable by functions of ours only.';
+
+create or replace function private.notify_owner(p_org_id uuid, p_title text, p_message text, p_data jsonb, p_urgent boolean, p_dedupe text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.notify_all(array[private.owner_of(p_org_id)], 'system_update', p_title, p_message, jsonb_build_object('organizationId', p_org_id) || p_data,
+    '/', p_urgent, p_dedupe, null, p_org_id, 'billingReminders');
+end
+$$;
+comment on function private.notify_owner is 'Tells the owner of an organization about payments. Authorization: callable by functions of ours only.';
+
+-- The live subscription of an organization: one that is paid goes before one that is not yet, then the newest. A contract that staff made has
+-- no number at Stripe and is not replaced.
+create or replace function private.settle_subscription(p_org_id uuid, out current_id text, out alert text)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.subscriptions;
+  n public.subscriptions;
+  c private.stripe_subscriptions;
+begin
+  select * into s from public.subscriptions x where x.organization_id = p_org_id for no key update;
+  select * into c from private.stripe_subscriptions x where x.organization_id = p_org_id and x.ended_at is null
+  order by private.subscription_status(x) = 'incomplete', x.began_at desc, x.id desc limit 1;
+  n := s;
+  if c.id is not null then
+    current_id := c.id;
+    if s.plan_id = 'enterprise' and s.stripe_subscription_id is null then
+      alert := 'The organization has a contract, and a subscription at Stripe beside it.';
+      return;
+    end if;
+    n.plan_id := coalesce(c.plan_id, c.hint_plan_id, nullif(s.plan_id, 'free'));
+    if n.plan_id is null then
+      alert := 'The price of the subscription is not known, so the plan stays free.';
+      return;
+    end if;
+    n.status := private.subscription_status(c);
+    n.stripe_subscription_id := c.id;
+    n.billing_interval := coalesce(c.billing_interval, c.hint_interval, s.billing_interval);
+    n.current_period_start := coalesce(c.current_period_start, c.hint_period_start);
+    n.current_period_end := coalesce(c.current_period_end, c.hint_period_end);
+    if coalesce(n.current_period_start >= n.current_period_end, true) then
+      n.current_period_start := null;
+      n.current_period_end := null;
+    end if;
+    n.cancel_at_period_end := coalesce(c.cancel_at_period_end, false);
+    n.trial_end := c.trial_end;
+    if (n.pending_plan_id, n.pending_billing_interval) = (n.plan_id, n.billing_interval) then
+      n.pending_plan_id := null;
+      n.pending_billing_interval := null;
+    end if;
+  elsif s.stripe_subscription_id is not null or s.plan_id = 'free' and (exists (select from private.stripe_subscriptions x where x.organization_id = p_org_id)
+      or exists (select from private.stripe_customers x where x.organization_id = p_org_id and x.deleted_at is not null)) then
+    -- The trigger clears what belongs to a paid plan.
+    n.plan_id := 'free';
+    n.status := 'canceled';
+  end if;
+  if n is not distinct from s then
+    return;
+  end if;
+  if (n.plan_id, n.status) <> (s.plan_id, s.status) and not exists (select from private.subscription_transitions t
+      where t.was_paid = (s.plan_id <> 'free') and t.from_status = s.status and t.is_paid = (n.plan_id <> 'free') and t.to_status = n.status) then
+    alert := format('The subscription went from %s on %s to %s on %s, which no event of the contract does.', s.status, s.plan_id, n.status, n.plan_id);
+  end if;
+  -- Triggers about plan and status run for a statement that names them, so one that changes neither does not.
+  if (n.plan_id, n.status) <> (s.plan_id, s.status) then
+    perform set_config('app.as_provider', 'on', true);
+    update public.subscriptions x set plan_id = n.plan_id, status = n.status, billing_interval = n.billing_interval, stripe_subscription_id = n.stripe_subscription_id,
+      current_period_start = n.current_period_start, current_period_end = n.current_period_end, cancel_at_period_end = n.cancel_at_period_end, trial_end = n.trial_end,
+      pending_plan_id = n.pending_plan_id, pending_billing_interval = n.pending_billing_interval where x.id = s.id;
+    perform set_config('app.as_provider', '', true);
+  else
+    update public.subscriptions x set billing_interval = n.billing_interval, stripe_subscription_id = n.stripe_subscription_id,
+      current_period_start = n.current_period_start, current_period_end = n.current_period_end, cancel_at_period_end = n.cancel_at_period_end, trial_end = n.trial_end,
+      pending_plan_id = n.pending_plan_id, pending_billing_interval = n.pending_billing_interval where x.id = s.id;
+  end if;
+end
+$$;
+comment on function private.settle_subscription is
+  'Derives the row of public.subscriptions from what Stripe said; gives the live subscription at Stripe, and what an operator should look at. Authorization: callable by functions of ours only.';
+
+-- Writes the facts of a subscription where they changed.
+create or replace function private.keep_stripe_subscription(s private.stripe_subscriptions, n private.stripe_subscriptions) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if n is not distinct from s then
+    return false;
+  elsif s.id is null then
+    insert into private.stripe_subscriptions select n.*;
+  else
+    update private.stripe_subscriptions x set customer_id = n.customer_id, status = n.status, price_id = n.price_id, item_id = n.item_id,
+      current_period_start = n.current_period_start, current_period_end = n.current_period_end, cancel_at_period_end = n.cancel_at_period_end, trial_end = n.trial_end,
+      state_key = n.state_key, plan_id = n.plan_id, billing_interval = n.billing_interval, plan_key = n.plan_key, hint_plan_id = n.hint_plan_id,
+      hint_interval = n.hint_interval, hint_period_start = n.hint_period_start, hint_period_end = n.hint_period_end, hint_key = n.hint_key,
+      payment_outcome = n.payment_outcome, payment_key = n.payment_key, began_at = n.began_at, ended_at = n.ended_at where x.id = n.id;
+  end if;
+  return true;
+end
+$$;
+comment on function private.keep_stripe_subscription is 'Writes a changed row of private.stripe_subscriptions; s is the stored one. Authorization: callable by functions of ours only.';
+
+create or replace function private.open_stripe_subscription(
+  p_id text, p_org_id uuid, p_customer_id text, p_began_at timestamptz, out s private.stripe_subscriptions, out n private.stripe_subscriptions
+)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_ended_at timestamptz;
+begin
+  select * into s from private.stripe_subscriptions x where x.id = p_id;
+  n := s;
+  n.id := p_id;
+  n.organization_id := p_org_id;
+  n.customer_id := coalesce(s.customer_id, p_customer_id);
+  n.began_at := least(s.began_at, p_began_at);
+  if s.id is null then
+    select c.deleted_at into v_ended_at from private.stripe_customers c where c.id = p_customer_id;
+    n.ended_at := v_ended_at;
+  end if;
+end
+$$;
+comment on function private.open_stripe_subscription is
+  'The stored facts of a subscription (s, empty for an unknown one) and a copy to change (n). Authorization: callable by functions of ours only.';
+
+create or replace function private.apply_stripe_subscription(
+  p_type text, o jsonb, p_created timestamptz, p_event_id text, out outcome text, out organization_id uuid, out alerts text[]
+)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_key constant private.fact_key := private.fact_key(p_created,
+    case p_type when 'customer.subscription.created' then 2 when 'customer.subscription.deleted' then 6 else 5 end, p_event_id);
+  v_hint_key constant private.fact_key := private.fact_key('epoch', 0, p_event_id);
+  r record;
+  v record;
+  n private.stripe_subscriptions;
+  v_settled record;
+begin
+  r := private.read_stripe_subscription(o);
+  v := private.claim_stripe_object(array[r.organization], r.customer_id, r.id);
+  if v.problem is not null then
+    outcome := 'unmatched';
+    alerts := array[v.problem];
+    return;
+  end if;
+  organization_id := v.organization_id;
+  if p_type = 'customer.subscription.trial_will_end' then
+    perform private.notify_owner(organization_id, 'Your trial is about to end', format('It ends on %s. After it the plan is paid for.',
+      to_char(r.trial_end at time zone 'Europe/Amsterdam', 'YYYY-MM-DD')), jsonb_build_object('trialEnd', private.iso(r.trial_end)), false, 'trial:' || r.id || ':' || r.trial_end);
+    outcome := 'processed';
+    return;
+  end if;
+  v := private.open_stripe_subscription(r.id, organization_id, r.customer_id, coalesce(r.created, p_created));
+  n := v.n;
+  if n.state_key is null or v_key > n.state_key then
+    if p_event_id not like 'fetched:%' and p_type = 'customer.subscription.updated' and ((n.state_key).created, (n.state_key).rank) = ((v_key).created, (v_key).rank)
+      and (n.state_key).event_id <> '' then
+      -- Of two updates in one second only Stripe knows which is newer.
+      perform private.queue_stripe_fetch(r.id);
+    end if;
+    n.state_key := v_key;
+    n.status := r.status;
+    n.price_id := r.price_id;
+    n.item_id := r.item_id;
+    n.current_period_start := r.period_start;
+    n.current_period_end := r.period_end;
+    n.cancel_at_period_end := r.cancel_at_period_end;
+    n.trial_end := r.trial_end;
+  elsif (n.state_key).created = (v_key).created and (n.state_key).event_id like 'fetched:%' and p_event_id not like 'fetched:%'
+    and (n.status, n.price_id, n.cancel_at_period_end) is distinct from (r.status, r.price_id, r.cancel_at_period_end) then
+    -- An answer of the same second says something else: the event may be newer all the same.
+    perform private.queue_stripe_fetch(r.id);
+  end if;
+  if r.plan_id is null then
+    alerts := alerts || format('The price %s is not known; the plan is kept.', r.price_id);
+    if n.hint_key is null then
+      n.hint_plan_id := r.hint_plan_id;
+      n.hint_interval := r.hint_interval;
+      n.hint_key := v_hint_key;
+    end if;
+  elsif n.plan_key is null or v_key > n.plan_key then
+    n.plan_id := r.plan_id;
+    n.billing_interval := r.billing_interval;
+    n.plan_key := v_key;
+  end if;
+  -- The end stays. A deleted subscription cannot be revived, whatever comes after.
+  if p_type = 'customer.subscription.deleted' or r.status in ('canceled', 'incomplete_expired') then
+    n.ended_at := least(n.ended_at, date_trunc('second', p_created));
+  end if;
+  outcome := case when private.keep_stripe_subscription(v.s, n) then 'processed' else 'stale' end;
+  v_settled := private.settle_subscription(organization_id);
+  if v_settled.current_id <> r.id then
+    outcome := 'superseded';
+  end if;
+  alerts := alerts || v_settled.alert;
+end
+$$;
+comment on function private.apply_stripe_subscription is
+  'What customer.subscription.* says; p_event_id null: a fetched object. Authorization: callable by functions of ours only.';
+
+create or replace function private.apply_stripe_session(
+  p_type text, o jsonb, p_created timestamptz, p_event_id text, out outcome text, out organization_id uuid, out alerts text[]
+)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r record;
+  v record;
+  n private.stripe_subscriptions;
+  v_settled record;
+  v_payment text;
+  v_key private.fact_key;
+  v_status text;
+  v_changed boolean := false;
+begin
+  r := private.read_stripe_session(o);
+  v := private.claim_stripe_object(array[r.organization, r.reference], r.customer_id, r.subscription_id);
+  if v.problem is not null then
+    outcome := 'unmatched';
+    alerts := array[v.problem];
+    return;
+  end if;
+  organization_id := v.organization_id;
+  v_status := case p_type when 'checkout.session.expired' then 'expired' when 'checkout.session.created' then coalesce(r.status, 'open') else 'complete' end;
+  insert into private.checkout_sessions as c (id, organization_id, mode, plan_id, billing_interval, url, status, expires_at)
+  values (r.id, organization_id, r.mode, r.plan_id, r.billing_interval, r.url, v_status, r.expires_at)
+  -- complete goes before expired, and both before open.
+  on conflict (id) do update set status = excluded.status, url = coalesce(excluded.url, c.url) where c.organization_id = excluded.organization_id
+    and (c.status = 'open' and excluded.status <> 'open' or c.status = 'expired' and excluded.status = 'complete');
+  v_changed := found;
+  if p_type in ('checkout.session.expired', 'checkout.session.created') then
+    outcome := case when v_changed then 'processed' else 'stale' end;
+    return;
+  end if;
+  if r.mode = 'setup' then
+    if jsonb_typeof(o #> '{setup_intent,payment_method}') = 'object' then
+      select m.outcome into outcome from private.apply_stripe_payment_method('payment_method.attached', o #> '{setup_intent,payment_method}', p_created, p_event_id) m;
+    end if;
+    insert into private.stripe_customers as c (id, organization_id, is_set_up) values (r.customer_id, organization_id, true)
+    on conflict (id) do update set is_set_up = true where not c.is_set_up;
+    perform private.settle_default_method(organization_id);
+    outcome := 'processed';
+    return;
+  elsif r.subscription_id is null then
+    outcome := 'ignored';
+    return;
+  end if;
+  v_payment := case when p_type = 'checkout.session.async_payment_failed' then 'failure' when p_type = 'checkout.session.async_payment_succeeded' then 'success'
+    when r.payment_status in ('paid', 'no_payment_required') then 'success' end;
+  v_key := private.fact_key(p_created, case p_type when 'checkout.session.completed' then 1 when 'checkout.session.async_payment_failed' then 3 else 4 end, p_event_id);
+  v := private.open_stripe_subscription(r.subscription_id, organization_id, r.customer_id, p_created);
+  n := v.n;
+  -- What an invoice says goes before this: it has a period.
+  if r.plan_id is not null and (n.hint_key is null or private.fact_key(p_created, 1, p_event_id) > n.hint_key and (n.hint_key).rank < 2) then
+    n.hint_plan_id := r.plan_id;
+    n.hint_interval := r.billing_interval;
+    n.hint_period_start := date_trunc('second', p_created);
+    n.hint_period_end := date_trunc('second', p_created) + case r.billing_interval when 'annually' then interval '1 year' else interval '1 month' end;
+    n.hint_key := private.fact_key(p_created, 1, p_event_id);
+  end if;
+  if v_payment is not null and (n.payment_key is null or v_key > n.payment_key) then
+    n.payment_outcome := v_payment;
+    n.payment_key := v_key;
+  end if;
+  outcome := case when private.keep_stripe_subscription(v.s, n) or v_changed then 'processed' else 'stale' end;
+  v_settled := private.settle_subscription(organization_id);
+  if v_settled.current_id <> r.subscription_id then
+    outcome := 'superseded';
+  end if;
+  alerts := alerts || v_settled.alert;
+  if p_type = 'checkout.session.async_payment_failed' and n.ended_at is null then
+    perform private.notify_owner(organization_id, 'Your payment failed', 'The bank refused the direct debit. Please pay in another way.',
+      jsonb_build_object('sessionId', r.id), true, 'payment:' || r.id);
+  end if;
+end
+$$;
+comment on function private.apply_stripe_session is 'What checkout.session.* says. Authorization: callable by functions of ours only.';
+
+-- The seller and the customer as an invoice names them. Stripe has no KVK numbers.
+create or replace function private.invoice_snapshot(d public.billing_details, p_customer jsonb, p_seller text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return jsonb_build_object('seller', coalesce(private.installation_value('seller'), '{}') || jsonb_strip_nulls(jsonb_build_object('name',
+      coalesce(private.installation_value('seller') ->> 'name', p_seller))),
+    'customer', jsonb_strip_nulls(jsonb_build_object('name', d.company_name, 'btwNumber', d.btw_number, 'kvkNumber', d.kvk_number,
+      'address', jsonb_build_object('line1', d.address_line1, 'line2', d.address_line2, 'city', d.city, 'postal_code', d.postal_code, 'country', d.country))
+      || jsonb_strip_nulls(p_customer)));
+end
+$$;
+comment on function private.invoice_snapshot is 'What an invoice keeps of seller and customer. Authorization: callable by functions of ours only.';
+
+create or replace function private.apply_stripe_invoice(
+  p_type text, o jsonb, p_created timestamptz, p_event_id text, out outcome text, out organization_id uuid, out alerts text[]
+)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_ends constant text[] := array['paid', 'void'];
+  v_failed constant boolean := p_type = 'invoice.payment_failed';
+  v_payment constant text := case when p_type = 'invoice.payment_failed' then 'failure' when p_type in ('invoice.paid', 'invoice.payment_succeeded') then 'success' end;
+  r record;
+  v record;
+  i public.invoices;
+  n public.invoices;
+  d public.billing_details;
+  f private.stripe_subscriptions;
+  v_key private.fact_key;
+  v_customer jsonb;
+  v_number text;
+  v_vat record;
+  v_settled record;
+  v_status text;
+begin
+  r := private.read_stripe_invoice(o);
+  v := private.claim_stripe_object(array[r.organization], r.customer_id, r.subscription_id);
+  organization_id := v.organization_id;
+  select * into i from public.invoices x where x.stripe_invoice_id = r.id for no key update;
+  if i.id is not null and i.organization_id is null then
+    -- The invoice of a deleted organization belongs to the bookkeeping alone.
+    organization_id := null;
+  elsif v.problem is not null or i.organization_id <> organization_id then
+    outcome := 'unmatched';
+    organization_id := null;
+    alerts := array[coalesce(v.problem, 'The invoice belongs to another organization.')];
+    return;
+  end if;
+
+  v_key := private.fact_key(p_created, case r.status when 'draft' then 0 when 'open' then 1 when 'uncollectible' then 2 else 3 end, p_event_id);
+  n := i;
+  if i.id is null then
+    n.id := gen_random_uuid();
+    n.organization_id := organization_id;
+    n.stripe_invoice_id := r.id;
+    n.status := 'draft';
+    n.attempt_count := 0;
+    n.refunded_amount := 0;
+    n.created_at := coalesce(r.created, p_created);
+    n.updated_at := now();
+  end if;
+  -- A status that is further on counts whatever its time: none leads back. Within one the key decides.
+  if i.id is null or r.status = i.status and v_key > i.state_key
+    or exists (select from private.invoice_transitions t where t.from_status = i.status and t.to_status = r.status) then
+    if n.status = 'draft' then
+      n.stripe_customer_id := r.customer_id;
+      n.stripe_subscription_id := r.subscription_id;
+      n.number := r.number;
+      n.currency := r.currency;
+      n.total_amount := r.total_amount;
+      n.vat_amount := r.vat_amount;
+      n.net_amount := r.total_amount - r.vat_amount;
+      n.amount_due := r.amount_due;
+      n.period_start := r.period_start;
+      n.period_end := r.period_end;
+      n.due_at := r.due_at;
+      n.description := coalesce(left(r.description, 500), (select p.name || ' Plan - ' || to_char(r.period_start at time zone 'Europe/Amsterdam', 'FMMonth YYYY')
+        from public.plans p where p.id = r.plan_id));
+      if r.status <> 'draft' then
+        n.finalized_at := coalesce(r.finalized_at, r.created, p_created);
+        select * into d from public.billing_details x where x.organization_id = n.organization_id;
+        v_customer := private.stripe_invoice_customer(o);
+        n.customer_country := coalesce(v_customer #>> '{address,country}', d.country, 'NL');
+        v_number := coalesce(private.bare_btw(left(v_customer ->> 'btwNumber', 100)), d.btw_number);
+        v_vat := private.vat_of(n.net_amount, n.customer_country, v_number, v_number = d.btw_number and private.is_btw_valid(d, n.finalized_at), n.finalized_at);
+        n.vat_treatment := v_vat.treatment;
+        n.vat_rate := v_vat.rate;
+        n.snapshot := private.invoice_snapshot(d, v_customer, o ->> 'account_name') || jsonb_strip_nulls(jsonb_build_object('note', v_vat.note));
+        if v_vat.vat <> n.vat_amount then
+          -- What Stripe charged stands; people look at it.
+          alerts := alerts || format('Invoice %s has %s cents of VAT, and by our rules it should have %s.', coalesce(r.number, r.id), n.vat_amount, v_vat.vat);
+        end if;
+      end if;
+    end if;
+    n.status := r.status;
+    n.amount_paid := r.amount_paid;
+    n.paid_at := case when r.status = 'paid' then coalesce(r.paid_at, i.paid_at, p_created) end;
+    n.invoice_url := coalesce(r.invoice_url, i.invoice_url);
+    n.pdf_url := coalesce(r.pdf_url, i.pdf_url);
+    n.next_attempt_at := case when r.status = 'open' then r.next_attempt_at end;
+    -- An end needs no key any more: of two events that say the same the second is not written.
+    if i.id is null or r.status <> i.status or not r.status = any (c_ends) then
+      n.state_key := v_key;
+    end if;
+  elsif i.status = any (c_ends) and r.status = any (c_ends) and r.status <> i.status then
+    alerts := alerts || format('Invoice %s is %s, and Stripe says %s.', coalesce(i.number, r.id), i.status, r.status);
+  end if;
+  n.attempt_count := greatest(i.attempt_count, r.attempt_count);
+  n.payment_intent_id := coalesce(i.payment_intent_id, r.payment_intent_id);
+  -- Each attempt has a charge of its own; refunds are about the one that paid.
+  n.charge_id := coalesce(i.charge_id, case when r.status = 'paid' then r.charge_id end);
+  if v_failed then
+    n.first_failed_at := least(i.first_failed_at, date_trunc('second', p_created));
+  end if;
+  if i.id is null then
+    insert into public.invoices select n.*;
+    if n.status = 'draft' and organization_id is not null then
+      perform private.queue_btw_check(organization_id);
+    end if;
+  elsif n is distinct from i then
+    update public.invoices x set stripe_customer_id = n.stripe_customer_id, stripe_subscription_id = n.stripe_subscription_id, number = n.number, status = n.status,
+      currency = n.currency, net_amount = n.net_amount, vat_amount = n.vat_amount, total_amount = n.total_amount, amount_due = n.amount_due, amount_paid = n.amount_paid,
+      vat_rate = n.vat_rate, vat_treatment = n.vat_treatment, customer_country = n.customer_country, description = n.description, invoice_url = n.invoice_url,
+      pdf_url = n.pdf_url, period_start = n.period_start, period_end = n.period_end, due_at = n.due_at, paid_at = n.paid_at, finalized_at = n.finalized_at,
+      snapshot = n.snapshot, attempt_count = n.attempt_count, first_failed_at = n.first_failed_at, next_attempt_at = n.next_attempt_at,
+      payment_intent_id = n.payment_intent_id, charge_id = n.charge_id, state_key = n.state_key, updated_at = now() where x.id = n.id;
+  end if;
+  outcome := case when n is distinct from i then 'processed' else 'stale' end;
+
+  if r.subscription_id is not null and organization_id is not null then
+    v := private.open_stripe_subscription(r.subscription_id, organization_id, r.customer_id, p_created);
+    f := v.n;
+    -- Hints matter only until a subscription event is there; later ones would be rewritten for nothing.
+    if f.state_key is null and r.plan_id is not null and (f.hint_key is null or private.fact_key(p_created, 2, p_event_id) > f.hint_key or (f.hint_key).rank < 2) then
+      f.hint_plan_id := r.plan_id;
+      f.hint_interval := r.billing_interval;
+      f.hint_period_start := r.period_start;
+      f.hint_period_end := r.period_end;
+      f.hint_key := private.fact_key(p_created, 2, p_event_id);
+    end if;
+    v_key := private.fact_key(p_created, case v_payment when 'failure' then 3 else 4 end, p_event_id);
+    if v_payment is not null and (f.payment_key is null or v_key > f.payment_key) then
+      f.payment_outcome := v_payment;
+      f.payment_key := v_key;
+    end if;
+    if private.keep_stripe_subscription(v.s, f) then
+      outcome := 'processed';
+    end if;
+    -- Of two events about one payment the second changes nothing but the key.
+    if v.s is null or f.state_key is null or private.subscription_status(f) <> private.subscription_status(v.s) then
+      v_settled := private.settle_subscription(organization_id);
+      alerts := alerts || v_settled.alert;
+    end if;
+    -- A payment that failed once more, or an invoice that is paid, may end or bring back the plan while the status stays.
+    if (n.status, n.attempt_count, n.first_failed_at) is distinct from (i.status, i.attempt_count, i.first_failed_at)
+      and (v_failed or n.attempt_count > 0) then
+      select s.status into v_status from public.subscriptions s where s.organization_id = apply_stripe_invoice.organization_id;
+      if v_status = 'past_due' then
+        perform private.apply_plan(organization_id);
+      end if;
+    end if;
+  end if;
+
+  if v_failed and n.status in ('open', 'uncollectible') then
+    perform private.notify_owner(organization_id, 'Your payment failed',
+      case when r.next_attempt_at is null then 'No further attempt is planned. Please pay the invoice, or choose another payment method.'
+        else format('The next attempt is on %s.', to_char(r.next_attempt_at at time zone 'Europe/Amsterdam', 'YYYY-MM-DD')) end,
+      jsonb_strip_nulls(jsonb_build_object('invoiceId', n.id, 'attempt', r.attempt_count, 'invoiceUrl', n.invoice_url)),
+      r.attempt_count >= 3 or r.next_attempt_at is null, format('payment:%s:%s', r.id, r.attempt_count)) where organization_id is not null;
+  elsif p_type = 'invoice.payment_action_required' and n.status = 'open' then
+    perform private.notify_owner(organization_id, 'Your bank asks you to confirm a payment', 'Please open the invoice and confirm it there.',
+      jsonb_strip_nulls(jsonb_build_object('invoiceId', n.id, 'invoiceUrl', n.invoice_url)), false, 'confirm:' || r.id || ':' || r.attempt_count)
+    where organization_id is not null;
+  end if;
+end
+$$;
+comment on function private.apply_stripe_invoice is 'What invoice.* says. Authorization: callable by functions of ours only.';
+
+-- Where Stripe names a default method it is that one; else the first, where a checkout set methods up.
+create or replace function private.settle_default_method(p_org_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.stripe_customers;
+  v_default text;
+begin
+  select x.* into c from private.stripe_customers x join public.subscriptions s on s.stripe_customer_id = x.id where s.organization_id = p_org_id;
+  if c.default_method_id is null and c.default_key is null and not coalesce(c.is_set_up, false) then
+    return;
+  end if;
+  v_default := c.default_method_id;
+  if v_default is null and c.is_set_up then
+    select x.id into v_default from (
+      select m.stripe_payment_method_id as id, m.created_at from public.payment_methods m where m.organization_id = p_org_id
+      union all select t.id, t.created_at from private.detached_payment_methods t where t.customer_id = c.id) x
+    order by x.created_at, x.id limit 1;
+  end if;
+  update public.payment_methods m set is_default = false where m.organization_id = p_org_id and m.is_default and m.stripe_payment_method_id is distinct from v_default;
+  update public.payment_methods m set is_default = true where m.organization_id = p_org_id and not m.is_default and m.stripe_payment_method_id = v_default;
+end
+$$;
+comment on function private.settle_default_method is 'Derives which method of an organization is the default. Authorization: callable by functions of ours only.';
+
+create or replace function private.apply_stripe_payment_method(
+  p_type text, o jsonb, p_created timestamptz, p_event_id text, out outcome text, out organization_id uuid, out alerts text[]
+)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_key constant private.fact_key := private.fact_key(p_created, 0, p_event_id);
+  r record;
+  v record;
+begin
+  r := private.read_stripe_payment_method(o);
+  if p_type = 'payment_method.detached' then
+    select m.organization_id, m.stripe_customer_id, s.organization_id as locked into v from public.payment_methods m
+    join public.subscriptions s on s.organization_id = m.organization_id where m.stripe_payment_method_id = r.id for no key update of s;
+    organization_id := coalesce(v.organization_id, (select s.organization_id from public.subscriptions s where s.stripe_customer_id = r.customer_id));
+    insert into private.detached_payment_methods as t (id, customer_id, created_at, detached_at)
+    values (r.id, coalesce(r.customer_id, v.stripe_customer_id), r.created, date_trunc('second', p_created)) on conflict (id) do nothing;
+    outcome := case when found then 'processed' else 'stale' end;
+    delete from public.payment_methods m where m.stripe_payment_method_id = r.id;
+    return;
+  elsif r.type not in ('card', 'sepa_debit') or r.customer_id is null then
+    outcome := 'ignored';
+    return;
+  end if;
+  select c.organization_id, c.problem into v from private.claim_stripe_object(
+    array[r.organization, (select m.organization_id::text from public.payment_methods m where m.stripe_payment_method_id = r.id)], r.customer_id, null) c;
+  if v.problem is not null then
+    outcome := 'unmatched';
+    alerts := array[v.problem];
+    return;
+  end if;
+  organization_id := v.organization_id;
+  if exists (select from private.detached_payment_methods t where t.id = r.id)
+    or exists (select from private.stripe_customers c where c.id = r.customer_id and c.deleted_at is not null) then
+    outcome := 'stale';
+    return;
+  end if;
+  insert into public.payment_methods as m (organization_id, stripe_payment_method_id, stripe_customer_id, type, card_brand, card_last4, card_exp_month, card_exp_year,
+    sepa_bank_code, sepa_last4, sepa_country, fingerprint, state_key, created_at)
+  values (organization_id, r.id, r.customer_id, r.type, r.card_brand, r.card_last4, r.card_exp_month, r.card_exp_year, r.sepa_bank_code, r.sepa_last4, r.sepa_country,
+    r.fingerprint, v_key, coalesce(r.created, p_created))
+  on conflict (stripe_payment_method_id) do update set card_brand = excluded.card_brand, card_last4 = excluded.card_last4, card_exp_month = excluded.card_exp_month,
+    card_exp_year = excluded.card_exp_year, sepa_bank_code = excluded.sepa_bank_code, sepa_last4 = excluded.sepa_last4, sepa_country = excluded.sepa_country,
+    fingerprint = excluded.fingerprint, state_key = excluded.state_key, updated_at = now()
+  where excluded.state_key > m.state_key;
+  outcome := case when found then 'processed' else 'stale' end;
+  perform private.settle_default_method(organization_id);
+end
+$$;
+comment on function private.apply_stripe_payment_method is 'What payment_method.* says. Authorization: callable by functions of ours only.';
+
+create or replace function private.apply_stripe_customer(
+  p_type text, o jsonb, p_created timestamptz, p_event_id text, out outcome text, out organization_id uuid, out alerts text[]
+)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_key constant private.fact_key := private.fact_key(p_created, 0, p_event_id);
+  v_id constant text := o ->> 'id';
+  v record;
+  v_settled record;
+begin
+  v := private.claim_stripe_object(array[o #>> '{metadata,org_id}'], v_id, null);
+  if v.problem is not null then
+    outcome := 'unmatched';
+    alerts := array[v.problem];
+    return;
+  end if;
+  organization_id := v.organization_id;
+  if p_type = 'customer.deleted' or coalesce((o ->> 'deleted')::boolean, false) then
+    insert into private.stripe_customers as c (id, organization_id, deleted_at) values (v_id, organization_id, date_trunc('second', p_created))
+    on conflict (id) do update set deleted_at = excluded.deleted_at where c.deleted_at is null;
+    outcome := case when found then 'processed' else 'stale' end;
+    update public.subscriptions s set stripe_customer_id = null where s.stripe_customer_id = v_id;
+    delete from public.payment_methods m where m.stripe_customer_id = v_id;
+    update private.stripe_subscriptions s set ended_at = date_trunc('second', p_created) where s.customer_id = v_id and s.ended_at is null;
+    v_settled := private.settle_subscription(organization_id);
+    alerts := alerts || v_settled.alert;
+    return;
+  end if;
+  outcome := 'stale';
+  if o ? 'invoice_settings' then
+    insert into private.stripe_customers as c (id, organization_id, default_method_id, default_key)
+    values (v_id, organization_id, private.stripe_id(o #> '{invoice_settings,default_payment_method}'), v_key)
+    on conflict (id) do update set default_method_id = excluded.default_method_id, default_key = excluded.default_key
+    where c.default_key is null or excluded.default_key > c.default_key;
+    if found then
+      outcome := 'processed';
+      perform private.settle_default_method(organization_id);
+    end if;
+  end if;
+end
+$$;
+comment on function private.apply_stripe_customer is 'What customer.updated and customer.deleted say. Authorization: callable by functions of ours only.';
+
+-- Stripe asks the tax authorities itself. Its answer counts like one of VIES, for the number that is stored.
+create or replace function private.apply_stripe_tax_id(
+  p_type text, o jsonb, p_created timestamptz, p_event_id text, out outcome text, out organization_id uuid, out alerts text[]
+)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_status constant text := case o #>> '{verification,status}' when 'verified' then 'valid' when 'unverified' then 'invalid' when 'unavailable' then 'unavailable' end;
+  v record;
+begin
+  v := private.claim_stripe_object('{}', private.stripe_id(o -> 'customer'), null);
+  if v.problem is not null then
+    outcome := 'unmatched';
+    alerts := array[v.problem];
+    return;
+  end if;
+  organization_id := v.organization_id;
+  if v_status is null or o ->> 'type' <> 'eu_vat' then
+    outcome := 'ignored';
+    return;
+  end if;
+  update public.billing_details d set btw_status = v_status, btw_definite = case v_status when 'unavailable' then d.btw_definite else v_status end,
+    verified_at = case v_status when 'unavailable' then d.verified_at else p_created end
+  where d.organization_id = apply_stripe_tax_id.organization_id and d.btw_number = private.bare_btw(left(o ->> 'value', 100))
+    and (d.verified_at is null or d.verified_at < p_created) and (v_status <> 'unavailable' or d.btw_status <> 'unavailable');
+  outcome := case when found then 'processed' else 'stale' end;
+end
+$$;
+comment on function private.apply_stripe_tax_id is 'What customer.tax_id.updated says. Authorization: callable by functions of ours only.';
+
+-- Charges, disputes, payments of invoices, and mandates: they name an invoice or a method that is known, or wait for it.
+create or replace function private.apply_stripe_payment(
+  p_type text, o jsonb, p_created timestamptz, p_event_id text, out outcome text, out organization_id uuid, out alerts text[]
+)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_intent constant text := coalesce(private.stripe_id(o -> 'payment_intent'), private.stripe_id(o #> '{payment,payment_intent}'));
+  v_charge constant text := case when o ->> 'object' = 'charge' then o ->> 'id' else coalesce(private.stripe_id(o -> 'charge'), private.stripe_id(o #> '{payment,charge}')) end;
+  v_invoice constant text := private.stripe_id(o -> 'invoice');
+  i public.invoices;
+begin
+  if p_type = 'mandate.updated' then
+    select m.organization_id into organization_id from public.payment_methods m where m.stripe_payment_method_id = private.stripe_id(o -> 'payment_method');
+    if o ->> 'status' is distinct from 'inactive' then
+      outcome := 'ignored';
+    elsif organization_id is null then
+      outcome := case when exists (select from private.detached_payment_methods t where t.id = private.stripe_id(o -> 'payment_method')) then 'stale' else 'unmatched' end;
+    else
+      perform private.notify_owner(organization_id, 'Your bank withdrew a direct debit mandate', 'Please add another payment method.',
+        jsonb_build_object('stripePaymentMethodId', private.stripe_id(o -> 'payment_method')), false, 'mandate:' || (o ->> 'id'));
+      outcome := 'processed';
+    end if;
+    return;
+  end if;
+  select * into i from public.invoices x
+  where x.stripe_invoice_id = v_invoice or x.charge_id = v_charge or x.payment_intent_id = v_intent order by x.stripe_invoice_id = v_invoice desc, x.id limit 1
+  for no key update;
+  organization_id := i.organization_id;
+  if i.id is null then
+    outcome := 'unmatched';
+    alerts := array['No invoice of ours belongs to this payment.'];
+  elsif p_type = 'charge.refunded' then
+    update public.invoices x set refunded_amount = (o ->> 'amount_refunded')::bigint, updated_at = now() where x.id = i.id and x.refunded_amount < (o ->> 'amount_refunded')::bigint;
+    outcome := case when found then 'processed' else 'stale' end;
+  elsif p_type = 'invoice_payment.paid' then
+    update public.invoices x set payment_intent_id = coalesce(x.payment_intent_id, v_intent), charge_id = coalesce(x.charge_id, v_charge), updated_at = now()
+    where x.id = i.id and (x.payment_intent_id is null and v_intent is not null or x.charge_id is null and v_charge is not null);
+    outcome := case when found then 'processed' else 'stale' end;
+  else
+    alerts := array[format('The payer disputes invoice %s.', coalesce(i.number, i.stripe_invoice_id))];
+    perform private.notify_owner(organization_id, 'A payment was disputed', format('The payer of invoice %s asked the bank to take the payment back.', i.number),
+      jsonb_build_object('invoiceId', i.id), true, 'dispute:' || (o ->> 'id')) where organization_id is not null;
+    outcome := 'processed';
+  end if;
+end
+$$;
+comment on function private.apply_stripe_payment is
+  'What charge.refunded, charge.dispute.created, invoice_payment.paid and mandate.updated say. Authorization: callable by functions of ours only.';
+
+create or replace function private.apply_stripe_fact(
+  p_type text, p_object jsonb, p_created timestamptz, p_event_id text, out outcome text, out organization_id uuid, out alerts text[]
+)
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  r record;
+begin
+  case
+    when p_type in ('customer.subscription.created', 'customer.subscription.updated', 'customer.subscription.deleted', 'customer.subscription.paused',
+      'customer.subscription.resumed', 'customer.subscription.trial_will_end') then
+      r := private.apply_stripe_subscription(p_type, p_object, p_created, p_event_id);
+    when p_type in ('invoice.created', 'invoice.updated', 'invoice.finalized', 'invoice.paid', 'invoice.payment_succeeded', 'invoice.payment_failed',
+      'invoice.payment_action_required', 'invoice.voided', 'invoice.marked_uncollectible') then
+      r := private.apply_stripe_invoice(p_type, p_object, p_created, p_event_id);
+    when p_type in ('checkout.session.created', 'checkout.session.completed', 'checkout.session.expired', 'checkout.session.async_payment_succeeded',
+      'checkout.session.async_payment_failed') then
+      r := private.apply_stripe_session(p_type, p_object, p_created, p_event_id);
+    when p_type in ('payment_method.attached', 'payment_method.updated', 'payment_method.automatically_updated', 'payment_method.detached') then
+      r := private.apply_stripe_payment_method(p_type, p_object, p_created, p_event_id);
+    when p_type in ('customer.updated', 'customer.deleted') then
+      r := private.apply_stripe_customer(p_type, p_object, p_created, p_event_id);
+    when p_type = 'customer.tax_id.updated' then
+      r := private.apply_stripe_tax_id(p_type, p_object, p_created, p_event_id);
+    when p_type in ('charge.refunded', 'charge.dispute.created', 'invoice_payment.paid', 'mandate.updated') then
+      r := private.apply_stripe_payment(p_type, p_object, p_created, p_event_id);
+    else
+      outcome := 'ignored';
+      return;
+  end case;
+  outcome := r.outcome;
+  organization_id := r.organization_id;
+  alerts := nullif(array_remove(r.alerts, null), '{}');
+end
+$$;
+comment on function private.apply_stripe_fact is
+  'Applies an object of Stripe: the outcome, the organization, and what an operator should look at. Authorization: callable by functions of ours only.';
+
+create or replace function private.apply_stripe_object(p_type text, p_object jsonb, p_created timestamptz, p_event_id text) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return (select f.outcome from private.apply_stripe_fact(p_type, p_object, p_created, p_event_id) f);
+end
+$$;
+comment on function private.apply_stripe_object is
+  'Applies an object of Stripe to our rows, by its event type: processed, stale, superseded, unmatched or ignored. An answer of a call goes here too, as the event type that it corresponds to, with the moment of the answer and without an event id. Authorization: callable by functions of ours only.';
+grant execute on function private.apply_stripe_object to kijko_server, kijko_worker;
+
+-- Events of Stripe (contract 50, section 8.1): stored once, applied once. The server has checked the signature.
+
+-- payload: an event as Stripe sent it. p_is_live: is the key that is set one for real money? null: no key is set.
+create or replace function private.take_stripe_event(p_payload jsonb, p_is_live boolean) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_id constant text := p_payload ->> 'id';
+  c_type constant text := p_payload ->> 'type';
+  v_object jsonb := p_payload #> '{data,object}';
+  v_created constant timestamptz := coalesce(private.stripe_time(p_payload -> 'created'), now());
+  v_live constant boolean := coalesce((p_payload ->> 'livemode')::boolean, false);
+  v_known private.stripe_events;
+  v_customer text;
+  f record;
+begin
+  -- A duplicate at the same time waits here. The row is written once, when its outcome is known.
+  perform pg_advisory_xact_lock(hashtextextended(c_id, 64));
+  select * into v_known from private.stripe_events e where e.id = c_id;
+  if v_known.processed_at is not null then
+    return jsonb_build_object('status', 'already_processed', 'eventType', v_known.type, 'outcome', v_known.outcome);
+  end if;
+  if v_live <> p_is_live or jsonb_typeof(v_object) is distinct from 'object' then
+    select 'ignored' as outcome, null::uuid as organization_id, null::text[] as alerts into f;
+  else
+    if c_type = 'payment_method.detached' then
+      v_object := private.whole_stripe_object(p_payload);
+    end if;
+    f := private.apply_stripe_fact(c_type, v_object, v_created, c_id);
+  end if;
+  v_customer := case when v_object ->> 'object' = 'customer' then v_object ->> 'id' else private.stripe_id(v_object -> 'customer') end;
+  insert into private.stripe_events as e (id, type, api_version, created, livemode, payload, processed_at, outcome, error, organization_id, customer_id, alerts, next_try_at)
+  values (c_id, c_type, p_payload ->> 'api_version', v_created, v_live, p_payload, case when f.outcome <> 'unmatched' then now() end, f.outcome,
+    case when f.outcome = 'unmatched' then f.alerts[1] end, f.organization_id, v_customer, f.alerts, case when f.outcome = 'unmatched' then now() + interval '1 minute' end)
+  on conflict (id) do update set payload = excluded.payload, processed_at = excluded.processed_at, outcome = excluded.outcome, error = excluded.error,
+    organization_id = excluded.organization_id, customer_id = excluded.customer_id, alerts = excluded.alerts, next_try_at = excluded.next_try_at, attempts = e.attempts + 1;
+  if f.outcome = 'processed' and exists (select from private.stripe_events e where e.outcome = 'unmatched' and e.customer_id = v_customer) then
+    -- What this event made known may be what others waited for.
+    perform private.retry_stripe_events(now(), v_customer);
+  end if;
+  return jsonb_strip_nulls(jsonb_build_object('status', 'ok', 'eventType', c_type, 'outcome', f.outcome, 'alerts', to_jsonb(f.alerts)));
+end
+$$;
+comment on function private.take_stripe_event is
+  'Stores and applies an event whose signature was checked: {status, eventType, outcome, alerts?}. Authorization: callable by the server only.';
+grant execute on function private.take_stripe_event to kijko_server;
+
+-- A detached method names no customer any more; the event says which one it was.
+create or replace function private.whole_stripe_object(p_payload jsonb) returns jsonb
+language sql stable parallel safe
+return case when p_payload ->> 'type' = 'payment_method.detached' and p_payload #> '{data,object,customer}' = 'null'
+    and p_payload #> '{data,previous_attributes,customer}' is not null
+  then (p_payload #> '{data,object}') || jsonb_build_object('customer', p_payload #> '{data,previous_attributes,customer}')
+  else p_payload #> '{data,object}' end;
+comment on function private.whole_stripe_object is 'The object of an event, with the customer that it had.';
+
+-- In a transaction of its own: the one that failed is rolled back, and leaves nothing else behind.
+create or replace function private.note_failed_stripe_event(p_payload jsonb, p_error text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.stripe_events as e (id, type, api_version, created, livemode, payload, outcome, error, customer_id)
+  values (p_payload ->> 'id', p_payload ->> 'type', p_payload ->> 'api_version', case when jsonb_typeof(p_payload -> 'created') = 'number' then
+    private.stripe_time(p_payload -> 'created') else now() end, coalesce(p_payload ->> 'livemode' = 'true', false), p_payload, 'failed', left(p_error, 1000),
+    private.stripe_id(p_payload #> '{data,object,customer}'))
+  on conflict (id) do update set outcome = 'failed', error = excluded.error, attempts = e.attempts + 1, next_try_at = null where e.processed_at is null;
+  return '{}';
+end
+$$;
+comment on function private.note_failed_stripe_event is 'Keeps why an event could not be applied; Stripe sends it again. Authorization: callable by the server only.';
+grant execute on function private.note_failed_stripe_event to kijko_server;
+
+-- Unmatched events are tried 1, 5 and 30 minutes after they came, and when an event about the same customer was applied.
+create or replace function private.retry_stripe_event(p_id text, p_at timestamptz default now()) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_minutes constant integer[] := array[1, 5, 30];
+  e private.stripe_events;
+  f record;
+  v_problem text;
+begin
+  perform pg_advisory_xact_lock(hashtextextended(p_id, 64));
+  select * into e from private.stripe_events x where x.id = p_id for update;
+  if e.processed_at is not null or e.payload is null then
+    return e.outcome;
+  end if;
+  begin
+    select * into f from private.apply_stripe_fact(e.type, private.whole_stripe_object(e.payload), e.created, e.id);
+  exception when others then
+    v_problem := format('%s (%s)', sqlerrm, sqlstate);
+    select 'failed' as outcome, null::uuid as organization_id, null::text[] as alerts into f;
+  end;
+  update private.stripe_events x set attempts = e.attempts + 1, outcome = f.outcome, organization_id = f.organization_id, alerts = f.alerts,
+    processed_at = case when f.outcome not in ('unmatched', 'failed') then p_at end,
+    error = case f.outcome when 'failed' then left(v_problem, 1000) when 'unmatched' then f.alerts[1] end,
+    next_try_at = case when f.outcome = 'unmatched' then e.received_at + (select min(m) from unnest(c_minutes) m where e.received_at + m * interval '1 minute' > p_at) * interval '1 minute' end
+  where x.id = p_id;
+  return f.outcome;
+end
+$$;
+comment on function private.retry_stripe_event is 'Applies a stored event again; gives its outcome. Authorization: callable by functions of ours only.';
+
+create or replace function private.retry_stripe_events(p_at timestamptz default now(), p_customer_id text default null) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id text;
+  v_count integer := 0;
+  v_progress boolean;
+begin
+  loop
+    v_progress := false;
+    for v_id in
+      select e.id from private.stripe_events e
+      where e.outcome = 'unmatched' and case when p_customer_id is null then e.next_try_at <= p_at else e.customer_id = p_customer_id end
+      order by e.created, e.id limit 100 for update skip locked
+    loop
+      v_count := v_count + 1;
+      v_progress := private.retry_stripe_event(v_id, p_at) not in ('unmatched', 'failed') or v_progress;
+    end loop;
+    exit when p_customer_id is null or not v_progress;
+  end loop;
+  return v_count;
+end
+$$;
+comment on function private.retry_stripe_events is 'Tries unmatched events again: those that are due, or those of a customer. Authorization: callable by schedules and functions of ours only.';
+
+-- A plan that lapses (or is back) while the status stays: granted units and rules of requests follow it.
+create or replace function private.apply_plan(p_org_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.take_back_grants(p_org_id);
+  if exists (select from public.security_policies p where p.organization_id = p_org_id) then
+    perform private.derive_guard(p_org_id);
+  end if;
+end
+$$;
+comment on function private.apply_plan is 'Makes granted units and rules of requests follow the plan in effect. Authorization: callable by functions of ours only.';
+
+create or replace function private.sweep_billing(p_at timestamptz default now()) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.retry_stripe_events(p_at);
+  -- 14 days after the first failed payment the plan is free. Units that were granted under it go back.
+  perform private.apply_plan(s.organization_id) from public.subscriptions s
+  where s.status = 'past_due' and private.is_lapsed(s.organization_id, s.stripe_subscription_id, p_at)
+    and exists (select from public.usage_counters c where c.organization_id = s.organization_id and c.metric <> 'storage' and c.granted <> c.used
+      and c.granted_under <> private.plan_limit(s.organization_id, c.metric));
+end
+$$;
+comment on function private.sweep_billing is 'Tries unmatched events of Stripe again, and applies plans that lapsed. Authorization: callable by schedules only.';
+
+-- The server names its prices at its start. Former ones stay, because subscriptions keep theirs.
+create or replace function private.declare_stripe_prices(p_prices jsonb) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.stripe_prices as p (price_id, plan_id, billing_interval)
+  select e.value ->> 'price', e.value ->> 'plan', e.value ->> 'interval' from jsonb_array_elements(p_prices) e (value) order by 1
+  on conflict (price_id) do update set plan_id = excluded.plan_id, billing_interval = excluded.billing_interval
+  where (p.plan_id, p.billing_interval) <> (excluded.plan_id, excluded.billing_interval);
+end
+$$;
+comment on function private.declare_stripe_prices is 'Keeps the prices of the settings: [{price, plan, interval}]. Authorization: callable by the server and the worker only.';
+grant execute on function private.declare_stripe_prices to kijko_server, kijko_worker;
+
+-- ------------------------------------------------------------------------------------------------------------------------------- staff
+
+create or replace function private.webhook_event_json(e private.stripe_events) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object('id', e.id, 'type', e.type, 'created', private.iso(e.created), 'outcome', e.outcome, 'error', e.error,
+  'processedAt', private.iso(e.processed_at)));
+comment on function private.webhook_event_json is 'An event of Stripe as staff see it.';
+
+create or replace function api.list_webhook_events(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_at record;
+  v_outcome constant text := p ->> 'outcome';
+begin
+  perform private.assert_platform_admin();
+  v_at := private.page(p, 50);
+  if v_outcome is not null and v_outcome not in ('processed', 'stale', 'superseded', 'ignored', 'unmatched', 'failed') then
+    perform private.refuse_field('outcome', 'outcome is processed, stale, superseded, ignored, unmatched or failed.');
+  end if;
+  return (
+    select coalesce(jsonb_agg(private.webhook_event_json(x) order by x.received_at desc, x.id desc), '[]')
+    from (select * from private.stripe_events e where v_outcome is null or e.outcome = v_outcome
+      order by e.received_at desc, e.id desc limit v_at.size offset v_at.skipped) x
+  );
+end
+$$;
+comment on function api.list_webhook_events is
+  'GET /admin/webhook-events: {id, type, created, outcome, error?, processedAt?}[]. Authorization: the staff of this platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+
+create or replace function api.replay_webhook_event(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_id constant text := left(p ->> 'eventId', 255);
+  e private.stripe_events;
+  v_outcome text;
+begin
+  perform private.assert_platform_admin();
+  perform pg_advisory_xact_lock(hashtextextended(v_id, 64));
+  select * into e from private.stripe_events x where x.id = v_id;
+  if e.id is null then
+    perform private.refuse(404, 'NOT_FOUND', format('Event with ID %s not found', left(v_id, 100)));
+  elsif e.processed_at is not null then
+    perform private.refuse(409, 'EVENT_PROCESSED', 'The event was applied already.', null, jsonb_build_object('outcome', e.outcome));
+  elsif e.payload is null then
+    perform private.refuse(409, 'EVENT_EMPTIED', 'The content of the event was deleted after 30 days. Send it again from Stripe''s dashboard.');
+  end if;
+  v_outcome := private.retry_stripe_event(v_id);
+  perform private.audit('system.webhook_replayed', format('Applied an event of Stripe again: %s.', v_outcome),
+    jsonb_build_object('eventId', e.id, 'type', e.type, 'outcome', v_outcome));
+  return jsonb_build_object('status', v_outcome);
+end
+$$;
+comment on function api.replay_webhook_event is
+  'POST /admin/webhook-events/{eventId}/replay: {status}. Authorization: the staff of this platform only. Errors: 403 FORBIDDEN, 404 NOT_FOUND, 409 EVENT_EMPTIED, EVENT_PROCESSED.';
+grant execute on function api.list_webhook_events, api.replay_webhook_event to authenticated;
+
+-- Invoices as the owner sees them (contract 50, section 4). Each comes from Stripe, and drafts are not shown.
+
+create or replace function private.invoice_json(i public.invoices) returns jsonb
+language sql stable
+return jsonb_strip_nulls(jsonb_build_object('id', i.id, 'userId', private.owner_id(), 'stripeInvoiceId', i.stripe_invoice_id, 'invoiceNumber', coalesce(i.number, i.stripe_invoice_id),
+  'status', i.status, 'amountDue', i.amount_due, 'amountPaid', i.amount_paid, 'currency', i.currency, 'description', i.description, 'invoiceUrl', i.invoice_url,
+  'pdfUrl', i.pdf_url, 'periodStart', private.iso(i.period_start), 'periodEnd', private.iso(i.period_end), 'dueDate', private.iso(i.due_at),
+  'paidAt', private.iso(i.paid_at), 'createdAt', private.iso(i.created_at), 'netAmount', i.net_amount, 'vatAmount', i.vat_amount,
+  'vatRate', private.vat_rate_text(i.vat_rate), 'vatTreatment', i.vat_treatment, 'customerCountry', i.customer_country));
+comment on function private.invoice_json is 'Invoice.';
+grant execute on function private.invoice_json to authenticated;
+
+create or replace function api.list_invoices(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  v_org_id constant uuid := private.require_membership();
+  v_from constant timestamptz := private.as_instant(p ->> 'from');
+  v_to constant timestamptz := private.as_instant(p ->> 'to');
+  v_at record;
+  v_total bigint;
+begin
+  perform private.require_permission('canManageBilling');
+  v_at := private.page(p, 20);
+  if p ->> 'from' is not null and v_from is null then
+    perform private.refuse_field('from', 'from must be a date or a time such as 2026-01-31T00:00:00Z.');
+  elsif p ->> 'to' is not null and v_to is null then
+    perform private.refuse_field('to', 'to must be a date or a time such as 2026-01-31T00:00:00Z.');
+  end if;
+  select count(*) into v_total from public.invoices i
+  where i.organization_id = v_org_id and i.status <> 'draft' and (v_from is null or i.created_at >= private.shown(v_from))
+    and (v_to is null or i.created_at < private.shown(v_to) + interval '1 millisecond');
+  return jsonb_build_object('invoices', (
+      select coalesce(jsonb_agg(private.invoice_json(x) order by x.created_at desc, x.id), '[]')
+      from (select i.* from public.invoices i
+        where i.organization_id = v_org_id and i.status <> 'draft' and (v_from is null or i.created_at >= private.shown(v_from))
+          and (v_to is null or i.created_at < private.shown(v_to) + interval '1 millisecond')
+        order by i.created_at desc, i.id limit v_at.size offset v_at.skipped) x),
+    'hasMore', v_at.skipped + v_at.size < v_total, 'total', v_total);
+end
+$$;
+comment on function api.list_invoices is
+  'GET /billing/invoices: {invoices: Invoice[], hasMore, total}. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+
+create or replace function private.find_invoice(p jsonb) returns public.invoices
+language plpgsql stable
+as $$
+declare
+  v_org_id constant uuid := private.require_membership();
+  i public.invoices;
+begin
+  perform private.require_permission('canManageBilling');
+  select * into i from public.invoices x where x.id = private.as_uuid(p ->> 'invoiceId') and x.organization_id = v_org_id and x.status <> 'draft';
+  if not found then
+    perform private.refuse(404, 'INVOICE_NOT_FOUND', format('Invoice with ID %s not found', left(p ->> 'invoiceId', 100)));
+  end if;
+  return i;
+end
+$$;
+comment on function private.find_invoice is 'An invoice of the caller''s organization. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 404 INVOICE_NOT_FOUND.';
+
+create or replace function api.get_invoice(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.invoice_json(private.find_invoice(p));
+end
+$$;
+comment on function api.get_invoice is
+  'GET /billing/invoices/{invoiceId}: Invoice. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 404 INVOICE_NOT_FOUND.';
+
+create or replace function api.get_invoice_pdf(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  i constant public.invoices := private.find_invoice(p);
+begin
+  if i.pdf_url is null then
+    perform private.refuse(404, 'INVOICE_NOT_FOUND', 'Stripe has not made the PDF of this invoice yet. Please try again later.');
+  end if;
+  return jsonb_build_object('url', i.pdf_url);
+end
+$$;
+comment on function api.get_invoice_pdf is
+  'GET /billing/invoices/{invoiceId}/pdf: leads to the PDF. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 404 INVOICE_NOT_FOUND.';
+grant execute on function api.list_invoices, api.get_invoice, api.get_invoice_pdf, private.find_invoice to authenticated;
+
+-- Changes of a subscription (contract 50, section 2.4): upgrades at once with proration, downgrades at the end of the period, cancel and resume.
+
+create or replace function private.refuse_contract() returns void
+language plpgsql stable
+as $$
+begin
+  perform private.refuse(409, 'CONTRACT_MANAGED', 'This organization has a contract. Ask your contact at sales to change it.');
+end
+$$;
+comment on function private.refuse_contract is 'Refuses 409 CONTRACT_MANAGED.';
+
+create or replace function private.plan_rank(p_plan_id text) returns integer
+language sql immutable parallel safe
+return array_position(array['free', 'pro', 'teams', 'enterprise'], p_plan_id);
+comment on function private.plan_rank is 'free, pro, teams, enterprise: the place of a plan among them.';
+
+-- A requested downgrade has to fit. One that happens (unpaid, ended) always takes effect, and growth is blocked.
+create or replace function private.assert_plan_fits(p_org_id uuid, p_plan_id text) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c_gb constant numeric := 1073741824;
+  v_exceeded jsonb;
+begin
+  if p_org_id is distinct from private.org_id() then
+    perform private.refuse(403, 'FORBIDDEN', 'This is another organization.');
+  end if;
+  perform private.require_permission('canManageBilling');
+  -- An agreement with the organization holds for each plan.
+  select jsonb_agg(jsonb_build_object('metric', m.metric, 'current', case m.metric when 'storage' then trim_scale(round(m.used / c_gb, 2)) else m.used end, 'limit', l.quota)
+    order by m.metric) into v_exceeded
+  from public.subscriptions s
+  join public.plans t on t.id = p_plan_id
+  cross join lateral (values ('seats', private.seats_used(p_org_id)::numeric),
+    ('storage', private.units_used(p_org_id, 'storage', '1970-01-01')::numeric)) m (metric, used)
+  cross join lateral (select private.limit_of(s, t, m.metric) as quota) l
+  where s.organization_id = p_org_id and l.quota >= 0 and m.used > l.quota * case m.metric when 'storage' then c_gb else 1 end;
+  if v_exceeded is not null then
+    perform private.refuse(409, 'PLAN_LIMITS_EXCEEDED', 'The organization uses more than that plan has. Remove members, invitations or files first.', null,
+      jsonb_build_object('exceeded', v_exceeded));
+  end if;
+end
+$$;
+comment on function private.assert_plan_fits is
+  '409 PLAN_LIMITS_EXCEEDED where seats or storage in use exceed a plan. Authorization: canManageBilling in the caller''s own organization. Errors: 403 FORBIDDEN, 409 PLAN_LIMITS_EXCEEDED.';
+
+-- By seconds, each part rounded to cents. Another interval begins a new period, so all of it is charged.
+create or replace function private.quote_proration(s public.subscriptions, p_plan_id text, p_interval text, p_at timestamptz) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_left constant numeric := extract(epoch from s.current_period_end - p_at) / extract(epoch from s.current_period_end - s.current_period_start);
+  v_old constant bigint := private.plan_price(s.plan_id, s.billing_interval);
+  v_new constant bigint := private.plan_price(p_plan_id, p_interval);
+  v_net bigint;
+  d public.billing_details;
+begin
+  v_net := round(v_new * case when p_interval = s.billing_interval then v_left else 1 end)::bigint - round(v_old * v_left)::bigint;
+  select * into d from public.billing_details x where x.organization_id = s.organization_id;
+  return (select jsonb_build_object('net', v_net, 'total', v.total) from private.vat_of(v_net, d.country, d.btw_number, private.is_btw_valid(d), p_at) v);
+end
+$$;
+comment on function private.quote_proration is 'What an upgrade costs at a moment, in cents: {net, total}. Authorization: callable by functions of ours only.';
+
+-- Stripe's figure is the one that counts. A difference means that prices, rates or the customer's exemption at Stripe are not ours.
+create or replace function private.quote_warnings(c private.stripe_calls, p_invoice jsonb) returns jsonb
+language sql stable parallel safe
+return case when c.request ? 'quote' and jsonb_typeof(p_invoice) = 'object' and (abs((p_invoice ->> 'total')::numeric - (c.request #>> '{quote,total}')::numeric) > 1
+    or abs((p_invoice ->> 'subtotal')::numeric - (c.request #>> '{quote,net}')::numeric) > 1)
+  then jsonb_build_array(format('Stripe invoiced %s net, %s in all for an upgrade that was computed as %s net, %s in all', p_invoice ->> 'subtotal', p_invoice ->> 'total',
+    c.request #>> '{quote,net}', c.request #>> '{quote,total}'))
+  else '[]'::jsonb end;
+comment on function private.quote_warnings is 'Differences of more than a cent between our quote and Stripe''s invoice.';
+
+-- What a change needs to know of the subscription at Stripe.
+create or replace function private.plan_change(p_operation text, s public.subscriptions, p_request jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_request jsonb;
+  v_at timestamptz;
+begin
+  if s.organization_id is distinct from private.org_id() then
+    perform private.refuse(403, 'FORBIDDEN', 'This is another organization.');
+  end if;
+  perform private.require_permission('canManageBilling');
+  v_request := p_request || jsonb_build_object('subscriptionId', s.stripe_subscription_id);
+  if p_operation in ('upgrade', 'downgrade') then
+    v_request := v_request || (select jsonb_build_object('itemId', x.item_id, 'formerPriceId', x.price_id) from private.stripe_subscriptions x where x.id = s.stripe_subscription_id);
+    if v_request ->> 'itemId' is null then
+      -- Stripe's own event about it has not arrived. Without the item a second price would be added to the first.
+      perform private.refuse(409, 'PAYMENT_IN_PROGRESS', 'The subscription was just made. Please try again in a moment.');
+    end if;
+    if p_operation = 'upgrade' and s.status = 'active' and now() > s.current_period_start and now() < s.current_period_end then
+      -- Stripe counts whole seconds, and is told which one, so that a repeat costs the same.
+      v_at := date_trunc('second', now());
+      v_request := v_request || jsonb_build_object('prorationDate', extract(epoch from v_at)::bigint)
+        || case when exists (select from private.stripe_prices x join private.stripe_subscriptions b on b.price_id = x.price_id where b.id = s.stripe_subscription_id)
+          then jsonb_build_object('quote', private.quote_proration(s, p_request ->> 'planId', p_request ->> 'billingInterval', greatest(v_at, s.current_period_start))) else '{}' end;
+    end if;
+  end if;
+  return private.plan_stripe_call(s.organization_id, p_operation, v_request);
+end
+$$;
+comment on function private.plan_change is
+  'Plans a change of a subscription: {call}. Authorization: canManageBilling in the caller''s own organization. Errors: 403 FORBIDDEN, 409 PAYMENT_IN_PROGRESS.';
+
+create or replace function api.update_subscription(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.begin_payment(p);
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  s public.subscriptions;
+  v_plan text := b ->> 'planId';
+  v_interval text := b ->> 'billingInterval';
+  v_request jsonb;
+begin
+  if v_plan is null and v_interval is null then
+    perform private.refuse_field('planId', 'planId or billingInterval is required.');
+  elsif v_plan is distinct from 'free' then
+    perform private.plan_price(coalesce(v_plan, 'pro'), coalesce(v_interval, 'monthly'));
+  elsif v_interval not in ('monthly', 'annually') then
+    perform private.refuse_field('billingInterval', 'billingInterval is monthly or annually.');
+  end if;
+  s := private.lock_subscription(v_org_id);
+  if s.plan_id = 'enterprise' then
+    perform private.refuse_contract();
+  elsif not private.is_subscription_live(s) then
+    perform private.refuse(409, 'CHECKOUT_REQUIRED', 'There is no subscription yet. Start one by a checkout.');
+  end if;
+  v_plan := coalesce(v_plan, s.plan_id);
+  v_interval := coalesce(v_interval, s.billing_interval);
+  if v_plan = 'free' then
+    -- The same as to cancel, also while a payment is open.
+    if s.cancel_at_period_end then
+      return jsonb_build_object('answer', private.subscription_json(s));
+    end if;
+    perform private.assert_plan_fits(v_org_id, v_plan), private.refuse_unconfigured(p);
+    return private.plan_change('cancel', s, jsonb_build_object('atOnce', s.status = 'incomplete'));
+  elsif (v_plan, v_interval) = (s.plan_id, s.billing_interval) and s.pending_plan_id is null then
+    return jsonb_build_object('answer', private.subscription_json(s));
+  elsif s.status in ('incomplete', 'past_due') then
+    perform private.refuse(409, 'PAYMENT_OVERDUE', 'A payment is open. Pay it first, in the customer portal.');
+  elsif (v_plan, v_interval) = (s.plan_id, s.billing_interval) then
+    perform private.refuse_unconfigured(p);
+    return private.plan_change('resume', s, '{"isEnding": false}');
+  end if;
+  v_request := jsonb_build_object('planId', v_plan, 'billingInterval', v_interval);
+  if private.plan_rank(v_plan) > private.plan_rank(s.plan_id) or v_plan = s.plan_id and v_interval = 'annually' then
+    v_request := v_request || jsonb_build_object('priceId', private.current_price(p, v_plan, v_interval));
+    return private.plan_change('upgrade', s, v_request);
+  end if;
+  if s.cancel_at_period_end then
+    perform private.refuse(409, 'SUBSCRIPTION_ENDING', 'The subscription ends with this period. Resume it first.');
+  elsif (v_plan, v_interval) is not distinct from (s.pending_plan_id, s.pending_billing_interval) then
+    return jsonb_build_object('answer', private.subscription_json(s));
+  end if;
+  perform private.assert_plan_fits(v_org_id, v_plan);
+  v_request := v_request || jsonb_build_object('priceId', private.current_price(p, v_plan, v_interval));
+  return private.plan_change('downgrade', s, v_request);
+end
+$$;
+comment on function api.update_subscription is
+  'PATCH /billing/subscription: {call} or {answer: Subscription}. Errors: 400 VALIDATION_ERROR, PLAN_NOT_SELF_SERVICE, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 409 CHECKOUT_REQUIRED, CONTRACT_MANAGED, PAYMENT_FAILED, PAYMENT_IN_PROGRESS, PAYMENT_OVERDUE, PLAN_LIMITS_EXCEEDED, SUBSCRIPTION_ENDING, 502 STRIPE_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+
+create or replace function api.cancel_subscription(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.begin_payment(p);
+  s public.subscriptions;
+begin
+  s := private.lock_subscription(v_org_id);
+  if s.plan_id = 'enterprise' then
+    perform private.refuse_contract();
+  elsif not private.is_subscription_live(s) then
+    perform private.refuse(409, 'NO_SUBSCRIPTION', 'There is no subscription to cancel.');
+  elsif s.cancel_at_period_end then
+    return jsonb_build_object('answer', private.subscription_json(s));
+  end if;
+  perform private.refuse_unconfigured(p);
+  return private.plan_change('cancel', s, jsonb_build_object('atOnce', s.status = 'incomplete'));
+end
+$$;
+comment on function api.cancel_subscription is
+  'POST /billing/subscription/cancel: {call} or {answer: Subscription}. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 409 CONTRACT_MANAGED, NO_SUBSCRIPTION, PAYMENT_IN_PROGRESS, 502 STRIPE_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+
+create or replace function api.resume_subscription(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.begin_payment(p);
+  s public.subscriptions;
+begin
+  s := private.lock_subscription(v_org_id);
+  if s.plan_id = 'enterprise' then
+    perform private.refuse_contract();
+  elsif not private.is_subscription_live(s) and s.status = 'canceled' or s.cancel_at_period_end and s.current_period_end <= now() then
+    perform private.refuse(409, 'CHECKOUT_REQUIRED', 'The subscription has ended. Start a new one by a checkout.');
+  elsif not s.cancel_at_period_end and s.pending_plan_id is null then
+    perform private.refuse(409, 'NOTHING_TO_RESUME', 'The subscription neither ends nor changes.');
+  end if;
+  perform private.refuse_unconfigured(p);
+  return private.plan_change('resume', s, jsonb_build_object('isEnding', s.cancel_at_period_end));
+end
+$$;
+comment on function api.resume_subscription is
+  'POST /billing/subscription/resume: {call}. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 409 CHECKOUT_REQUIRED, CONTRACT_MANAGED, NOTHING_TO_RESUME, PAYMENT_IN_PROGRESS, 502 STRIPE_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+grant execute on function private.refuse_contract, private.plan_rank, private.assert_plan_fits, private.plan_change, api.update_subscription, api.cancel_subscription,
+  api.resume_subscription to authenticated;
+
+-- Writes to Stripe (contract 50, section 2.4). An operation of api plans one: it judges under the lock of the organization's subscription and
+-- stores a row of private.stripe_calls with the first request to Stripe. The server sends that request outside of any transaction, and hands
+-- Stripe's answer to private.settle_stripe_call, which applies it and gives the next request, or ends the call. A process may die anywhere: the
+-- request is in the row with its Idempotency-Key, so a repeat or the job billing.recover sends the very same one, and Stripe answers what it
+-- answered before. A refused call gives up the caller's Idempotency-Key, as every refused operation does.
+
+create or replace function private.stripe_step(p_call_id uuid, p_name text, p_method text, p_path text, p_params jsonb default '{}') returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('name', p_name, 'method', p_method, 'path', p_path, 'params', p_params, 'key', 'kijko-' || p_call_id || '-' || p_name);
+comment on function private.stripe_step is 'A request to Stripe, as a step of a call.';
+
+-- ------------------------------------------------------------------------------------------------------------------------- planning
+
+create or replace function private.begin_payment(p jsonb) returns uuid
+language plpgsql stable
+as $$
+declare
+  v_org_id constant uuid := private.require_membership();
+begin
+  perform private.require_permission('canManageBilling');
+  perform private.refuse_strangers('Payments are made through the API.');
+  return v_org_id;
+end
+$$;
+comment on function private.begin_payment is
+  'The organization whose owner calls through our server. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+
+-- The lock keeps the state still until the call is stored, and webhooks out meanwhile.
+create or replace function private.lock_subscription(p_org_id uuid) returns public.subscriptions
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  s public.subscriptions;
+  v_call uuid;
+begin
+  if p_org_id is distinct from private.org_id() then
+    perform private.refuse(403, 'FORBIDDEN', 'This is another organization.');
+  end if;
+  perform private.require_permission('canManageBilling');
+  select * into s from public.subscriptions x where x.organization_id = p_org_id for update;
+  select c.id into v_call from private.stripe_calls c where c.organization_id = p_org_id and c.settled_at is null;
+  if found then
+    perform private.refuse(409, 'PAYMENT_IN_PROGRESS', 'Another change at Stripe is in progress. Please try again in a moment.', null, jsonb_build_object('callId', v_call));
+  end if;
+  return s;
+end
+$$;
+comment on function private.lock_subscription is
+  'The subscription, locked, with no call in flight. Authorization: canManageBilling in the caller''s own organization. Errors: 403 FORBIDDEN, 409 PAYMENT_IN_PROGRESS.';
+
+create or replace function private.is_subscription_live(s public.subscriptions) returns boolean
+language sql immutable parallel safe
+return s.stripe_subscription_id is not null and s.status in ('active', 'trialing', 'past_due', 'incomplete');
+comment on function private.is_subscription_live is 'Is there a subscription at Stripe that has not ended?';
+
+create or replace function private.refuse_unconfigured(p jsonb) returns void
+language plpgsql stable
+as $$
+begin
+  if not coalesce(private.as_bool(p -> 'isConfigured', 'isConfigured'), false) then
+    perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED', 'This installation takes no payments. Ask its operator.', null, '{"provider": "stripe"}');
+  end if;
+end
+$$;
+comment on function private.refuse_unconfigured is '503 PROVIDER_NOT_CONFIGURED where the server has no key at Stripe.';
+
+create or replace function private.plan_stripe_call(p_org_id uuid, p_operation text, p_request jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if p_org_id is distinct from private.org_id() then
+    perform private.refuse(403, 'FORBIDDEN', 'This is another organization.');
+  end if;
+  perform private.require_permission('canManageBilling');
+  perform private.refuse_strangers('Payments are made through the API.');
+  return jsonb_build_object('call', private.store_stripe_call(p_org_id, private.user_id(), p_operation, p_request));
+end
+$$;
+comment on function private.plan_stripe_call is
+  'Stores a call that the server is to send: {call}. Authorization: canManageBilling in the caller''s own organization, only through our server. Errors: 403 FORBIDDEN.';
+
+create or replace function private.store_stripe_call(p_org_id uuid, p_user_id uuid, p_operation text, p_request jsonb) returns uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.stripe_calls;
+begin
+  c.id := gen_random_uuid();
+  c.organization_id := p_org_id;
+  c.user_id := p_user_id;
+  c.operation := p_operation;
+  c.request := p_request;
+  c.done := '{}';
+  c.notes := '{}';
+  c.created_at := clock_timestamp();
+  c.step := private.next_stripe_step(c);
+  insert into private.stripe_calls (id, organization_id, user_id, operation, request, step, created_at)
+  values (c.id, c.organization_id, c.user_id, c.operation, c.request, c.step, c.created_at);
+  -- Where this process dies, the job goes on. Else the job finds the call settled.
+  perform private.enqueue('billing.recover', jsonb_build_object('callId', c.id), now() + interval '1 minute');
+  return c.id;
+end
+$$;
+comment on function private.store_stripe_call is 'Stores a call with its first step. Authorization: callable by functions of ours only.';
+
+-- ------------------------------------------------------------------------------------------------------------------------- sending
+
+-- {callId, seconds, isForward}: what is to be sent, under a lease of some seconds. Stripe forgets keys after 24 hours, so an old request is not
+-- sent again: what became of it is looked up. A job does that soon, because the person who asked is gone; a request of theirs (isForward) later.
+create or replace function private.take_stripe_call(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.stripe_calls;
+begin
+  select * into c from private.stripe_calls x where x.id = private.as_uuid(p ->> 'callId') for update;
+  if not found then
+    return jsonb_build_object('settled', true, 'refusal', private.stripe_refusal('GONE'));
+  elsif c.settled_at is null and c.leased_until > clock_timestamp() then
+    return '{"busy": true}';
+  end if;
+  if c.lease is not null then
+    -- The process that had the call died, maybe after it had sent the step.
+    c.notes := c.notes || '{"doubted": true}';
+  end if;
+  if c.settled_at is null and c.step ->> 'method' <> 'GET'
+    and c.created_at < clock_timestamp() - (case when (p ->> 'isForward')::boolean then interval '23 hours' else interval '15 minutes' end) then
+    c := private.look_or_give_up(c);
+  end if;
+  if c.settled_at is not null then
+    return jsonb_strip_nulls(jsonb_build_object('settled', true, 'operation', c.operation, 'answer', c.answer, 'refusal', c.refusal));
+  end if;
+  update private.stripe_calls x set step = c.step, notes = c.notes, lease = gen_random_uuid(), sends = c.sends + 1,
+    leased_until = clock_timestamp() + make_interval(secs => (p ->> 'seconds')::integer)
+  where x.id = c.id returning * into c;
+  return jsonb_build_object('lease', c.lease, 'operation', c.operation, 'step', c.step);
+end
+$$;
+comment on function private.take_stripe_call is
+  'Takes a call for sending: {lease, step}, {busy} or {settled, answer, refusal}. Authorization: callable by the server and the worker only.';
+
+create or replace function private.stripe_refusal(p_code text, p_details jsonb default null) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(case p_code
+  when 'PAYMENT_FAILED' then jsonb_build_object('status', 409, 'code', p_code, 'message', 'The payment was refused, and nothing has changed. Use another payment method.')
+  when 'CHECKOUT_REQUIRED' then jsonb_build_object('status', 409, 'code', p_code, 'message', 'The subscription has ended. Start a new one by a checkout.')
+  when 'NO_SUBSCRIPTION' then jsonb_build_object('status', 409, 'code', p_code, 'message', 'There is no subscription to cancel.')
+  when 'SUBSCRIPTION_EXISTS' then jsonb_build_object('status', 409, 'code', p_code, 'message', 'Another checkout was just completed. Change the subscription instead.')
+  when 'INVALID_PAYMENT_METHOD' then jsonb_build_object('status', 400, 'code', p_code, 'field', 'stripePaymentMethodId',
+    'message', 'This is no card or SEPA account at Stripe, or it belongs to another customer there.')
+  when 'DUPLICATE_PAYMENT_METHOD' then jsonb_build_object('status', 409, 'code', p_code, 'field', 'stripePaymentMethodId', 'message', 'This card or account is stored already.')
+  when 'GONE' then jsonb_build_object('status', 404, 'code', 'NOT_FOUND', 'message', 'There is no such call.')
+  else jsonb_build_object('status', 502, 'code', 'STRIPE_ERROR', 'message', 'Stripe did not do this. Please try again.') end
+  || jsonb_build_object('details', p_details));
+comment on function private.stripe_refusal is 'A refusal as the server answers it: {status, code, message, field?, details?}.';
+
+create or replace function private.end_stripe_call(c private.stripe_calls, p_refusal jsonb) returns private.stripe_calls
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  c.answer := case when p_refusal is null then private.stripe_answer(c) end;
+  if p_refusal is null and c.operation = 'details' then
+    perform private.note_details_copy(c);
+  end if;
+  update private.stripe_calls x
+  set done = c.done, notes = '{}', step = null, answer = c.answer, refusal = p_refusal, lease = null, leased_until = '-infinity', settled_at = clock_timestamp()
+  where x.id = c.id returning * into c;
+  if p_refusal is not null then
+    delete from private.idempotency_keys k where k.user_id = c.user_id and k.response ->> 'call' = c.id::text;
+  end if;
+  return c;
+end
+$$;
+comment on function private.end_stripe_call is 'Ends a call, with an answer or a refusal. Authorization: callable by functions of ours only.';
+
+-- A change of the subscription is looked up at Stripe. Of the others nothing is lost: a session, a consent or a link that Stripe may have made is
+-- not used, and methods and customers arrive as events.
+create or replace function private.look_or_give_up(c private.stripe_calls, p_refusal jsonb default null) returns private.stripe_calls
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if c.operation not in ('upgrade', 'downgrade', 'cancel', 'resume') or c.step ->> 'name' = 'look' then
+    return private.end_stripe_call(c, coalesce(p_refusal, private.stripe_refusal('STRIPE_ERROR')));
+  end if;
+  c.step := private.stripe_step(c.id, 'look', 'GET', '/v1/subscriptions/' || (c.request ->> 'subscriptionId'));
+  update private.stripe_calls x set step = c.step, notes = c.notes where x.id = c.id;
+  return c;
+end
+$$;
+comment on function private.look_or_give_up is
+  'Replaces the step of a call by a look at what Stripe has, or ends the call. Authorization: callable by functions of ours only.';
+
+-- {callId, lease, outcome, status?, code?, declineCode?, at, body?}: the answer to the step of a call; worker/stripe says what the outcomes mean.
+create or replace function private.settle_stripe_call(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c private.stripe_calls;
+  v_org_id constant uuid := (select x.organization_id from private.stripe_calls x where x.id = private.as_uuid(p ->> 'callId'));
+  v_name text;
+  v_outcome text := p ->> 'outcome';
+  v_applied jsonb;
+  v_refusal jsonb;
+  v_warnings jsonb := '[]';
+begin
+  -- Locks in the order of planning: the subscription first.
+  perform from public.subscriptions s where s.organization_id = v_org_id for update;
+  select * into c from private.stripe_calls x where x.id = private.as_uuid(p ->> 'callId') for update;
+  if c.settled_at is not null or c.lease is distinct from private.as_uuid(p ->> 'lease') then
+    -- Another process took the call over, and gets the same answer under the same key.
+    return '{"again": true}';
+  end if;
+  v_name := c.step ->> 'name';
+  -- A request that did not reach Stripe may have done so before. A look has to see something.
+  if v_outcome = 'unsent' and (c.notes ? 'doubted' or v_name = 'look') or v_outcome = 'failed' and c.step ->> 'method' = 'GET' then
+    v_outcome := 'doubt';
+  end if;
+  case v_outcome
+    when 'ok' then
+      v_applied := private.apply_stripe_step(c, v_name, p -> 'body', (p ->> 'at')::timestamptz);
+      v_warnings := coalesce(v_applied -> 'warnings', '[]'::jsonb);
+      c.notes := jsonb_strip_nulls(c.notes - 'doubted' || coalesce(v_applied -> 'notes', '{}'));
+      v_refusal := v_applied -> 'refusal';
+      c.done := c.done || v_name;
+    when 'doubt' then
+      update private.stripe_calls x set lease = null, leased_until = '-infinity', notes = x.notes || '{"doubted": true}' where x.id = c.id;
+      return '{"doubt": true}';
+    when 'card' then
+      v_refusal := private.stripe_refusal('PAYMENT_FAILED', jsonb_build_object('declineCode', coalesce(p ->> 'declineCode', p ->> 'code')));
+    when 'failed' then
+      c := private.look_or_give_up(c);
+    when 'refused' then
+      -- What Stripe refuses may be so already. The steps that ask for an end have reached it; a change is judged by what Stripe has.
+      if private.is_step_dispensable(v_name, p ->> 'code', (p ->> 'status')::integer) then
+        perform private.apply_stripe_step(c, v_name, null, null);
+        c.done := c.done || v_name;
+      elsif v_name in ('method', 'attach') then
+        v_refusal := private.stripe_refusal('INVALID_PAYMENT_METHOD');
+      elsif v_name like 'expire%' then
+        c.notes := c.notes || jsonb_build_object('unexpired', substr(v_name, 8));
+        c.done := c.done || v_name;
+      else
+        c := private.look_or_give_up(c, private.stripe_refusal('STRIPE_ERROR', jsonb_build_object('stripeCode', p ->> 'code')));
+      end if;
+    else
+      v_refusal := private.stripe_refusal('STRIPE_ERROR');
+  end case;
+  if c.settled_at is null and v_refusal is null and (c.step ->> 'name' = v_name or 'look' = any (c.done)) then
+    if 'look' = any (c.done) then
+      v_refusal := private.judge_look(c);
+      c.step := null;
+    else
+      c.step := private.next_stripe_step(c);
+    end if;
+  end if;
+  if c.settled_at is null and (v_refusal is not null or c.step is null) then
+    c := private.end_stripe_call(c, v_refusal);
+  end if;
+  if c.settled_at is not null then
+    return jsonb_strip_nulls(jsonb_build_object('settled', true, 'operation', c.operation, 'answer', c.answer, 'refusal', c.refusal, 'warnings', v_warnings));
+  end if;
+  update private.stripe_calls x set step = c.step, done = c.done, notes = c.notes, leased_until = clock_timestamp() + make_interval(secs => (p ->> 'seconds')::integer)
+  where x.id = c.id;
+  return jsonb_build_object('lease', c.lease, 'operation', c.operation, 'step', c.step, 'warnings', v_warnings);
+end
+$$;
+comment on function private.settle_stripe_call is
+  'Applies Stripe''s answer to a step: {lease, step}, {doubt}, {again} or {settled, answer, refusal}. Authorization: callable by the server and the worker only.';
+grant execute on function private.take_stripe_call, private.settle_stripe_call to kijko_server, kijko_worker;
+grant execute on function private.begin_payment, private.lock_subscription, private.refuse_unconfigured, private.plan_stripe_call, private.is_subscription_live
+  to authenticated;
+
+create or replace function private.is_step_dispensable(p_name text, p_code text, p_status integer) returns boolean
+language sql immutable parallel safe
+return p_name in ('release', 'detach') and p_status in (400, 404) or p_name like 'delete_%' and p_status = 404
+  -- A number that Stripe does not take is no reason to keep the address from it.
+  or p_name = 'tax_id' and p_status = 400;
+comment on function private.is_step_dispensable is 'Does the call go on after this refusal, because what the step asks for is so already?';
+
+-- ------------------------------------------------------------------------------------------------------------------------- steps
+
+-- The tax that Stripe computes has to be ours: its rate, and whether the customer is exempt.
+create or replace function private.stripe_tax(p_org_id uuid, out exempt text, out country text, out rate numeric, out rate_id text)
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  d public.billing_details;
+  v record;
+begin
+  select * into d from public.billing_details x where x.organization_id = p_org_id;
+  v := private.vat_of(0, d.country, d.btw_number, private.is_btw_valid(d));
+  exempt := case v.treatment when 'reverse_charge' then 'reverse' when 'outside_eu' then 'exempt' else 'none' end;
+  -- An exempt customer pays none whatever the rate; the domestic one is right again once they are not.
+  country := case when v.treatment = 'eu_b2c' and private.is_oss_enabled() then d.country else 'NL' end;
+  rate := private.vat_rate(country, now());
+  rate_id := (select t.id from private.stripe_tax_rates t where t.country = stripe_tax.country and t.rate = stripe_tax.rate);
+end
+$$;
+comment on function private.stripe_tax is 'How Stripe is to tax an organization. Authorization: callable by functions of ours only.';
+
+create or replace function private.stripe_customer_params(p_org_id uuid, p_clears boolean) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  d public.billing_details;
+  v_none constant text := case when p_clears then '' end;
+begin
+  select * into d from public.billing_details x where x.organization_id = p_org_id;
+  return jsonb_strip_nulls(jsonb_build_object(
+    'name', coalesce(d.company_name, (select left(o.name, 255) from public.organizations o where o.id = p_org_id)),
+    'address', jsonb_build_object('line1', coalesce(d.address_line1, v_none), 'line2', coalesce(d.address_line2, v_none), 'city', coalesce(d.city, v_none),
+      'postal_code', coalesce(d.postal_code, v_none), 'country', d.country),
+    'tax_exempt', (select t.exempt from private.stripe_tax(p_org_id) t),
+    'metadata', jsonb_build_object('org_id', p_org_id, 'kvk_number', coalesce(d.kvk_number, v_none))));
+end
+$$;
+comment on function private.stripe_customer_params is
+  'What Stripe is told of an organization; p_clears: what is empty here is emptied there. Authorization: callable by functions of ours only.';
+
+-- Items beside the plan, such as seats that sales added by hand, stay.
+create or replace function private.items_after(c private.stripe_calls) returns jsonb
+language sql stable parallel safe
+return (select jsonb_agg(case when i ->> 'price' = c.request ->> 'formerPriceId' then i || jsonb_build_object('price', c.request ->> 'priceId') else i end)
+  from jsonb_array_elements(c.notes #> '{phase,items}') i);
+comment on function private.items_after is 'The items of a subscription after a downgrade.';
+
+create or replace function private.stripe_metadata(c private.stripe_calls) returns jsonb
+language sql stable parallel safe
+return jsonb_build_object('org_id', c.organization_id, 'plan', c.request ->> 'planId', 'billing_interval', c.request ->> 'billingInterval');
+comment on function private.stripe_metadata is 'By what Stripe''s objects are found again.';
+
+-- Each branch names the steps of an operation in their order, and gives the first that is not done.
+create or replace function private.next_stripe_step(c private.stripe_calls) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  s public.subscriptions;
+  v_tax record;
+  v_schedule text;
+  v_path text;
+  v_session text;
+begin
+  select * into s from public.subscriptions x where x.organization_id = c.organization_id;
+  if s.stripe_customer_id is null then
+    -- Only one call of an organization is in flight, so it gets one customer.
+    return private.stripe_step(c.id, 'customer', 'POST', '/v1/customers', private.stripe_customer_params(c.organization_id, false) || jsonb_strip_nulls(jsonb_build_object(
+      'email', (select u.email from public.users u where u.id = private.owner_of(c.organization_id)), 'preferred_locales', '["nl"]'::jsonb)));
+  end if;
+  v_tax := private.stripe_tax(c.organization_id);
+  if v_tax.rate_id is null and c.operation in ('checkout', 'upgrade', 'downgrade', 'details') then
+    -- All organizations share a rate, and so its key.
+    return private.stripe_step(c.id, 'tax_rate', 'POST', '/v1/tax_rates', jsonb_build_object('display_name', case v_tax.country when 'NL' then 'BTW' else 'VAT' end,
+      'percentage', trim_scale(v_tax.rate)::text, 'inclusive', false, 'country', v_tax.country))
+      || jsonb_build_object('key', format('kijko-tax-%s-%s', v_tax.country, trim_scale(v_tax.rate)));
+  end if;
+  if c.operation in ('upgrade', 'downgrade', 'cancel', 'resume') and 'schedule' <> all (c.done) then
+    v_schedule := (select x.id from private.stripe_schedules x
+      where x.organization_id = c.organization_id and x.subscription_id = c.request ->> 'subscriptionId' order by x.created_at limit 1);
+    if v_schedule is not null then
+      return private.stripe_step(c.id, 'release', 'POST', format('/v1/subscription_schedules/%s/release', v_schedule))
+        || jsonb_build_object('schedule', v_schedule, 'key', format('kijko-%s-release-%s', c.id, v_schedule));
+    end if;
+  end if;
+  v_path := '/v1/subscriptions/' || (c.request ->> 'subscriptionId');
+  case c.operation
+    when 'checkout' then
+      -- Two sessions that are open could both be paid.
+      select x.id into v_session from private.checkout_sessions x
+      where x.organization_id = c.organization_id and x.mode = 'subscription' and x.status = 'open' and x.expires_at > now() and 'expire_' || x.id <> all (c.done)
+      order by x.id limit 1;
+      if c.notes ? 'unexpired' then
+        return private.stripe_step(c.id, 'session_' || (c.notes ->> 'unexpired'), 'GET', '/v1/checkout/sessions/' || (c.notes ->> 'unexpired'));
+      elsif v_session is not null and 'session' <> all (c.done) then
+        return private.stripe_step(c.id, 'expire_' || v_session, 'POST', format('/v1/checkout/sessions/%s/expire', v_session));
+      elsif 'session' <> all (c.done) then
+        return private.stripe_step(c.id, 'session', 'POST', '/v1/checkout/sessions', jsonb_build_object('mode', 'subscription', 'customer', s.stripe_customer_id,
+          'client_reference_id', c.organization_id, 'locale', 'nl', 'allow_promotion_codes', true, 'billing_address_collection', 'required',
+          'tax_id_collection', '{"enabled": true}'::jsonb, 'customer_update', '{"name": "auto", "address": "auto"}'::jsonb,
+          'payment_method_types', '["card", "ideal", "sepa_debit"]'::jsonb, 'line_items', jsonb_build_array(jsonb_build_object('price', c.request ->> 'priceId', 'quantity', 1)),
+          'metadata', private.stripe_metadata(c), 'subscription_data', jsonb_build_object('metadata', private.stripe_metadata(c), 'default_tax_rates', jsonb_build_array(v_tax.rate_id)),
+          'success_url', c.request ->> 'successUrl', 'cancel_url', c.request ->> 'cancelUrl'));
+      end if;
+    when 'portal' then
+      if 'portal' <> all (c.done) then
+        return private.stripe_step(c.id, 'portal', 'POST', '/v1/billing_portal/sessions',
+          jsonb_build_object('customer', s.stripe_customer_id, 'return_url', c.request ->> 'returnUrl', 'locale', 'nl'));
+      end if;
+    when 'upgrade' then
+      if 'subscription' <> all (c.done) then
+        -- error_if_incomplete: a refused payment, or one that needs its payer, is a 402, and Stripe leaves the subscription as it was. A pending
+        -- update would leave a change behind that Stripe makes up to 23 hours later, and is not offered for bank debits.
+        return private.stripe_step(c.id, 'subscription', 'POST', v_path, jsonb_strip_nulls(jsonb_build_object(
+          'items', jsonb_build_array(jsonb_build_object('id', c.request ->> 'itemId', 'price', c.request ->> 'priceId')),
+          'proration_behavior', 'always_invoice', 'proration_date', c.request -> 'prorationDate', 'payment_behavior', 'error_if_incomplete', 'cancel_at_period_end', false,
+          'default_tax_rates', jsonb_build_array(v_tax.rate_id), 'metadata', private.stripe_metadata(c), 'expand', '["latest_invoice"]'::jsonb)));
+      end if;
+    when 'downgrade' then
+      if 'schedule' <> all (c.done) then
+        return private.stripe_step(c.id, 'schedule', 'POST', '/v1/subscription_schedules', jsonb_build_object('from_subscription', c.request ->> 'subscriptionId'));
+      elsif 'phases' <> all (c.done) then
+        return private.stripe_step(c.id, 'phases', 'POST', '/v1/subscription_schedules/' || (c.notes ->> 'schedule'), jsonb_build_object('end_behavior', 'release',
+          'proration_behavior', 'none', 'metadata', jsonb_build_object('org_id', c.organization_id), 'phases', jsonb_build_array(c.notes -> 'phase',
+            jsonb_build_object('items', private.items_after(c), 'iterations', 1,
+              'proration_behavior', 'none', 'default_tax_rates', jsonb_build_array(v_tax.rate_id), 'metadata', private.stripe_metadata(c)))));
+      end if;
+    when 'cancel' then
+      if 'subscription' <> all (c.done) and 'end' <> all (c.done) then
+        return case when (c.request ->> 'atOnce')::boolean then private.stripe_step(c.id, 'end', 'DELETE', v_path)
+          else private.stripe_step(c.id, 'subscription', 'POST', v_path, '{"cancel_at_period_end": true}') end;
+      end if;
+    when 'resume' then
+      if 'subscription' <> all (c.done) and ((c.request ->> 'isEnding')::boolean or 'release' <> all (c.done)) then
+        return private.stripe_step(c.id, 'subscription', 'POST', v_path, '{"cancel_at_period_end": false}');
+      end if;
+    when 'details' then
+      return private.next_details_step(c, s, v_tax.rate_id);
+    else
+      return private.next_method_step(c, s);
+  end case;
+  return null;
+end
+$$;
+comment on function private.next_stripe_step is 'The next request of a call; null when all are done. Authorization: callable by functions of ours only.';
+
+-- Answers of one second have their order, and go after the events of that second, which Stripe stamps with its beginning. An event that is newer
+-- all the same, and says something else, has the subscription read once more (private.apply_stripe_subscription).
+create or replace function private.answer_id(p_at timestamptz) returns text
+language sql immutable parallel safe
+return 'fetched:' || floor(extract(epoch from p_at) * 1000000)::bigint;
+comment on function private.answer_id is 'The place of an answer among the events of its second.';
+
+create or replace function private.apply_subscription_answer(p_body jsonb, p_at timestamptz) returns text
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return private.apply_stripe_object('customer.subscription.' || case when p_body ->> 'status' in ('canceled', 'incomplete_expired') then 'deleted' else 'updated' end,
+    p_body, p_at, private.answer_id(p_at));
+end
+$$;
+comment on function private.apply_subscription_answer is 'A subscription that Stripe answered, applied like its event of that moment. Authorization: callable by functions of ours only.';
+
+-- What an answer changes here. Stripe's objects go to private.apply_stripe_object as they are; only ids and addresses are read here.
+create or replace function private.apply_stripe_step(c private.stripe_calls, p_name text, p_body jsonb, p_at timestamptz) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_invoice jsonb;
+  v_phase jsonb;
+begin
+  case
+    when p_name = 'customer' then
+      update public.subscriptions x set stripe_customer_id = p_body ->> 'id' where x.organization_id = c.organization_id and x.stripe_customer_id is null;
+      perform private.queue_details_copy(c.organization_id);
+    when p_name = 'tax_rate' then
+      insert into private.stripe_tax_rates (country, rate, id) select t.country, t.rate, p_body ->> 'id' from private.stripe_tax(c.organization_id) t
+      on conflict (country, rate) do nothing;
+    when p_name = 'release' then
+      delete from private.stripe_schedules x where x.id = c.step ->> 'schedule';
+      update public.subscriptions x set pending_plan_id = null, pending_billing_interval = null
+      where x.organization_id = c.organization_id and x.stripe_subscription_id = c.request ->> 'subscriptionId' and x.pending_plan_id is not null;
+    when p_name = 'session' then
+      perform private.apply_stripe_object('checkout.session.created', p_body, p_at, private.answer_id(p_at));
+      return jsonb_build_object('notes', jsonb_build_object('answer', jsonb_build_object('sessionId', p_body ->> 'id', 'url', p_body ->> 'url')));
+    when p_name like 'expire_%' then
+      update private.checkout_sessions x set status = 'expired' where x.id = substr(p_name, 8) and x.status = 'open';
+    when p_name like 'session_%' then
+      update private.checkout_sessions x set status = p_body ->> 'status' where x.id = substr(p_name, 9) and x.status = 'open' and p_body ->> 'status' in ('complete', 'expired');
+      return jsonb_build_object('notes', '{"unexpired": null}'::jsonb)
+        || case p_body ->> 'status' when 'complete' then jsonb_build_object('refusal', private.stripe_refusal('SUBSCRIPTION_EXISTS'))
+          when 'open' then jsonb_build_object('refusal', private.stripe_refusal('STRIPE_ERROR')) else '{}' end;
+    when p_name = 'portal' then
+      return jsonb_build_object('notes', jsonb_build_object('answer', jsonb_build_object('url', p_body ->> 'url')));
+    when p_name = 'schedule' then
+      insert into private.stripe_schedules (id, organization_id, subscription_id) values (p_body ->> 'id', c.organization_id, c.request ->> 'subscriptionId') on conflict do nothing;
+      -- The running phase has to be repeated as it is: what is left out of it would end now.
+      v_phase := p_body -> 'phases' -> 0;
+      return jsonb_build_object('notes', jsonb_build_object('schedule', p_body ->> 'id', 'phase', jsonb_strip_nulls(jsonb_build_object(
+        'start_date', v_phase -> 'start_date', 'end_date', v_phase -> 'end_date', 'trial_end', v_phase -> 'trial_end', 'proration_behavior', 'none',
+        'items', (select jsonb_agg(jsonb_build_object('price', coalesce(i -> 'price' ->> 'id', i ->> 'price'), 'quantity', coalesce(i -> 'quantity', '1'))) from jsonb_array_elements(v_phase -> 'items') i),
+        'default_tax_rates', (select jsonb_agg(coalesce(t ->> 'id', t #>> '{}')) from jsonb_array_elements(nullif(v_phase -> 'default_tax_rates', 'null')) t),
+        'coupon', coalesce(v_phase -> 'coupon' ->> 'id', v_phase ->> 'coupon'), 'metadata', nullif(v_phase -> 'metadata', '{}')))));
+    when p_name = 'phases' then
+      update public.subscriptions x set pending_plan_id = c.request ->> 'planId', pending_billing_interval = c.request ->> 'billingInterval'
+      where x.organization_id = c.organization_id and x.stripe_subscription_id = c.request ->> 'subscriptionId';
+    when p_name in ('subscription', 'end', 'look') then
+      -- The invoice goes first: the subscription that Stripe answered has seen its payment.
+      v_invoice := p_body -> 'latest_invoice';
+      if jsonb_typeof(v_invoice) = 'object' then
+        perform private.apply_stripe_object(case when v_invoice ->> 'status' = 'paid' then 'invoice.paid' else 'invoice.updated' end, v_invoice, p_at, private.answer_id(p_at));
+      end if;
+      perform private.apply_subscription_answer(case when jsonb_typeof(v_invoice) = 'object' then jsonb_set(p_body, '{latest_invoice}', v_invoice -> 'id') else p_body end, p_at);
+      if p_name = 'subscription' and c.operation = 'resume' then
+        update public.subscriptions x set pending_plan_id = null, pending_billing_interval = null where x.organization_id = c.organization_id and x.pending_plan_id is not null;
+      end if;
+      return jsonb_build_object('warnings', private.quote_warnings(c, v_invoice));
+    when c.operation = 'details' then
+      return private.apply_details_step(c, p_name, p_body);
+    else
+      return private.apply_method_step(c, p_name, p_body, p_at);
+  end case;
+  return null;
+end
+$$;
+comment on function private.apply_stripe_step is
+  'Applies the answer to a step: {notes?, refusal?, warnings?}. Authorization: callable by functions of ours only.';
+
+create or replace function private.stripe_answer(c private.stripe_calls) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return case
+    when c.notes ? 'answer' then c.notes -> 'answer'
+    when c.operation in ('upgrade', 'downgrade', 'cancel', 'resume') then
+      (select private.subscription_json(s) || jsonb_build_object('userId', private.owner_of(s.organization_id)) from public.subscriptions s where s.organization_id = c.organization_id)
+    when c.operation = 'default_method' then private.payment_methods_json(c.organization_id)
+    else '{}' end;
+end
+$$;
+comment on function private.stripe_answer is 'What the caller of a call gets. Authorization: callable by functions of ours only.';
+
+-- What Stripe has after a request whose outcome was in doubt, or which it refused.
+create or replace function private.judge_look(c private.stripe_calls) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  s public.subscriptions;
+begin
+  select * into s from public.subscriptions x where x.organization_id = c.organization_id;
+  return case
+    when c.operation = 'cancel' and (not private.is_subscription_live(s) or s.cancel_at_period_end) then null
+    when not private.is_subscription_live(s) then private.stripe_refusal('CHECKOUT_REQUIRED')
+    when c.operation = 'upgrade' and (s.plan_id, s.billing_interval) = (c.request ->> 'planId', c.request ->> 'billingInterval') then null
+    when c.operation = 'resume' and not s.cancel_at_period_end and s.pending_plan_id is null then null
+    when c.operation = 'downgrade' and 'phases' = any (c.done) then null
+    else private.stripe_refusal('STRIPE_ERROR') end;
+end
+$$;
+comment on function private.judge_look is 'The refusal of a call by what Stripe has; null when it has what was asked. Authorization: callable by functions of ours only.';
+
+-- Checkout and the customer portal (contract 50, section 2.4): pages of Stripe, to which an owner is sent.
+
+-- The server says which addresses of a body it leads back to, and gives the defaults: {successUrl, cancelUrl, returnUrl} under redirects, and under
+-- refusedUrl the first that it does not lead to.
+create or replace function private.refuse_redirects(p jsonb) returns void
+language plpgsql stable
+as $$
+begin
+  if p ->> 'refusedUrl' is not null then
+    perform private.refuse(400, 'INVALID_REDIRECT_URL', format('%s does not lead to a page of this installation.', p ->> 'refusedUrl'), p ->> 'refusedUrl');
+  end if;
+end
+$$;
+comment on function private.refuse_redirects is '400 INVALID_REDIRECT_URL for an address whose origin the server does not know.';
+
+create or replace function private.open_checkout(p_org_id uuid, p_plan_id text, p_interval text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if p_org_id is distinct from private.org_id() then
+    return null;
+  end if;
+  perform private.require_permission('canManageBilling');
+  -- A session that ends within minutes is no use to a person who has yet to fill in its page.
+  return (select jsonb_build_object('sessionId', x.id, 'url', x.url) from private.checkout_sessions x
+    where x.organization_id = p_org_id and x.mode = 'subscription' and x.status = 'open' and x.url is not null and x.expires_at > now() + interval '5 minutes'
+      and x.plan_id = p_plan_id and x.billing_interval = p_interval
+    order by x.expires_at desc limit 1);
+end
+$$;
+comment on function private.open_checkout is
+  'A checkout that can still be used. Authorization: canManageBilling in the caller''s own organization. Errors: 403 FORBIDDEN.';
+
+create or replace function private.current_price(p jsonb, p_plan_id text, p_interval text) returns text
+language plpgsql stable
+as $$
+declare
+  v_price constant text := p -> 'prices' ->> (p_plan_id || '_' || p_interval);
+begin
+  perform private.refuse_unconfigured(p);
+  if coalesce(v_price, '') = '' then
+    perform private.refuse(503, 'PROVIDER_NOT_CONFIGURED', 'This installation has no price for that plan. Ask its operator.', null, '{"provider": "stripe"}');
+  end if;
+  return v_price;
+end
+$$;
+comment on function private.current_price is 'The installation''s price for a plan at Stripe. Errors: 503 PROVIDER_NOT_CONFIGURED.';
+
+create or replace function api.create_checkout(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.begin_payment(p);
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_plan constant text := b ->> 'planId';
+  v_interval constant text := coalesce(b ->> 'billingInterval', 'monthly');
+  s public.subscriptions;
+  v_open jsonb;
+  v_price text;
+begin
+  perform private.plan_price(v_plan, v_interval);
+  perform private.refuse_redirects(p);
+  s := private.lock_subscription(v_org_id);
+  if s.plan_id = 'enterprise' then
+    perform private.refuse_contract();
+  elsif private.is_subscription_live(s) then
+    perform private.refuse(409, 'SUBSCRIPTION_EXISTS', 'There is a subscription already. Change it instead.');
+  end if;
+  v_price := private.current_price(p, v_plan, v_interval);
+  v_open := private.open_checkout(v_org_id, v_plan, v_interval);
+  if v_open is not null then
+    return jsonb_build_object('answer', v_open);
+  end if;
+  return private.plan_stripe_call(v_org_id, 'checkout', jsonb_build_object('planId', v_plan, 'billingInterval', v_interval, 'priceId', v_price,
+    'successUrl', p #>> '{redirects,successUrl}', 'cancelUrl', p #>> '{redirects,cancelUrl}'));
+end
+$$;
+comment on function api.create_checkout is
+  'POST /billing/checkout: {call} or {answer: {sessionId, url}}. Errors: 400 VALIDATION_ERROR, PLAN_NOT_SELF_SERVICE, INVALID_REDIRECT_URL, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 409 SUBSCRIPTION_EXISTS, CONTRACT_MANAGED, PAYMENT_IN_PROGRESS, 502 STRIPE_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+
+create or replace function api.create_portal(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.begin_payment(p);
+begin
+  perform private.refuse_redirects(p);
+  perform private.lock_subscription(v_org_id);
+  perform private.refuse_unconfigured(p);
+  return private.plan_stripe_call(v_org_id, 'portal', jsonb_build_object('returnUrl', p #>> '{redirects,returnUrl}'));
+end
+$$;
+comment on function api.create_portal is
+  'POST /billing/portal: {call}. Errors: 400 VALIDATION_ERROR, INVALID_REDIRECT_URL, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 409 PAYMENT_IN_PROGRESS, 502 STRIPE_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+grant execute on function private.refuse_redirects, private.open_checkout, private.current_price, api.create_checkout, api.create_portal to authenticated;
+
+-- Payment methods (contract 50, section 3). Numbers of cards and accounts go from the page to Stripe; here are brand and last digits.
+
+create or replace function private.payment_method_json(m public.payment_methods) returns jsonb
+language sql stable
+as $$
+  select jsonb_strip_nulls(jsonb_build_object('id', m.id, 'userId', private.owner_of(m.organization_id), 'type', m.type, 'stripePaymentMethodId', m.stripe_payment_method_id,
+    'isDefault', m.is_default, 'cardBrand', m.card_brand, 'cardLast4', m.card_last4, 'cardExpMonth', m.card_exp_month, 'cardExpYear', m.card_exp_year,
+    'sepaBankCode', m.sepa_bank_code, 'sepaLast4', m.sepa_last4, 'sepaCountry', m.sepa_country, 'createdAt', private.iso(m.created_at)))
+$$;
+comment on function private.payment_method_json is 'PaymentMethod.';
+
+create or replace function private.payment_methods_json(p_org_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return (select coalesce(jsonb_agg(private.payment_method_json(m) order by m.is_default desc, m.created_at desc, m.id), '[]')
+    from public.payment_methods m where m.organization_id = p_org_id);
+end
+$$;
+comment on function private.payment_methods_json is 'PaymentMethod[], the default first. Authorization: callable by functions of ours only.';
+
+create or replace function private.list_payment_methods() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.require_membership();
+begin
+  perform private.require_permission('canManageBilling');
+  return private.payment_methods_json(v_org_id);
+end
+$$;
+comment on function private.list_payment_methods is
+  'PaymentMethod[] of the caller''s organization. Authorization: canManageBilling. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+
+create or replace function api.list_payment_methods(p jsonb) returns jsonb
+language sql stable
+as $$ select private.list_payment_methods() $$;
+comment on function api.list_payment_methods is 'GET /billing/payment-methods: PaymentMethod[]. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED.';
+
+-- The organization's method of an id; another's is not found.
+create or replace function private.find_payment_method(p_id text) returns public.payment_methods
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  m public.payment_methods;
+begin
+  perform private.require_permission('canManageBilling');
+  select * into m from public.payment_methods x where x.id = private.as_uuid(p_id) and x.organization_id = private.org_id();
+  if not found then
+    perform private.refuse(404, 'PAYMENT_METHOD_NOT_FOUND', 'There is no such payment method.');
+  end if;
+  return m;
+end
+$$;
+comment on function private.find_payment_method is
+  'A payment method by its id. Authorization: canManageBilling in the caller''s own organization. Errors: 403 FORBIDDEN, 404 PAYMENT_METHOD_NOT_FOUND.';
+
+create or replace function private.count_payment_methods() returns integer
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  perform private.require_permission('canManageBilling');
+  return (select count(*) from public.payment_methods m where m.organization_id = private.org_id());
+end
+$$;
+comment on function private.count_payment_methods is 'How many methods are stored. Authorization: canManageBilling in the caller''s own organization. Errors: 403 FORBIDDEN.';
+
+create or replace function api.create_setup_intent(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.begin_payment(p);
+  v_type constant text := private.as_object(p -> 'body', 'body') ->> 'type';
+begin
+  if v_type is null or v_type not in ('card', 'sepa_debit') then
+    perform private.refuse_field('type', 'type is card or sepa_debit.');
+  end if;
+  perform private.lock_subscription(v_org_id);
+  perform private.refuse_unconfigured(p);
+  return private.plan_stripe_call(v_org_id, 'setup_intent', jsonb_build_object('type', v_type));
+end
+$$;
+comment on function api.create_setup_intent is
+  'POST /billing/payment-methods/setup-intent: {call}. Errors: 400 VALIDATION_ERROR, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 409 PAYMENT_IN_PROGRESS, 502 STRIPE_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+
+create or replace function api.create_payment_method(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.begin_payment(p);
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_id constant text := b ->> 'stripePaymentMethodId';
+  v_is_default constant boolean := coalesce(private.as_bool(b -> 'setDefault', 'setDefault'), false);
+begin
+  if v_id is null then
+    perform private.refuse_field('stripePaymentMethodId', 'stripePaymentMethodId is required.');
+  elsif v_id !~ '^pm_[A-Za-z0-9_]{1,200}$' then
+    perform private.refuse(400, 'INVALID_PAYMENT_METHOD', 'This is no payment method of Stripe.', 'stripePaymentMethodId');
+  end if;
+  perform private.lock_subscription(v_org_id);
+  perform private.refuse_unconfigured(p);
+  if private.count_payment_methods() >= 50 then
+    perform private.refuse(409, 'TOO_MANY_PAYMENT_METHODS', 'There are 50 payment methods. Remove one first.');
+  end if;
+  return private.plan_stripe_call(v_org_id, 'attach_method', jsonb_build_object('method', v_id, 'setDefault', v_is_default));
+end
+$$;
+comment on function api.create_payment_method is
+  'POST /billing/payment-methods: {call}. Errors: 400 VALIDATION_ERROR, INVALID_PAYMENT_METHOD, 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 409 DUPLICATE_PAYMENT_METHOD, PAYMENT_FAILED, PAYMENT_IN_PROGRESS, TOO_MANY_PAYMENT_METHODS, 502 STRIPE_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+
+create or replace function api.delete_payment_method(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.begin_payment(p);
+  m public.payment_methods := private.find_payment_method(p ->> 'paymentMethodId');
+  s public.subscriptions;
+begin
+  s := private.lock_subscription(v_org_id);
+  m := private.find_payment_method(p ->> 'paymentMethodId');
+  if m.is_default and (private.is_subscription_live(s) or private.count_payment_methods() > 1) then
+    perform private.refuse(409, 'DEFAULT_PAYMENT_METHOD', 'This is the default payment method. Make another one the default first.');
+  end if;
+  perform private.refuse_unconfigured(p);
+  return private.plan_stripe_call(v_org_id, 'detach_method', jsonb_build_object('method', m.stripe_payment_method_id));
+end
+$$;
+comment on function api.delete_payment_method is
+  'DELETE /billing/payment-methods/{paymentMethodId}: {call}. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 404 PAYMENT_METHOD_NOT_FOUND, 409 DEFAULT_PAYMENT_METHOD, PAYMENT_IN_PROGRESS, 502 STRIPE_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+
+create or replace function api.set_default_payment_method(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.begin_payment(p);
+  m public.payment_methods := private.find_payment_method(p ->> 'paymentMethodId');
+begin
+  perform private.lock_subscription(v_org_id);
+  m := private.find_payment_method(p ->> 'paymentMethodId');
+  if m.is_default then
+    return jsonb_build_object('answer', private.list_payment_methods());
+  end if;
+  perform private.refuse_unconfigured(p);
+  return private.plan_stripe_call(v_org_id, 'default_method', jsonb_build_object('method', m.stripe_payment_method_id));
+end
+$$;
+comment on function api.set_default_payment_method is
+  'POST /billing/payment-methods/{paymentMethodId}/default: {call} or {answer: PaymentMethod[]}. Errors: 401 UNAUTHENTICATED, 403 FORBIDDEN, 403 ORG_REQUIRED, 404 PAYMENT_METHOD_NOT_FOUND, 409 PAYMENT_IN_PROGRESS, 502 STRIPE_ERROR, 503 PROVIDER_NOT_CONFIGURED.';
+grant execute on function private.list_payment_methods, private.find_payment_method, private.count_payment_methods, api.list_payment_methods, api.create_setup_intent,
+  api.create_payment_method, api.delete_payment_method, api.set_default_payment_method to authenticated;
+
+-- A subscription that a checkout made has a method of its own, which goes before the customer's. So both are told of another default.
+create or replace function private.next_method_step(c private.stripe_calls, s public.subscriptions) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_method constant text := c.request ->> 'method';
+begin
+  case c.operation
+    when 'setup_intent' then
+      if 'setup_intent' <> all (c.done) then
+        return private.stripe_step(c.id, 'setup_intent', 'POST', '/v1/setup_intents', jsonb_build_object('customer', s.stripe_customer_id,
+          'payment_method_types', jsonb_build_array(c.request ->> 'type'), 'usage', 'off_session', 'metadata', jsonb_build_object('org_id', c.organization_id)));
+      end if;
+      return null;
+    when 'detach_method' then
+      return case when 'detach' <> all (c.done) then private.stripe_step(c.id, 'detach', 'POST', format('/v1/payment_methods/%s/detach', v_method)) end;
+    when 'attach_method' then
+      if 'method' <> all (c.done) then
+        return private.stripe_step(c.id, 'method', 'GET', '/v1/payment_methods/' || v_method);
+      elsif 'attach' <> all (c.done) and not coalesce((c.notes ->> 'isAttached')::boolean, false) then
+        return private.stripe_step(c.id, 'attach', 'POST', format('/v1/payment_methods/%s/attach', v_method), jsonb_build_object('customer', s.stripe_customer_id));
+      elsif not (c.request ->> 'setDefault')::boolean
+        and exists (select from public.payment_methods m where m.organization_id = c.organization_id and m.is_default and m.stripe_payment_method_id <> v_method) then
+        return null;
+      end if;
+    else
+      null;
+  end case;
+  if 'default' <> all (c.done) then
+    return private.stripe_step(c.id, 'default', 'POST', '/v1/customers/' || s.stripe_customer_id,
+      jsonb_build_object('invoice_settings', jsonb_build_object('default_payment_method', v_method)));
+  elsif 'subscription_default' <> all (c.done) and private.is_subscription_live(s) then
+    return private.stripe_step(c.id, 'subscription_default', 'POST', '/v1/subscriptions/' || s.stripe_subscription_id, jsonb_build_object('default_payment_method', v_method));
+  end if;
+  return null;
+end
+$$;
+comment on function private.next_method_step is 'The next request of a call about payment methods. Authorization: callable by functions of ours only.';
+
+create or replace function private.apply_method_step(c private.stripe_calls, p_name text, p_body jsonb, p_at timestamptz) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_customer constant text := (select s.stripe_customer_id from public.subscriptions s where s.organization_id = c.organization_id);
+  v_method constant text := c.request ->> 'method';
+  v_at constant timestamptz := coalesce(p_at, clock_timestamp());
+  v record;
+begin
+  case p_name
+    when 'setup_intent' then
+      return jsonb_build_object('notes', jsonb_build_object('answer', jsonb_build_object('setupIntentId', p_body ->> 'id')));
+    when 'method' then
+      v := private.read_stripe_payment_method(p_body);
+      if v.type is null or v.type not in ('card', 'sepa_debit') or v.customer_id is distinct from v_customer and v.customer_id is not null then
+        return jsonb_build_object('refusal', private.stripe_refusal('INVALID_PAYMENT_METHOD'));
+      elsif exists (select from public.payment_methods m
+        where m.organization_id = c.organization_id and m.fingerprint = v.fingerprint and m.stripe_payment_method_id <> v_method) then
+        return jsonb_build_object('refusal', private.stripe_refusal('DUPLICATE_PAYMENT_METHOD'));
+      elsif v.customer_id = v_customer then
+        perform private.apply_stripe_object('payment_method.attached', p_body, p_at, private.answer_id(p_at));
+        return private.note_method(c, true);
+      end if;
+    when 'attach' then
+      perform private.apply_stripe_object('payment_method.attached', p_body, p_at, private.answer_id(p_at));
+      return private.note_method(c, true);
+    when 'detach' then
+      -- Without a body: it was detached already.
+      perform private.apply_stripe_object('payment_method.detached', coalesce(p_body, jsonb_build_object('id', v_method, 'object', 'payment_method', 'customer', null)),
+        v_at, private.answer_id(v_at));
+    when 'default' then
+      perform private.apply_stripe_object('customer.updated', p_body, p_at, private.answer_id(p_at));
+      return private.note_method(c, true);
+    when 'subscription_default' then
+      perform private.apply_subscription_answer(p_body, p_at);
+      return private.note_method(c, true);
+    else
+      raise exception 'a step % of a call % is unknown to this version', p_name, c.operation;
+  end case;
+  return null;
+end
+$$;
+comment on function private.apply_method_step is 'Applies the answer to a step about payment methods. Authorization: callable by functions of ours only.';
+
+create or replace function private.note_method(c private.stripe_calls, p_is_attached boolean) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if c.operation <> 'attach_method' then
+    return null;
+  end if;
+  return jsonb_build_object('notes', jsonb_strip_nulls(jsonb_build_object('isAttached', p_is_attached, 'answer', (select private.payment_method_json(m)
+    from public.payment_methods m where m.organization_id = c.organization_id and m.stripe_payment_method_id = c.request ->> 'method'))));
+end
+$$;
+comment on function private.note_method is 'The method of a call as it is stored now, for the answer. Authorization: callable by functions of ours only.';
+
+-- The copy of billing details at Stripe (contract 50, section 6): a job of each organization, some seconds after the last keystroke that it
+-- covers. Changes of the same five seconds share a job, which begins when they are over.
+
+create or replace function private.queue_details_copy(p_org_id uuid) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.enqueue('billing.details', jsonb_build_object('organizationId', p_org_id), clock_timestamp() + interval '5 seconds',
+    format('billing.details:%s:%s', p_org_id, floor(extract(epoch from clock_timestamp()) / 5)));
+end
+$$;
+comment on function private.queue_details_copy is 'Enqueues the job that copies billing details to Stripe. Authorization: callable by functions of ours only.';
+
+create or replace function private.tg_billing_details__copy() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if exists (select from public.subscriptions s where s.organization_id = new.organization_id and s.stripe_customer_id is not null) then
+    perform private.queue_details_copy(new.organization_id);
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_billing_details__copy is 'Trigger: details of an organization with a customer at Stripe are copied there.';
+create or replace trigger _500_copy after update on public.billing_details for each row
+  when ((old.company_name, old.btw_number, old.kvk_number, old.address_line1, old.address_line2, old.city, old.postal_code, old.country, old.btw_status, old.btw_definite)
+    is distinct from (new.company_name, new.btw_number, new.kvk_number, new.address_line1, new.address_line2, new.city, new.postal_code, new.country, new.btw_status, new.btw_definite))
+  execute function private.tg_billing_details__copy();
+
+create or replace function private.details_to_copy(p_org_id uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return jsonb_strip_nulls(jsonb_build_object('customer', private.stripe_customer_params(p_org_id, true), 'btwNumber',
+    (select d.btw_number from public.billing_details d where d.organization_id = p_org_id), 'taxRate', (select t.rate_id from private.stripe_tax(p_org_id) t)));
+end
+$$;
+comment on function private.details_to_copy is 'What Stripe is to have of an organization''s details. Authorization: callable by functions of ours only.';
+
+-- {organizationId}: {call} to send, {busy} while another call is in flight, or {} where Stripe has all of it.
+create or replace function private.plan_details_copy(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_org_id constant uuid := private.as_uuid(p ->> 'organizationId');
+  v_call uuid;
+  s public.subscriptions;
+begin
+  select * into s from public.subscriptions x where x.organization_id = v_org_id for update;
+  if not found or s.stripe_customer_id is null
+    or (select x.details from private.stripe_copies x where x.organization_id = v_org_id) is not distinct from private.details_to_copy(v_org_id) then
+    return '{}';
+  end if;
+  select c.id into v_call from private.stripe_calls c where c.organization_id = v_org_id and c.settled_at is null;
+  if found then
+    return jsonb_build_object('busy', v_call);
+  end if;
+  return jsonb_build_object('call', private.store_stripe_call(v_org_id, null, 'details', jsonb_build_object('subscriptionId',
+    case when private.is_subscription_live(s) then s.stripe_subscription_id end)));
+end
+$$;
+comment on function private.plan_details_copy is 'Plans a copy of billing details: {call}, {busy} or {}. Authorization: callable by the worker only.';
+grant execute on function private.plan_details_copy to kijko_worker;
+
+create or replace function private.next_details_step(c private.stripe_calls, s public.subscriptions, p_tax_rate_id text) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_path constant text := '/v1/customers/' || s.stripe_customer_id;
+  v_number constant text := (select d.btw_number from public.billing_details d where d.organization_id = c.organization_id);
+  v_old text;
+begin
+  if 'details' <> all (c.done) then
+    return private.stripe_step(c.id, 'details', 'POST', v_path, private.stripe_customer_params(c.organization_id, true));
+  elsif 'tax_ids' <> all (c.done) then
+    return private.stripe_step(c.id, 'tax_ids', 'GET', v_path || '/tax_ids', '{"limit": 100}');
+  end if;
+  v_old := (select x ->> 'id' from jsonb_array_elements(coalesce(c.notes -> 'taxIds', '[]')) x
+    where x ->> 'value' is distinct from v_number and 'delete_' || (x ->> 'id') <> all (c.done) limit 1);
+  if v_old is not null then
+    return private.stripe_step(c.id, 'delete_' || v_old, 'DELETE', v_path || '/tax_ids/' || v_old);
+  elsif v_number is not null and 'tax_id' <> all (c.done)
+    and not exists (select from jsonb_array_elements(coalesce(c.notes -> 'taxIds', '[]')) x where x ->> 'value' = v_number) then
+    return private.stripe_step(c.id, 'tax_id', 'POST', v_path || '/tax_ids', jsonb_build_object('type', 'eu_vat', 'value', v_number));
+  elsif c.request ->> 'subscriptionId' is not null and 'subscription_tax' <> all (c.done)
+    and (select x.tax_rate_id from private.stripe_copies x where x.organization_id = c.organization_id) is distinct from p_tax_rate_id then
+    return private.stripe_step(c.id, 'subscription_tax', 'POST', '/v1/subscriptions/' || (c.request ->> 'subscriptionId'),
+      jsonb_build_object('default_tax_rates', jsonb_build_array(p_tax_rate_id)));
+  end if;
+  return null;
+end
+$$;
+comment on function private.next_details_step is 'The next request of a copy of billing details. Authorization: callable by functions of ours only.';
+
+create or replace function private.apply_details_step(c private.stripe_calls, p_name text, p_body jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_copied jsonb;
+begin
+  if p_name = 'details' then
+    -- Noted first: what changes while the other steps go on is another copy.
+    v_copied := private.details_to_copy(c.organization_id);
+    -- What was sent is what is copied, if the details changed since the step was stored.
+    v_copied := v_copied || jsonb_build_object('customer', c.step -> 'params');
+    return jsonb_build_object('notes', jsonb_build_object('copied', v_copied));
+  elsif p_name = 'tax_ids' then
+    return jsonb_build_object('notes', jsonb_build_object('taxIds', (select coalesce(jsonb_agg(jsonb_build_object('id', x ->> 'id', 'value', x ->> 'value')), '[]')
+      from jsonb_array_elements(p_body -> 'data') x where x ->> 'type' = 'eu_vat')));
+  end if;
+  return null;
+end
+$$;
+comment on function private.apply_details_step is 'Applies the answer to a step of a copy. Authorization: callable by functions of ours only.';
+
+create or replace function private.note_details_copy(c private.stripe_calls) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  insert into private.stripe_copies as x (organization_id, tax_rate_id, details, copied_at)
+  values (c.organization_id, c.notes #>> '{copied,taxRate}', c.notes -> 'copied', clock_timestamp())
+  on conflict (organization_id) do update set tax_rate_id = excluded.tax_rate_id, details = excluded.details, copied_at = excluded.copied_at;
+end
+$$;
+comment on function private.note_details_copy is 'Notes what Stripe has now. Authorization: callable by functions of ours only.';
 
 -- Operations of contract 50, sections 1, 2.1, 5.1, 6 and 7.
 
@@ -35884,13 +38352,13 @@ comment on function private.tg_organizations__billing_details is 'Trigger: a new
 create or replace trigger _500_billing_details after insert on public.organizations
   for each row execute function private.tg_organizations__billing_details();
 
--- Requests are held to the state machine. A webhook of the payment provider acts for no user: the provider is the authority, whatever it
--- implies. Staff end a contract or make one by the same transitions.
+-- Requests are held to the state machine, except for what the payment provider said, in a webhook or as an answer: it is the authority,
+-- whatever it implies (private.settle_subscription). Staff end a contract or make one by the same transitions.
 create or replace function private.tg_subscriptions__transition() returns trigger
 language plpgsql volatile security definer set search_path = ''
 as $$
 begin
-  if private.user_id() is not null and not exists (
+  if private.user_id() is not null and coalesce(current_setting('app.as_provider', true), '') <> 'on' and not exists (
     select from private.subscription_transitions t
     where t.was_paid = (old.plan_id <> 'free') and t.from_status = old.status and t.is_paid = (new.plan_id <> 'free') and t.to_status = new.status) then
     perform private.refuse(409, 'INVALID_STATUS',
@@ -35939,6 +38407,54 @@ comment on function private.tg_subscriptions__audit is 'Trigger: another plan is
 create or replace trigger _900_audit after update on public.subscriptions for each row
   when (old.plan_id <> new.plan_id) execute function private.tg_subscriptions__audit();
 
+-- Invoices are the bookkeeping: once finalized, only the payment of one goes on.
+create or replace function private.tg_invoices__keep() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if new.status <> old.status and not exists (select from private.invoice_transitions t where t.from_status = old.status and t.to_status = new.status) then
+    raise exception 'an invoice that is % does not become %', old.status, new.status using errcode = 'check_violation';
+  elsif old.status <> 'draft' and (new.stripe_invoice_id, new.stripe_customer_id, new.stripe_subscription_id, new.number, new.currency, new.net_amount, new.vat_amount,
+      new.total_amount, new.amount_due, new.vat_rate, new.vat_treatment, new.customer_country, new.description, new.period_start, new.period_end, new.due_at,
+      new.finalized_at, new.snapshot, new.created_at)
+    is distinct from (old.stripe_invoice_id, old.stripe_customer_id, old.stripe_subscription_id, old.number, old.currency, old.net_amount, old.vat_amount,
+      old.total_amount, old.amount_due, old.vat_rate, old.vat_treatment, old.customer_country, old.description, old.period_start, old.period_end, old.due_at,
+      old.finalized_at, old.snapshot, old.created_at) then
+    raise exception 'invoice % is finalized, so only its payment changes', old.number using errcode = 'check_violation';
+  elsif new.organization_id is distinct from old.organization_id and new.organization_id is not null then
+    raise exception 'an invoice stays with its organization' using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_invoices__keep is 'Trigger: finalized invoices stay as they are, and their status goes the ways of private.invoice_transitions.';
+create or replace trigger _200_keep before update on public.invoices for each row execute function private.tg_invoices__keep();
+
+create or replace function private.tg_invoices__keep_years() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if old.status <> 'draft' and old.created_at >= date_trunc('year', now() at time zone 'Europe/Amsterdam') at time zone 'Europe/Amsterdam' - interval '7 years' then
+    raise exception 'invoice % is kept for 7 years after the end of its year', old.number using errcode = 'check_violation';
+  end if;
+  return old;
+end
+$$;
+comment on function private.tg_invoices__keep_years is 'Trigger: invoices are kept for 7 years after the end of the year of issue (Dutch fiscal retention).';
+create or replace trigger _200_keep_years before delete on public.invoices for each row execute function private.tg_invoices__keep_years();
+
+create or replace function private.tg_organizations__leave_events() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.stripe_events e set organization_id = null where e.organization_id = old.id;
+  return null;
+end
+$$;
+comment on function private.tg_organizations__leave_events is 'Trigger: events of Stripe outlive their organization, without its id.';
+create or replace trigger _500_leave_events after delete on public.organizations
+  for each row execute function private.tg_organizations__leave_events();
+
 -- Countries and rates are public knowledge. Billing details are for who manages billing, the owner alone; what VIES said is written by
 -- functions only.
 grant execute on function private.assert_billing_details_row, private.has_btw_form to authenticated, service_role, kijko_server, kijko_worker;
@@ -35946,11 +38462,22 @@ grant select on public.countries, public.vat_rates to authenticated;
 create policy select_all on public.countries for select to authenticated using (true);
 create policy select_all on public.vat_rates for select to authenticated using (true);
 grant select (organization_id, company_name, btw_number, kvk_number, address_line1, address_line2, city, postal_code, country, btw_status, btw_definite, verified_at,
-  consultation_number, registered_name, registered_address, updated_at) on public.billing_details to authenticated;
+  consultation_number, registered_name, registered_address, updated_at, asked_at) on public.billing_details to authenticated;
 grant update (company_name, btw_number, kvk_number, address_line1, address_line2, city, postal_code, country) on public.billing_details to authenticated;
 create policy select_owner on public.billing_details for select to authenticated
   using (organization_id = (select private.org_id()) and (select private.has_permission('canManageBilling')));
 create policy update_owner on public.billing_details for update to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canManageBilling')));
+
+-- Invoices and payment methods are for who manages billing; only functions write them. What Stripe says stays out of sight: payments are
+-- recognized by fingerprints and keys.
+grant execute on function private.assert_invoices_row, private.assert_payment_methods_row to authenticated, service_role, kijko_server, kijko_worker;
+grant select on public.invoices to authenticated;
+create policy select_owner on public.invoices for select to authenticated
+  using (organization_id = (select private.org_id()) and (select private.has_permission('canManageBilling')));
+grant select (id, organization_id, stripe_payment_method_id, type, is_default, card_brand, card_last4, card_exp_month, card_exp_year, sepa_bank_code, sepa_last4,
+  sepa_country, created_at, updated_at) on public.payment_methods to authenticated;
+create policy select_owner on public.payment_methods for select to authenticated
   using (organization_id = (select private.org_id()) and (select private.has_permission('canManageBilling')));
 
 -- What the staff of the platform see and change of organizations (contract 50, section 11).
@@ -36077,6 +38604,56 @@ $$;
 comment on function api.update_organization is
   'PATCH /admin/organizations/{organizationId}: an organization. Authorization: the staff of this platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN, 404 NOT_FOUND, 409 INVALID_STATUS, SUBSCRIPTION_EXISTS.';
 grant execute on function api.list_all_projects, api.list_all_organizations, api.update_organization to authenticated;
+
+-- The rules of retention, run by hand (contract 50, section 11). A request ends at most c_most rows and is short; the worker ends the rest.
+create or replace function api.clean_up_logs(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_counted constant integer := 1000000;
+  c_most constant integer := 20000;
+  v_is_dry constant boolean := coalesce(private.as_bool(p -> 'dry_run', 'dry_run'), true);
+  v_at constant timestamptz := clock_timestamp();
+  r private.retention_rules;
+  v_limit integer;
+  v_left bigint := c_most;
+  v_count bigint;
+  v_has_more boolean;
+  v_ended jsonb := '{}';
+  v_report jsonb := '{}';
+begin
+  perform private.assert_platform_admin();
+  for r in select * from private.retention_rules x order by x.name loop
+    if v_is_dry then
+      v_count := private.count_old(r, v_at, c_counted);
+      v_has_more := v_count >= c_counted;
+    else
+      v_limit := least(r.batch, v_left)::integer;
+      v_count := private.end_old(r, v_at, v_limit);
+      v_has_more := v_count >= v_limit and private.count_old(r, v_at, 1) > 0;
+      v_left := v_left - v_count;
+      if v_count > 0 then
+        v_ended := v_ended || jsonb_build_object(r.name, v_count);
+      end if;
+      if v_has_more then
+        -- The worker goes on at its next look. One that applies the rule now goes on by itself.
+        update private.retention_rules x set run_at = v_at
+        where x.name = (select y.name from private.retention_rules y where y.name = r.name and y.run_at > v_at for update skip locked);
+      end if;
+    end if;
+    v_report := v_report || jsonb_build_object(r.name, jsonb_strip_nulls(jsonb_build_object(
+      'wouldDelete', case when v_is_dry then v_count end, 'deleted', case when not v_is_dry then v_count end,
+      'cutoff', private.iso(private.retention_cutoff(r, v_at)), 'dryRun', v_is_dry, 'hasMore', nullif(v_has_more, false))));
+  end loop;
+  if not v_is_dry then
+    perform private.audit('system.logs_cleaned', 'Ran the rules of retention by hand.', jsonb_build_object('ended', v_ended));
+  end if;
+  return v_report;
+end
+$$;
+comment on function api.clean_up_logs is
+  'POST /admin/cleanup-logs: {rule: {wouldDelete or deleted, cutoff, dryRun, hasMore?}}. Authorization: the staff of this platform only. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
+grant execute on function api.clean_up_logs to authenticated;
 
 -- The caller's own profile (contract 40, section 3). A request with an API key may only read it.
 
@@ -37712,12 +40289,12 @@ grant execute on function private.read_question, private.answer_question, privat
 
 -- ---------------------------------------------------------------------------------------------------------------------- retention
 
-create or replace function private.prune_chats(p_at timestamptz default now()) returns integer
+create or replace function private.sweep_chats(p_at timestamptz default now()) returns integer
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   q private.chat_questions;
-  v_count integer;
+  v_count integer := 0;
 begin
   -- Longer than a model call may take (KIJKO_MODEL_TIMEOUT): the process that asked has died.
   for q in
@@ -37726,18 +40303,13 @@ begin
     returning x.*
   loop
     perform private.give_back_quota(q.organization_id, 'oracle_queries', q.day, q.day, 1);
+    v_count := v_count + 1;
   end loop;
-  delete from public.chat_attachments a where a.message_id is null and a.created_at < p_at - interval '24 hours';
-  delete from public.chat_sessions s
-  where (s.organization_id, s.user_id, s.id) in (
-    select x.organization_id, x.user_id, x.id from public.chat_sessions x
-    where x.last_activity < p_at - interval '90 days' and x.stored_at < p_at - interval '90 days' order by x.last_activity limit 1000);
-  get diagnostics v_count = row_count;
   return v_count;
 end
 $$;
-comment on function private.prune_chats is
-  'Chats live 90 days after their last message, unused attachments 24 hours; units of questions whose process died go back. Authorization: callable by schedules only.';
+comment on function private.sweep_chats is
+  'Gives units back of questions whose process died; gives how many. Authorization: callable by schedules only.';
 
 -- Chats are their person's own, in the organization where they were begun. Only functions write. The keys of stored content are not shown.
 grant execute on function private.assert_chat_sessions_row, private.assert_chat_messages_row, private.assert_chat_attachments_row
@@ -38040,19 +40612,6 @@ comment on function private.keep_support_turn is
   '{userId, conversationId?, question, answer}: stores both and answers {conversationId, reply}. Authorization: callable by the server only, for the caller of a request.';
 grant execute on function private.keep_support_turn to kijko_server;
 
-create or replace function private.prune_support(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  delete from public.support_conversations where expires_at <= p_at;
-  get diagnostics v_count = row_count;
-  return v_count;
-end
-$$;
-comment on function private.prune_support is 'Deletes conversations that are over. Authorization: callable by schedules only.';
-
 create or replace function api.get_support_context(p jsonb) returns jsonb
 language sql stable
 as $$ select private.support_context() $$;
@@ -38265,26 +40824,6 @@ create or replace trigger _100_forget before update on private.analytics_events
   for each row when (new.session_id is null or new.user_id is distinct from old.user_id or new.organization_id is distinct from old.organization_id)
   execute function private.tg_analytics_events__forget();
 
--- In parts, so that no transaction is long; the schedule is due again at once while there is more.
-create or replace function private.prune_analytics(p_at timestamptz default now(), p_limit integer default 20000) returns boolean
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_forgotten bigint;
-  v_deleted bigint;
-begin
-  update private.analytics_events set session_id = null
-  where id in (select e.id from private.analytics_events e where e.session_id is not null and e.received_at < p_at - interval '30 days' order by e.received_at limit p_limit);
-  get diagnostics v_forgotten = row_count;
-  delete from private.analytics_events
-  where id in (select e.id from private.analytics_events e where e.session_id is null and e.received_at < p_at - interval '13 months' order by e.received_at limit p_limit);
-  get diagnostics v_deleted = row_count;
-  return greatest(v_forgotten, v_deleted) >= p_limit;
-end
-$$;
-comment on function private.prune_analytics is
-  'Events lose user, organization and session after 30 days and are deleted after 13 months; tells whether there is more to do. Authorization: callable by schedules only.';
-
 create or replace function api.track_events(p jsonb) returns jsonb
 language plpgsql volatile set search_path = ''
 as $$
@@ -38318,6 +40857,802 @@ end
 $$;
 comment on function api.get_analytics_summary is 'GET /analytics/summary: AnalyticsSummary, of the last 30 days unless the query says otherwise. Errors: 400 VALIDATION_ERROR, 403 FORBIDDEN.';
 grant execute on function api.get_analytics_summary to authenticated;
+
+-- Which rows are a person's data, and what is given away of them. One row a table: B26 counts by it, B27 answers by it, the files are written
+-- by it. Columns are named one by one, so a new column is in no export until it is listed here; tests/dataexports fails until each column
+-- is in columns, in computed, or in left_out. Tables that are no person's data stand in docs/data-exports.md.
+--
+-- condition, and the expressions of computed, name the table t, and the person $1. Never here: hashes, secrets, tokens, storage keys, names and
+-- addresses of others.
+
+create or replace function private.created_projects(p_user_id uuid) returns setof uuid
+language sql stable
+as $$ select p.id from public.projects p where p.user_id = p_user_id $$;
+comment on function private.created_projects is 'The projects that a person created and still has.';
+
+create or replace function private.owned_organizations(p_user_id uuid) returns setof uuid
+language sql stable
+as $$ select m.organization_id from public.memberships m where m.user_id = p_user_id and m.role = 'owner' and m.status = 'active' $$;
+comment on function private.owned_organizations is 'The organizations that a person owns.';
+
+create or replace function private.own_address(p_user_id uuid) returns text
+language sql stable
+return (select u.email from public.users u where u.id = p_user_id);
+comment on function private.own_address is 'The address of an account.';
+
+-- A text that the product composed, without the addresses of others. The pattern ends at quotes, so JSON stays JSON.
+create or replace function private.without_addresses(p_text text, p_own text) returns text
+language sql immutable parallel safe
+return replace(regexp_replace(replace(p_text, p_own, E'\x01'), '[^\s@"<>(),;:]+@[^\s@"<>(),;:]+\.[a-z]{2,}', '(address)', 'gi'), E'\x01', p_own);
+comment on function private.without_addresses is 'The text with (address) in place of each e-mail address except one''s own.';
+
+create or replace function private.members_named(p jsonb, p_names text[]) returns jsonb
+language sql stable parallel safe
+return (select jsonb_object_agg(e.key, e.value) from jsonb_each(p) e where e.key = any (p_names));
+comment on function private.members_named is 'Only these members of an object; null where it has none of them.';
+
+create or replace function private.data_catalogue()
+returns table (place bigint, category text, name text, label text, description text, condition text, keys text, columns text, computed jsonb, left_out text)
+language sql stable
+as $catalogue$
+  select row_number() over (), c.*
+  from (values
+    -- ------------------------------------------------------------------------------------------------------------------- profile
+    ('profile', 'public.users', 'Account', 'Your account and profile.', 't.id = $1', 'id',
+      'id email first_name last_name avatar_url picture_url use_gravatar timezone company job_role default_organization_id is_platform_admin
+        email_verified_at two_factor_enabled_at password_changed_at created_at updated_at', '{}'::jsonb, ''),
+    ('profile', 'private.account_tokens', 'Links', 'Links that were mailed to confirm an address, set a password or sign in.', 't.user_id = $1', 'id',
+      'id purpose email created_at expires_at used_at', '{}', 'user_id token_hash'),
+    ('profile', 'private.identities', 'Linked identities', 'Identity providers that you sign in with.', 't.user_id = $1', 'issuer subject',
+      'issuer created_at', '{}', 'subject user_id'),
+    ('profile', 'private.remembered_devices', 'Remembered devices', 'Devices that need no second factor.', 't.user_id = $1', 'id',
+      'id user_agent created_at last_used_at', '{}', 'user_id token_hash'),
+    ('profile', 'private.pictures', 'Picture', 'Your picture; the file is beside this one.', 't.user_id = $1', 'name', 'content_type created_at', '{}',
+      'name user_id content'),
+    ('profile', 'public.organizations', 'Organizations', 'Organizations that you own.', 't.id in (select private.owned_organizations($1))', 'id',
+      'id name created_at updated_at', '{}', ''),
+    ('profile', 'public.memberships', 'Memberships', 'Organizations that you are a member of, and your role there.', 't.user_id = $1', 'id',
+      'id organization_id user_id role status joined_at last_active_at created_at updated_at', '{}', 'is_guarded'),
+    ('profile', 'public.team_invitations', 'Invitations', 'Invitations to organizations that you sent or got.',
+      't.invited_by = $1 or t.email = (select private.own_address($1))', 'id', 'id organization_id role status invited_by expires_at created_at updated_at', '{}',
+      'email message token_hash'),
+    ('profile', 'public.subscriptions', 'Subscription', 'Subscriptions of organizations that you own.', 't.organization_id in (select private.owned_organizations($1))',
+      'id', 'id organization_id plan_id status billing_interval current_period_start current_period_end cancel_at_period_end trial_end pending_plan_id
+        pending_billing_interval created_at updated_at', '{}', 'overrides stripe_subscription_id'),
+    ('profile', 'public.billing_details', 'Billing details', 'Billing details of organizations that you own.',
+      't.organization_id in (select private.owned_organizations($1))', 'organization_id',
+      'organization_id company_name btw_number kvk_number address_line1 address_line2 city postal_code country btw_status verified_at consultation_number
+        registered_name registered_address updated_at', '{}', 'btw_definite'),
+    ('profile', 'private.vies_answers', 'VAT checks', 'Answers of the VAT register about organizations that you own.',
+      't.organization_id in (select private.owned_organizations($1))', 'organization_id number',
+      'organization_id number is_valid name address consultation_number answered_at', '{}', ''),
+    -- ------------------------------------------------------------------------------------------------------------------ settings
+    ('settings', 'public.user_settings', 'Settings', 'Your settings.', 't.user_id = $1', 'id', 'id key value created_at updated_at', '{}', 'user_id'),
+    ('settings', 'public.notification_preferences', 'Notification preferences', 'What you want to be told, where and when.', 't.user_id = $1', 'user_id',
+      'email_product_updates email_security_alerts email_billing_reminders email_weekly_digest in_app_new_leads in_app_task_completions
+        in_app_system_updates in_app_context_updates in_app_team_activity frequency digest_time digest_day quiet_enabled quiet_start quiet_end quiet_days
+        quiet_custom_days summary_due_at created_at updated_at', '{}', 'user_id'),
+    ('settings', 'public.user_personas', 'Persona', 'Which options the client shows you.', 't.user_id = $1', 'user_id',
+      'override show_all_options signals updated_at', '{}', 'user_id'),
+    ('settings', 'public.security_policies', 'Security policies', 'Rules of organizations that you own.',
+      't.organization_id in (select private.owned_organizations($1))', 'organization_id',
+      'organization_id min_length require_uppercase require_lowercase require_number require_symbol expiry_days prevent_reuse session_minutes idle_minutes
+        max_sessions remember_days require_second_factor sso_enforced allow_password allow_magic_link ip_mode ip_admin_bypass updated_at', '{}', ''),
+    ('settings', 'public.ip_allow_list_entries', 'Allowed addresses', 'Addresses that you allowed.', 't.created_by = $1', 'id',
+      'id organization_id name network is_range is_active created_at', '{}', 'created_by'),
+    ('settings', 'public.audit_filters', 'Saved filters', 'Filters of the audit log that you saved.', 't.user_id = $1', 'id',
+      'id organization_id name is_shared created_at',
+      '{"filters": "private.members_named(t.filters, ''{eventCategory,eventTypes,dateFrom,dateTo}'')"}', 'user_id'),
+    ('settings', 'public.audit_schedules', 'Scheduled exports', 'Exports of the audit log that you repeat.', 't.user_id = $1', 'id',
+      'id organization_id format schedule next_run_at created_at',
+      '{"filters": "private.members_named(t.filters, ''{eventCategory,eventTypes,dateFrom,dateTo}'')"}', 'user_id'),
+    ('settings', 'public.context_source_selection', 'Selected sources', 'Files that you chose as sources of questions.', 't.user_id = $1', 'file_id',
+      'organization_id project_id file_id created_at', '{}', 'user_id'),
+    -- ------------------------------------------------------------------------------------------------------------------ activity
+    ('activity', 'private.login_history', 'Sign-ins', 'Your sign-ins, and attempts to sign in.', 't.user_id = $1', 'created_at id',
+      'id session_id method status reason client_ip user_agent device created_at', '{}', 'user_id'),
+    ('activity', 'private.sessions', 'Sessions', 'Your sessions.', 't.user_id = $1', 'id',
+      'id organization_id method provider user_agent client_ip device created_at last_active_at signed_in_at signed_in_by authenticated_at expires_at idle_expires_at
+        revoked_at revoked_reason', '{}', 'user_id issuer external_key successor_id provider_issuer provider_key'),
+    ('activity', 'public.audit_log', 'Audit entries', 'Entries of the audit log about what you did.', 't.user_id = $1', 'created_at id',
+      'id organization_id event_type event_category ip_address session_id request_id created_at',
+      $computed${"description": "case when t.event_type !~ '^(team\\.|context\\.shared)' then private.without_addresses(t.description, (select private.own_address($1))) end",
+        "metadata": "case when t.event_type ~ '^(team\\.|context\\.shared)' then private.members_named(t.metadata, '{userId,memberId,invitationId,contextId,role,oldRole,newRole,action,permission}') else private.without_addresses(t.metadata::text, (select private.own_address($1)))::jsonb end",
+        "changes": "private.without_addresses(t.changes::text, (select private.own_address($1)))::jsonb"}$computed$, 'user_id is_erased'),
+    ('activity', 'public.notifications', 'Notifications', 'What you were told.', 't.user_id = $1', 'created_at id',
+      'id organization_id project_id actor_user_id type is_urgent read_at due_at told_at created_at',
+      $computed${"title": "case when t.type <> 'team_activity' and coalesce(t.actor_user_id, $1) = $1 then private.without_addresses(t.title, (select private.own_address($1))) end",
+        "message": "case when t.type <> 'team_activity' and coalesce(t.actor_user_id, $1) = $1 then private.without_addresses(t.message, (select private.own_address($1))) end",
+        "data": "case when t.type <> 'team_activity' and coalesce(t.actor_user_id, $1) = $1 then private.without_addresses(t.data::text, (select private.own_address($1)))::jsonb end",
+        "link": "case when t.type <> 'team_activity' and t.link !~ 'token=' then t.link end"}$computed$, 'user_id'),
+    ('activity', 'private.mails', 'Mails', 'Mails that were sent to you.', 't.user_id = $1', 'id', 'id organization_id kind created_at sent_at', '{}',
+      'user_id to_address subject body_text body_html attempts unsubscribe_url'),
+    ('activity', 'public.project_activity', 'Activity', 'What you did in contexts.', 't.user_id = $1', 'created_at id', 'id organization_id project_id type created_at',
+      $computed${"description": "case when t.type <> 'permission' then private.without_addresses(t.description, (select private.own_address($1))) end",
+        "metadata": "case when t.type = 'permission' then private.members_named(t.metadata, '{memberId,userId,role,oldRole,newRole}') else private.without_addresses(t.metadata::text, (select private.own_address($1)))::jsonb end"}$computed$,
+      'user_id user_name user_email once_key'),
+    ('activity', 'public.context_changelog', 'Changelog', 'Changes that you made to contexts.', 't.user_id = $1', 'created_at id',
+      'id organization_id project_id type number files_added files_removed files_modified created_at',
+      $computed${"description": "case when t.type <> 'access' then private.without_addresses(t.description, (select private.own_address($1))) end"}$computed$,
+      'user_id user_name user_email'),
+    ('activity', 'public.usage_counters', 'Usage', 'Units that organizations you own have used in a period.', 't.organization_id in (select private.owned_organizations($1))',
+      'organization_id metric period slot', 'organization_id metric period used updated_at', '{}', 'slot is_alone granted granted_under day day_value is_metered'),
+    ('activity', 'public.usage_days', 'Usage by day', 'Units that organizations you own used on a day.', 't.organization_id in (select private.owned_organizations($1))',
+      'organization_id metric day', 'organization_id metric day value', '{}', ''),
+    ('activity', 'private.analytics_events', 'Analytics', 'Events of the screens that you used.', 't.user_id = $1', 'id',
+      'id organization_id session_id type persona occurred_at client_timestamp properties received_at', '{}', 'user_id digest'),
+    ('activity', 'public.skill_executions', 'Executions', 'Runs of skills, with their inputs and outputs.', 't.user_id = $1', 'executed_at id',
+      'id organization_id skill_id execution_type reference_id input output prompt_tokens completion_tokens duration_ms cost_cents model model_called status
+        error_message error_code executed_at started_at completed_at', '{}', 'user_id job_id lease_token lease_expires_at takes is_streamed has_streamed'),
+    ('activity', 'private.data_exports', 'Exports', 'Exports of your data.', 't.user_id = $1', 'id',
+      'id organization_id type categories status requested_at completed_at expires_at file_size', '{}', 'user_id storage_key attempts lease_owner lease_expires_at'),
+    -- ------------------------------------------------------------------------------------------------------------------ contexts
+    ('contexts', 'public.projects', 'Projects', 'Projects that you created; a context is a project.', 't.user_id = $1', 'id',
+      'id organization_id user_id name description type status privacy chunking_strategy include_metadata anonymize_secrets icon label color preview_url
+        archived total_repos uploaded_files source_count accepted_members total_files original_tokens optimized_tokens ingestion_time_seconds created_at
+        updated_at', '{}', 'root_files text_sources has_manual_content'),
+    ('contexts', 'public.project_members', 'Project memberships', 'Projects that you are a member of, and your role there.',
+      't.user_id = $1 or t.user_id is null and t.email = (select private.own_address($1))', 'id',
+      'id organization_id project_id role notify_on_ingestion notify_on_error notify_on_team_changes notification_level invited_by invited_at accepted_at
+        last_active_at created_at updated_at', '{}', 'user_id email name avatar_url'),
+    ('contexts', 'public.project_settings', 'Project settings', 'Settings of projects that you created.', 't.project_id in (select private.created_projects($1))',
+      'project_id', 'project_id organization_id webhook_url metadata_options output_format embedding_model pattern_filters processing_options file_filters
+        default_notification_level persona custom_settings created_at updated_at', '{}', ''),
+    ('contexts', 'public.project_repositories', 'Repositories', 'Repositories of projects that you created.', 't.project_id in (select private.created_projects($1))',
+      'project_id id', 'id organization_id project_id provider repository_url repository_name branch status last_sync_at last_commit_hash file_count include_paths
+        exclude_paths created_at updated_at', '{}', 'status_before_sync path_prefix known_commit_hash'),
+    ('contexts', 'public.project_manual_contents', 'Manual contents', 'Texts of projects that you created.', 't.project_id in (select private.created_projects($1))',
+      'project_id', 'project_id organization_id content created_at updated_at', '{}', ''),
+    ('contexts', 'public.project_files', 'Source files', 'Files that you uploaded; their content is beside this file.', 't.uploaded_by = $1', 'id',
+      'id organization_id project_id parent_id repository_id origin is_folder name path position mime_type size processed processed_at created_at updated_at', '{}',
+      'uploaded_by checksum storage_key storage_provider'),
+    ('contexts', 'public.staged_files', 'Uploads', 'Files that you uploaded and did not attach; their content is beside this file.', 't.user_id = $1', 'id',
+      'id organization_id name path mime_type size attached created_at', '{}', 'user_id checksum storage_key storage_provider'),
+    ('contexts', 'public.project_stars', 'Starred projects', 'Projects that you starred.', 't.user_id = $1', 'project_id', 'project_id organization_id created_at', '{}',
+      'user_id'),
+    ('contexts', 'public.context_settings', 'Context settings', 'Settings of contexts that you created.', 't.project_id in (select private.created_projects($1))',
+      'project_id kind', 'organization_id project_id kind settings updated_at', '{}', ''),
+    ('contexts', 'public.context_ingestions', 'Ingestions', 'Versions of contexts that you made.', 't.created_by = $1', 'id',
+      'id organization_id project_id number kind status source_type sources target_number run_id display_name description tags wants_compression compressed
+        never_compress chromacode files_added files_removed files_modified tokens compressed_tokens error_code error_message created_at ready_at updated_at', '{}',
+      'created_by operation_id backup_number compression_key is_verbatim'),
+    ('contexts', 'public.context_files', 'Files of contexts', 'Files that contexts you created have now, except uploads of others.',
+      't.project_id in (select private.created_projects($1)) and (t.upload_id is null or exists (select from public.project_files f where f.project_id = t.project_id and f.id = t.upload_id and f.uploaded_by = $1))',
+      'project_id id', 'organization_id project_id id path number origin repository_id language is_binary bytes tokens updated_at', '{}', 'hash is_hidden upload_id'),
+    ('contexts', 'public.context_summaries', 'Summaries', 'Summaries of contexts that you created.', 't.project_id in (select private.created_projects($1))',
+      'project_id id', 'id organization_id project_id version description key_components model is_outdated generated_at', '{}', ''),
+    ('contexts', 'public.ingestion_runs', 'Runs', 'Ingestion runs that you started.', 't.started_by = $1', 'id',
+      'id organization_id project_id outcome phase percent message total_files files_processed tokens_processed bytes_processed chunks_created
+        errors_encountered started_at completed_at ended_at error_code error_message retry_count parent_run_id original_tokens optimized_tokens duration_seconds
+        created_at', '{}',
+      'phase_index detail phase_times phase_started_at estimated_completion_at failed_items options checkpoint checkpoint_expires_at attempt restarts lease_owner
+        lease_expires_at result started_by revision updated_at index_run_id'),
+    ('contexts', 'public.enrichment_runs', 'Enrichments', 'Enrichments that you started.', 't.started_by = $1', 'id',
+      'id organization_id project_id kind status progress is_automatic error_message created_at started_at finished_at', '{}',
+      'parent_id message builds started_by operation_id result lease_owner lease_expires_at restarts'),
+    ('contexts', 'public.context_operations', 'Operations', 'Background work that you asked for.', 't.requested_by = $1', 'id',
+      'id organization_id project_id kind status progress message error_code error_message created_at started_at finished_at', '{}', 'result requested_by'),
+    ('contexts', 'public.worktrees', 'Worktrees', 'Worktrees of projects that you created.', 't.project_id in (select private.created_projects($1))', 'project_id id',
+      'id organization_id project_id name path is_default is_active created_at updated_at', '{}', ''),
+    ('contexts', 'public.worktree_branches', 'Branches', 'Branches of these worktrees.', 't.project_id in (select private.created_projects($1))', 'project_id id',
+      'id organization_id project_id worktree_id name is_default is_current is_manual last_commit_at created_at updated_at commit_hash', '{}', ''),
+    ('contexts', 'public.chat_sessions', 'Chats', 'Your chats.', 't.user_id = $1', 'organization_id id',
+      'id organization_id context_id default_of title preview message_count used_contexts used_skills source_files created_at last_activity updated_at', '{}',
+      'user_id bytes stored_at'),
+    ('contexts', 'public.chat_messages', 'Chat messages', 'What you asked and were answered.', 't.user_id = $1', 'organization_id chat_id seq',
+      'id organization_id chat_id seq role content model input_tokens output_tokens sources is_stopped created_at', '{}', 'user_id'),
+    ('contexts', 'public.chat_attachments', 'Chat attachments', 'Files of your chats; their content is beside this file.', 't.user_id = $1', 'id',
+      'id organization_id message_id name mime_type size is_image created_at', '{}', 'user_id checksum storage_key storage_provider'),
+    ('contexts', 'private.chat_questions', 'Questions', 'Questions that wait for their answer.', 't.user_id = $1', 'id',
+      'id organization_id chat_id message_id answer_id context_id question model is_fallback created_at', '{}', 'user_id answers called day'),
+    ('contexts', 'public.support_conversations', 'Support', 'Your conversations with the support.', 't.user_id = $1', 'id', 'id created_at expires_at', '{}', 'user_id'),
+    ('contexts', 'public.support_messages', 'Support messages', 'Messages of these conversations.', 't.user_id = $1', 'id',
+      'id conversation_id seq role content created_at', '{}', 'user_id'),
+    ('contexts', 'public.hypervisa_sessions', 'HyperVisa', 'Your sessions with HyperVisa.', 't.user_id = $1', 'session_id', 'session_id organization_id created_at', '{}',
+      'user_id'),
+    ('contexts', 'public.skills', 'Skills', 'Your skills.', 't.user_id = $1', 'id',
+      'id organization_id name description category prompt_template model parameters input_schema output_format is_active is_public execution_count star_count
+        rating_sum rating_count last_executed_at created_at updated_at', '{}', 'user_id'),
+    ('contexts', 'public.skill_playbooks', 'Playbooks', 'Playbooks of your skills.',
+      'exists (select from public.skills s where s.id = t.skill_id and s.user_id = $1)', 'skill_id',
+      'skill_id dependencies trigger scope tags scope_selection created_at updated_at', '{}', ''),
+    ('contexts', 'public.skill_stars', 'Starred skills', 'Skills that you starred.', 't.user_id = $1', 'skill_id', 'skill_id created_at', '{}', 'user_id'),
+    ('contexts', 'public.skill_ratings', 'Ratings', 'Skills that you rated.', 't.user_id = $1', 'skill_id', 'skill_id rating created_at updated_at', '{}', 'user_id'),
+    ('contexts', 'public.habits', 'Habits', 'Your habits.', 't.user_id = $1', 'id',
+      'id organization_id skill_id schedule_cron schedule_description timezone config is_active next_run_at last_run_at run_count consecutive_failures
+        last_error_message created_at updated_at', '{}', 'user_id'),
+    ('contexts', 'public.reflexes', 'Reflexes', 'Your reflexes.', 't.user_id = $1', 'id',
+      'id organization_id skill_id trigger_type trigger_config conditions is_active trigger_count last_triggered_at consecutive_failures last_error_message
+        created_at updated_at', '{}', 'user_id'),
+    -- -------------------------------------------------------------------------------------------------------------- integrations
+    ('integrations', 'private.git_connections', 'Git connections', 'Your accounts at Git providers.', 't.user_id = $1', 'provider',
+      'provider account_id username avatar_url scopes connected_at updated_at', '{}', 'user_id token_id'),
+    ('integrations', 'public.integrations', 'Integrations', 'Providers that you connected.', 't.connected_by = $1', 'id',
+      'id organization_id provider status scopes config connected_at last_sync_at created_at updated_at', '{}',
+      'connected_by sync_requested_at sync_token sync_lease_until sync_leases sync_failures'),
+    ('integrations', 'public.connectors', 'Connectors', 'Connectors that you added; values of headers are masks.', 't.created_by = $1', 'id',
+      'id organization_id name description icon_url remote_mcp_server_url category auth_type config status last_used_at created_at updated_at', '{}', 'created_by'),
+    ('integrations', 'public.webhooks', 'Webhooks', 'Webhooks that you added.', 't.created_by = $1', 'id',
+      'id organization_id name endpoint_url events status consecutive_failures last_triggered_at created_at updated_at', '{}', 'created_by secret_end'),
+    ('integrations', 'public.mcp_servers', 'MCP servers', 'MCP servers that you added.', 't.created_by = $1', 'id',
+      'id organization_id registry_id name url status version error_message created_at updated_at', '{}', 'created_by tries lease_token lease_until'),
+    ('integrations', 'private.directory_syncs', 'Directories', 'Directories that you connected to contexts.', 't.connected_by = $1', 'project_id',
+      'project_id organization_id provider last_sync_at group_count member_count created_at updated_at', '{}', 'token_id error connected_by'),
+    ('integrations', 'private.provider_keys', 'Keys of model providers', 'Keys that you set; only their last signs.', 't.set_by = $1', 'organization_id provider',
+      'organization_id provider last_four created_at updated_at', '{}', 'sealed_key set_by'),
+    ('integrations', 'public.api_keys', 'API keys', 'Your API keys: prefix, scopes and dates.', 't.user_id = $1', 'id',
+      'id organization_id name environment prefix scopes expires_at usage_count last_used_at revoked_at revoked_reason created_at', '{}',
+      'user_id key_hash scope recorded_on')
+  ) c
+$catalogue$;
+comment on function private.data_catalogue is 'The tables with data of people: which rows, and what is given away of them.';
+
+-- Reads what the catalogue names. Callers execute the statement and stop when they have enough, so that no list is held as a whole.
+
+create or replace function private.camel_case(p_name text) returns text
+language sql immutable parallel safe
+return left(p_name, 1) || substr(replace(initcap(replace(p_name, '_', ' ')), ' ', ''), 2);
+comment on function private.camel_case is 'The name of a column as JSON has it.';
+
+-- The statement has the columns record (text) and at (the values of the keys). $1: the person; $2: behind which keys, if p_is_next.
+create or replace function private.data_statement(p_name text, p_is_next boolean) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  c record;
+  v_table regclass;
+  v_keys text[];
+  v_plain text;
+  v_json text;
+begin
+  select * into c from private.data_catalogue() x where x.name = p_name;
+  if not found then
+    raise exception 'the catalogue has no table %', p_name;
+  end if;
+  v_table := c.name::regclass;
+  v_keys := regexp_split_to_array(c.keys, '\s+');
+  -- Absent where null; nulls inside of a person's own JSON stay.
+  select string_agg(format('%L, %s', private.camel_case(x.name),
+      case x.kind when 'timestamptz' then format('private.iso(t.%I)', x.name) else format('t.%I', x.name) end), ', ' order by x.place) filter (where x.kind <> 'jsonb'),
+    string_agg(format('case when t.%2$I is null then ''{}'' else jsonb_build_object(%1$L, t.%2$I) end', private.camel_case(x.name), x.name), ' || ' order by x.place)
+      filter (where x.kind = 'jsonb')
+  into v_plain, v_json
+  from (
+    select n.name, n.place, case when a.atttypid = 'timestamptz'::regtype then 'timestamptz'
+      when a.atttypid = 'jsonb'::regtype then 'jsonb' else 'other' end as kind
+    from unnest(regexp_split_to_array(c.columns, '\s+')) with ordinality n (name, place)
+    join pg_catalog.pg_attribute a on a.attrelid = v_table and a.attname = n.name and not a.attisdropped
+  ) x;
+  select concat_ws(' || ', v_json, string_agg(format('private.member_unless_null(%L, to_jsonb(%s))', private.camel_case(e.key), e.value), ' || ' order by e.key))
+  into v_json from jsonb_each_text(c.computed) e;
+  return format('select (%s)::text as record, jsonb_build_array(%s) as at from (select * from %s t where (%s)%s order by %s) t',
+    concat_ws(' || ', format('jsonb_strip_nulls(jsonb_build_object(%s))', v_plain), nullif(v_json, '')),
+    (select string_agg(format('t.%I', k), ', ' order by place) from unnest(v_keys) with ordinality n (k, place)),
+    v_table, c.condition,
+    case when p_is_next then (
+      select format(' and (%s) > (%s)', string_agg(format('t.%I', k), ', ' order by place),
+        string_agg(format('($2::jsonb ->> %s)::%s', place - 1, format_type(a.atttypid, a.atttypmod)), ', ' order by place))
+      from unnest(v_keys) with ordinality n (k, place) join pg_catalog.pg_attribute a on a.attrelid = v_table and a.attname = n.k
+    ) else '' end,
+    (select string_agg(format('t.%I', k), ', ' order by place) from unnest(v_keys) with ordinality n (k, place)));
+end
+$$;
+comment on function private.data_statement is
+  'The statement that reads a person''s rows of a table of the catalogue, in the order of its keys. Authorization: callable by functions of ours only; it reads no row.';
+
+create or replace function private.member_unless_null(p_name text, p_value jsonb) returns jsonb
+language sql stable parallel safe
+return case when p_value is null or p_value = 'null' then '{}' else jsonb_build_object(p_name, p_value) end;
+comment on function private.member_unless_null is 'An object with one member, or without any.';
+
+-- How many rows of each table are a person's. Every table is read with the person's own condition, so the numbers are those of the records.
+create or replace function private.data_counts(p_user_id uuid) returns table (place bigint, category text, name text, label text, description text, records bigint)
+language plpgsql stable security definer set search_path = ''
+as $$
+-- Statements are made of the catalogue's constants:
+-- @plpgsql_check_options: security_warnings = off
+declare
+  c record;
+begin
+  for c in select * from private.data_catalogue() x order by x.place loop
+    place := c.place;
+    category := c.category;
+    name := c.name;
+    label := c.label;
+    description := c.description;
+    execute format('select count(*) from %s t where %s', c.name::regclass, c.condition) into records using p_user_id;
+    return next;
+  end loop;
+end
+$$;
+comment on function private.data_counts is 'Rows of a person, table by table. Authorization: callable by functions of ours that have authorized the caller.';
+
+create or replace function private.bare_name(p_name text) returns text
+language sql immutable parallel safe
+return split_part(p_name, '.', 2);
+comment on function private.bare_name is 'The name of a table without its schema.';
+
+-- The operations of a person's own data. None is open to an API key.
+
+create or replace function private.require_person() returns uuid
+language plpgsql stable
+as $$
+begin
+  perform private.refuse_keys();
+  if private.user_id() is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  end if;
+  return private.user_id();
+end
+$$;
+comment on function private.require_person is 'The caller, who is signed in with a session. Errors: 401 UNAUTHENTICATED, 403 API_KEY_NOT_ALLOWED.';
+grant execute on function private.require_person to authenticated;
+
+create or replace function private.export_categories() returns text[]
+language sql immutable parallel safe
+return array['profile', 'settings', 'activity', 'contexts', 'integrations'];
+comment on function private.export_categories is 'The files that an export can have.';
+grant execute on function private.export_categories to authenticated;
+
+-- 43 characters that hold as long as the file: the signature covers its end.
+create or replace function private.export_token(e private.data_exports) returns text
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return rtrim(translate(encode(private.hmac_sha256((select k.key from private.data_export_key k),
+    uuid_send(e.id) || uuid_send(e.user_id) || int8send(floor(extract(epoch from e.expires_at) * 1000)::bigint)), 'base64'), E'+/\n', '-_'), '=');
+end
+$$;
+comment on function private.export_token is 'The token of a link to a file. Authorization: callable by functions of ours that have authorized the caller.';
+
+create or replace function private.data_export_json(e private.data_exports, p_at timestamptz default clock_timestamp()) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_is_ready constant boolean := e.status = 'ready' and e.expires_at > p_at;
+begin
+  return jsonb_strip_nulls(jsonb_build_object('id', e.id, 'type', e.type, 'categories', to_jsonb(e.categories),
+    'status', case when e.status = 'ready' and not v_is_ready then 'expired' else e.status end, 'requestedAt', private.iso(e.requested_at),
+    'completedAt', private.iso(e.completed_at), 'expiresAt', private.iso(e.expires_at), 'fileSize', e.file_size,
+    'fileUrl', case when v_is_ready then format('%s/api/v1/data/exports/%s/download?token=%s', private.api_url(), e.id, private.export_token(e)) end));
+end
+$$;
+comment on function private.data_export_json is
+  'DataExportRequest; its link authorizes itself. Authorization: callable by functions of ours that have authorized the caller.';
+
+create or replace function private.request_data_export(p_type text, p_categories text[]) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_limit constant integer := 5;
+  v_user constant uuid := private.require_person();
+  v_frees_at timestamptz;
+  e private.data_exports;
+begin
+  -- Requests of one person come one after the other, on whatever replica.
+  perform from public.users u where u.id = v_user for no key update;
+  if exists (select from private.data_exports x where x.user_id = v_user and x.status in ('pending', 'processing')) then
+    perform private.refuse(409, 'EXPORT_IN_PROGRESS', 'An export of your data is being made. Please wait until it is ready.');
+  end if;
+  select x.requested_at + interval '24 hours' into v_frees_at from private.data_exports x
+  where x.user_id = v_user and x.requested_at > clock_timestamp() - interval '24 hours' order by x.requested_at desc offset c_limit - 1 limit 1;
+  if found then
+    perform private.refuse(429, 'RATE_LIMITED', format('You can ask for %s exports in 24 hours. Please try again later.', c_limit), null,
+      jsonb_build_object('limit', c_limit, 'remaining', 0, 'resetsAt', private.iso(v_frees_at)));
+  end if;
+  insert into private.data_exports (user_id, organization_id, type, categories) values (v_user, private.org_id(), p_type, p_categories) returning * into e;
+  perform private.enqueue('dataexports.write', jsonb_build_object('exportId', e.id), now(), 'dataexports.write:' || e.id, 'dataexports');
+  return private.data_export_json(e);
+end
+$$;
+comment on function private.request_data_export is
+  'Asks for a file of the caller''s data. Authorization: private.user_id() only, without a key. Errors: 401, 403 API_KEY_NOT_ALLOWED, 409 EXPORT_IN_PROGRESS, 429 RATE_LIMITED.';
+grant execute on function private.request_data_export to authenticated;
+
+create or replace function api.request_data_export(p jsonb) returns jsonb
+language plpgsql volatile set search_path = ''
+as $$
+declare
+  b constant jsonb := private.as_object(p -> 'body', 'body');
+  v_categories text[];
+begin
+  if coalesce(b ->> 'type', '') not in ('full', 'selective') then
+    perform private.refuse_field('type', 'The type must be one of full, selective.');
+  elsif b ->> 'type' = 'full' then
+    v_categories := private.export_categories();
+  else
+    v_categories := array(select c from unnest(private.export_categories()) with ordinality t (c, place)
+      where c in (select jsonb_array_elements_text(coalesce(private.as_array(b -> 'categories', 'categories'), '[]'))) order by place);
+    if v_categories = '{}' then
+      perform private.refuse_field('categories', 'Choose at least one of profile, settings, activity, contexts, integrations.');
+    end if;
+  end if;
+  return private.request_data_export(b ->> 'type', v_categories);
+end
+$$;
+comment on function api.request_data_export is
+  'POST /data/export: DataExportRequest. Errors: 400 VALIDATION_ERROR, 403 API_KEY_NOT_ALLOWED, 409 EXPORT_IN_PROGRESS, 429 RATE_LIMITED.';
+
+create or replace function private.my_data_exports(p_id uuid default null) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_user constant uuid := private.require_person();
+begin
+  return (
+    select coalesce(jsonb_agg(private.data_export_json(x) order by x.requested_at desc, x.id desc), '[]')
+    from private.data_exports x where x.user_id = v_user and (p_id is null or x.id = p_id)
+  );
+end
+$$;
+comment on function private.my_data_exports is 'The caller''s exports. Authorization: private.user_id() only, without a key. Errors: 401, 403 API_KEY_NOT_ALLOWED.';
+grant execute on function private.my_data_exports to authenticated;
+
+create or replace function api.list_data_exports(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.my_data_exports();
+end
+$$;
+comment on function api.list_data_exports is 'GET /data/exports: DataExportRequest[], newest first. Errors: 403 API_KEY_NOT_ALLOWED.';
+
+create or replace function api.get_data_export(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+declare
+  -- Without an id: one that no row has.
+  v_found constant jsonb := private.my_data_exports(coalesce(private.as_uuid(p ->> 'exportId'), '00000000-0000-0000-0000-000000000000'));
+begin
+  if v_found = '[]' then
+    perform private.refuse(404, 'NOT_FOUND', format('Export with ID %s not found', p ->> 'exportId'));
+  end if;
+  return v_found -> 0;
+end
+$$;
+comment on function api.get_data_export is 'GET /data/exports/{exportId}: DataExportRequest. Errors: 403 API_KEY_NOT_ALLOWED, 404 NOT_FOUND.';
+
+-- p: exportId, token. The link is all that is needed; it dies with the file.
+create or replace function private.take_data_export(p jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  e private.data_exports;
+begin
+  select * into e from private.data_exports x
+  where x.id = private.as_uuid(p ->> 'exportId') and x.status = 'ready' and x.expires_at > clock_timestamp()
+    -- Digests, so that the time of comparing reveals nothing about the signature.
+    and sha256(convert_to(private.export_token(x), 'UTF8')) = sha256(convert_to(coalesce(p ->> 'token', ''), 'UTF8'));
+  if not found then
+    perform private.refuse(404, 'NOT_FOUND', 'This link is not valid any more. Links to exports work for 24 hours.');
+  end if;
+  return jsonb_build_object('key', e.storage_key, 'size', e.file_size,
+    'fileName', format('kijko-data-export-%s.zip', to_char(e.completed_at at time zone 'UTC', 'YYYY-MM-DD')));
+end
+$$;
+comment on function private.take_data_export is 'The file of a link. Authorization: callable by the server only; the signed token. Errors: 404 NOT_FOUND.';
+grant execute on function private.take_data_export to kijko_server;
+
+-- ---------------------------------------------------------------------------------------------------------------- without a file
+
+create or replace function private.my_data_counts() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v_user constant uuid := private.require_person();
+begin
+  return (
+    select jsonb_agg(jsonb_build_object('category', initcap(c.category), 'table', private.bare_name(c.name), 'recordCount', c.records, 'description', c.description)
+      order by c.place)
+    from private.data_counts(v_user) c where c.records > 0
+  );
+end
+$$;
+comment on function private.my_data_counts is 'Tables with rows of the caller. Authorization: private.user_id() only, without a key. Errors: 401, 403 API_KEY_NOT_ALLOWED.';
+
+create or replace function api.list_data_categories(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.my_data_counts();
+end
+$$;
+comment on function api.list_data_categories is 'GET /gdpr/categories: [{category, table, recordCount, description}]. Errors: 403 API_KEY_NOT_ALLOWED.';
+
+-- Sizes first: at the limit the measuring ends, so a refusal costs no more than the largest answer.
+create or replace function private.my_data() returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+-- Statements are made of the catalogue's constants:
+-- @plpgsql_check_options: security_warnings = off
+declare
+  c_most constant bigint := 50000000;
+  v_user constant uuid := private.require_person();
+  v_bytes bigint := 0;
+  v_data jsonb := '{}';
+  v_records jsonb;
+  v_statement text;
+  v_record text;
+  v_at jsonb;
+  c record;
+begin
+  perform private.refuse_strangers('Exports of your data are made through the API.');
+  for c in select * from private.data_catalogue() x loop
+    v_statement := private.data_statement(c.name, false);
+    for v_record, v_at in execute format('%s', v_statement) using v_user loop
+      v_bytes := v_bytes + octet_length(v_record) + 1;
+      if v_bytes > c_most then
+        perform private.refuse(409, 'EXPORT_TOO_LARGE', 'Your data have more than 50 MB. Please ask for a file with POST /data/export.', null, jsonb_build_object('maxBytes', c_most));
+      end if;
+    end loop;
+  end loop;
+  for c in select * from private.data_catalogue() x order by x.place loop
+    v_statement := private.data_statement(c.name, false);
+    execute format('select jsonb_agg(r.record::jsonb) from (%s) r', v_statement) into v_records using v_user;
+    if v_records is not null then
+      v_data := v_data || jsonb_build_object(private.bare_name(c.name), jsonb_build_object('label', c.label, 'recordCount', jsonb_array_length(v_records),
+        'records', v_records));
+    end if;
+  end loop;
+  return jsonb_build_object('exportDate', private.iso(clock_timestamp()), 'userId', v_user, 'formatVersion', '1.0', 'data', v_data);
+end
+$$;
+comment on function private.my_data is
+  'All that the catalogue has of the caller. Authorization: private.user_id() only, through our server, without a key. Errors: 401, 403, 409 EXPORT_TOO_LARGE.';
+
+create or replace function api.export_my_data(p jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return private.my_data();
+end
+$$;
+comment on function api.export_my_data is
+  'POST /gdpr/export: {exportDate, userId, formatVersion, data}. Errors: 403 API_KEY_NOT_ALLOWED, 403 FORBIDDEN, 409 EXPORT_TOO_LARGE.';
+grant execute on function private.my_data_counts, private.my_data to authenticated;
+grant execute on function api.request_data_export, api.list_data_exports, api.get_data_export, api.list_data_categories, api.export_my_data to authenticated;
+
+-- Called by the server in front of an answer of api.export_my_data, which reads only.
+create or replace function private.tell_data_export() returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.require_person(), private.refuse_strangers('Exports of your data are made through the API.');
+  perform private.audit('system.export_completed', 'Exported their own data.', '{"kind": "data", "type": "full"}');
+  return '{}';
+end
+$$;
+comment on function private.tell_data_export is
+  'The trail''s line about an answer with all of the caller''s data. Authorization: private.user_id() only, through our server, without a key.';
+grant execute on function private.tell_data_export to authenticated;
+
+-- The worker writes a file under a lease in the row of its export. Each call of the worker is a transaction of its own and names the lease, so a
+-- worker that lost it reads and writes nothing more.
+
+create or replace function private.tg_data_exports__drop_file() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.enqueue('blobs.delete', jsonb_build_object('keys', jsonb_build_array(old.storage_key)));
+  return null;
+end
+$$;
+comment on function private.tg_data_exports__drop_file is 'Trigger: content goes with its row, its time, or the attempt that wrote it.';
+create or replace trigger _500_drop_file after delete on private.data_exports
+  for each row when (old.storage_key is not null) execute function private.tg_data_exports__drop_file();
+create or replace trigger _500_drop_replaced_file after update on private.data_exports
+  for each row when (old.storage_key is not null and old.storage_key is distinct from new.storage_key) execute function private.tg_data_exports__drop_file();
+
+-- An export that ended is told to the person. The file itself is behind the session: neither the mail nor the event has the link.
+create or replace function private.tg_data_exports__tell() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_is_ready constant boolean := new.status = 'ready';
+  v_org constant uuid := (select m.organization_id from public.memberships m
+    where m.organization_id = new.organization_id and m.user_id = new.user_id and m.status = 'active');
+  v_subject constant text := 'Your data export is ready';
+  v_text constant text := 'The file with your data is ready. Sign in and open Settings, Security to download it within 24 hours. If you did not ask for it, change your password now.';
+  v_url constant text := private.app_url();
+  v_void text;
+begin
+  v_void := private.emit('user:' || new.user_id, 'resource_changed', jsonb_build_object('resource', 'data_export', 'id', new.id, 'operation', 'updated',
+    'changedFields', jsonb_build_array('status'), 'updatedAt', private.iso(clock_timestamp())), null, null, 'room', 'data_export', new.id);
+  perform private.notify(new.user_id, 'task_completion', case when v_is_ready then v_subject else 'Your data export failed' end,
+    case when v_is_ready then 'Download it within 24 hours.' else 'It could not be made. Please ask for it again.' end,
+    jsonb_build_object('exportId', new.id, 'status', new.status), '/', false, 'data_export:' || new.id, null, v_org);
+  if v_is_ready then
+    if v_org is not null then
+      perform private.audit('system.export_completed', 'Exported their own data.',
+        jsonb_build_object('kind', 'data', 'type', new.type, 'categories', to_jsonb(new.categories), 'exportId', new.id), null, v_org, new.user_id);
+    end if;
+    if private.has_mail() then
+      perform private.queue_mail('data_export', v_org, u.id, u.email, v_subject, v_text || E'\n\n' || v_url || E'\n',
+        format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>%1$s</title></head><body><p>%2$s</p><p><a href="%3$s">Open Kijko</a></p></body></html>',
+          private.html_text(v_subject), private.html_text(v_text), private.html_text(v_url)))
+      from public.users u where u.id = new.user_id;
+    end if;
+  end if;
+  return null;
+end
+$$;
+comment on function private.tg_data_exports__tell is 'Trigger: an export that is ready or failed: event, notification, and of one that is ready mail, audit entry and webhooks.';
+create or replace trigger _900_tell after update on private.data_exports
+  for each row when (old.status = 'processing' and new.status in ('ready', 'failed')) execute function private.tg_data_exports__tell();
+
+-- p_key: where this attempt will put the content.
+create or replace function private.claim_data_export(p_id uuid, p_owner uuid, p_seconds integer, p_key text) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e private.data_exports;
+begin
+  select * into e from private.data_exports x where x.id = p_id and x.status in ('pending', 'processing') for no key update;
+  if not found or e.lease_expires_at > clock_timestamp() then
+    return null;
+  elsif e.attempts >= 3 then
+    update private.data_exports x set status = 'failed', storage_key = null, lease_owner = null, lease_expires_at = null where x.id = e.id;
+    return null;
+  end if;
+  update private.data_exports x
+  set status = 'processing', attempts = x.attempts + 1, storage_key = p_key, lease_owner = p_owner, lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+  where x.id = e.id;
+  return jsonb_build_object('id', e.id, 'userId', e.user_id, 'categories', to_jsonb(e.categories), 'tables', (
+    select jsonb_agg(jsonb_build_object('category', c.category, 'name', c.name, 'key', private.bare_name(c.name), 'label', c.label) order by c.place)
+    from private.data_catalogue() c where c.category = any (e.categories)));
+end
+$$;
+comment on function private.claim_data_export is
+  'Leases an export to a worker and says what to write; null where there is nothing to do. Authorization: callable by the worker only.';
+
+create or replace function private.hold_data_exports(p_owners uuid[], p_seconds integer) returns setof uuid
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return query
+    update private.data_exports x set lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
+    where x.id in (select o.id from private.data_exports o where o.status = 'processing' and o.lease_owner = any (p_owners) order by o.id for no key update)
+    returning x.lease_owner;
+end
+$$;
+comment on function private.hold_data_exports is 'Renews leases by their owners; gives those that hold. Authorization: callable by the worker only.';
+
+create or replace function private.leased_data_export(p_id uuid, p_owner uuid) returns private.data_exports
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  e private.data_exports;
+begin
+  select * into e from private.data_exports x where x.id = p_id and x.status = 'processing' and x.lease_owner = p_owner;
+  if not found then
+    perform private.refuse(409, 'CANCELLED', 'This export is written by another worker, or ended.');
+  end if;
+  return e;
+end
+$$;
+comment on function private.leased_data_export is
+  'The export of a lease. Authorization: callable by the worker''s functions only. Errors: 409 CANCELLED.';
+
+-- {content: records joined by commas, records: how many, after?}. A page ends at 4 MB, or behind a larger record: each page
+-- sorts the person's rows again, so small pages of many rows would cost their square.
+create or replace function private.data_export_page(p_id uuid, p_owner uuid, p_name text, p_after jsonb) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+-- Statements are made of the catalogue's constants:
+-- @plpgsql_check_options: security_warnings = off
+declare
+  c_bytes constant integer := 4000000;
+  c_records constant integer := 10000;
+  e constant private.data_exports := private.leased_data_export(p_id, p_owner);
+  v_after constant jsonb := nullif(p_after, 'null');
+  v_statement constant text := private.data_statement(p_name, v_after is not null);
+  v_records text[] := '{}';
+  v_bytes integer := 0;
+  v_record text;
+  v_last jsonb;
+begin
+  for v_record, v_last in execute format('%s limit %s', v_statement, c_records) using e.user_id, v_after loop
+    v_records := v_records || v_record;
+    v_bytes := v_bytes + octet_length(v_record);
+    exit when v_bytes >= c_bytes;
+  end loop;
+  return jsonb_strip_nulls(jsonb_build_object('content', array_to_string(v_records, ','), 'records', cardinality(v_records),
+    'after', case when v_bytes >= c_bytes or cardinality(v_records) = c_records then v_last end));
+end
+$$;
+comment on function private.data_export_page is
+  'The next records of a table for a leased export. Authorization: callable by the worker only, for the export it holds. Errors: 409 CANCELLED.';
+
+-- Files of a category: [{id, name, at, key | content}]. The content is in the storage under the key, or (a picture) base64 here.
+create or replace function private.data_export_files(p_id uuid, p_owner uuid, p_category text, p_after uuid) returns jsonb
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  e constant private.data_exports := private.leased_data_export(p_id, p_owner);
+begin
+  if p_category = 'profile' then
+    return case when p_after is not null then '[]' else coalesce((
+      select jsonb_agg(jsonb_build_object('id', e.user_id, 'name', case x.content_type when 'image/png' then 'picture.png' else 'picture.jpg' end,
+        'at', extract(epoch from x.created_at)::bigint, 'content', translate(encode(x.content, 'base64'), E'\n', '')))
+      from private.pictures x where x.user_id = e.user_id), '[]') end;
+  elsif p_category <> 'contexts' then
+    return '[]';
+  end if;
+  return coalesce((
+    select jsonb_agg(jsonb_build_object('id', x.id, 'name', x.name, 'at', extract(epoch from x.created_at)::bigint, 'key', x.storage_key) order by x.id)
+    from (
+      select f.id, f.name, f.created_at, f.storage_key from public.project_files f
+      where f.uploaded_by = e.user_id and f.storage_key is not null and (p_after is null or f.id > p_after)
+      union all
+      select s.id, s.name, s.created_at, s.storage_key from public.staged_files s
+      where s.user_id = e.user_id and not s.attached and (p_after is null or s.id > p_after)
+      union all
+      select a.id, a.name, a.created_at, a.storage_key from public.chat_attachments a where a.user_id = e.user_id and (p_after is null or a.id > p_after)
+      order by 1 limit 500
+    ) x), '[]');
+end
+$$;
+comment on function private.data_export_files is
+  'The next files for a leased export. Authorization: callable by the worker only, for the export it holds. Errors: 409 CANCELLED.';
+
+-- A repeated call gives the same answer.
+create or replace function private.finish_data_export(p_id uuid, p_owner uuid, p_key text, p_size bigint) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.data_exports x
+  set status = 'ready', completed_at = clock_timestamp(), expires_at = clock_timestamp() + interval '24 hours', file_size = p_size, lease_owner = null,
+    lease_expires_at = null
+  where x.id = p_id and x.lease_owner = p_owner and x.status = 'processing';
+  return found or exists (select from private.data_exports x where x.id = p_id and x.status = 'ready' and x.storage_key = p_key);
+end
+$$;
+comment on function private.finish_data_export is 'The file of a leased export is stored; false when the lease is gone. Authorization: callable by the worker only, for the export it holds.';
+
+-- An attempt that failed is repeated after a pause, the third one is the last. One that is handed back at shutdown does not count.
+create or replace function private.release_data_export(p_id uuid, p_owner uuid, p_is_failed boolean) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  e private.data_exports;
+begin
+  select * into e from private.data_exports x where x.id = p_id and x.lease_owner = p_owner and x.status = 'processing' for no key update;
+  if not found then
+    return false;
+  elsif p_is_failed and e.attempts >= 3 then
+    update private.data_exports x set status = 'failed', storage_key = null, lease_owner = null, lease_expires_at = null where x.id = e.id;
+  else
+    update private.data_exports x
+    set storage_key = null, lease_owner = null, attempts = x.attempts - (not p_is_failed)::integer,
+      lease_expires_at = clock_timestamp() + case when p_is_failed then interval '20 seconds' * x.attempts ^ 2 else interval '0' end
+    where x.id = e.id;
+  end if;
+  return true;
+end
+$$;
+comment on function private.release_data_export is 'Gives an export back after a failure or at shutdown. Authorization: callable by the worker only, for the export it holds.';
+
+create or replace function private.sweep_data_exports(p_at timestamptz default clock_timestamp()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  update private.data_exports x set status = 'expired', storage_key = null
+  where x.id in (select o.id from private.data_exports o where o.status = 'ready' and o.expires_at <= p_at order by o.expires_at limit 500 for update skip locked);
+  return (
+    select count(private.enqueue('dataexports.write', jsonb_build_object('exportId', o.id), p_at, 'dataexports.write:' || o.id, 'dataexports'))::integer
+    from (
+      select x.id from private.data_exports x
+      where x.status in ('pending', 'processing') and (x.lease_expires_at <= p_at or x.lease_expires_at is null)
+        and not exists (select from jobs.unique_keys k where k.key = 'dataexports.write:' || x.id)
+      limit 1000) o
+  );
+end
+$$;
+comment on function private.sweep_data_exports is
+  'Ends files at their time, and re-enqueues exports without a living owner or a waiting job; gives how many. Authorization: callable by schedules only.';
+
+grant execute on function private.claim_data_export, private.hold_data_exports, private.data_export_page, private.data_export_files, private.finish_data_export,
+  private.release_data_export to kijko_worker;
 
 -- Copies of counted units for OpenMeter. A trigger writes one row in the transaction of the unit; a worker sends rows in batches and deletes
 -- what was accepted. At most one batch is on its way. Until it is acknowledged it is sent again as it was, also by another worker, so that no
@@ -38534,6 +41869,788 @@ comment on function private.metering_health is 'Events that wait or were refused
 grant execute on function private.declare_metering, private.take_metering, private.finish_metering, private.metering_failures to kijko_worker;
 grant execute on function private.metering_health to kijko_server, kijko_worker;
 
+-- Erasure of a person (contract 50, 9.3), in one transaction. The tags of the columns (columns.sql) say what happens to which data, and most
+-- of it follows from foreign keys and triggers, which hold for every way in which an account or an organization is deleted.
+--
+-- Order. First the work that may take long and that no other tenant waits for: the organizations that the person is alone in, their own
+-- large tables, the history of organizations that stay. Then what takes locks that others may want: the people of an organization, rows of
+-- other tenants' skills, the inbox of the event log. From there to the commit it takes milliseconds. Rows that were written meanwhile are
+-- found by their time, after a lock on the account which waits for the last transaction that refers to it.
+
+create or replace function private.quoted_pattern(p_text text) returns text
+language sql immutable parallel safe
+return regexp_replace(p_text, '([^[:alnum:][:space:]])', '\\\1', 'g');
+comment on function private.quoted_pattern is 'The text as a regular expression that matches only itself.';
+
+-- A mention in a text of others. Ids become the nil UUID and addresses stay addresses, so that JSON keeps the shapes that readers expect. A
+-- text never grows beyond its own length or 200 characters, whichever is more, so that it stays within the limit of its column.
+create or replace function private.mask_person(p_text text, p_id uuid, p_emails text[], p_name text) returns text
+language plpgsql immutable parallel safe
+as $$
+declare
+  v_text text := replace(p_text, p_id::text, '00000000-0000-0000-0000-000000000000');
+  v_email text;
+begin
+  foreach v_email in array p_emails loop
+    v_text := regexp_replace(v_text, '(?<![[:alnum:]._%+-])' || private.quoted_pattern(v_email) || '(?![[:alnum:]-])', 'deleted@user.invalid', 'gi');
+  end loop;
+  if p_name <> '' then
+    v_text := regexp_replace(v_text, '(?<![[:alnum:]])' || private.quoted_pattern(p_name) || '(?![[:alnum:]])', 'Deleted user', 'g');
+  end if;
+  return v_text;
+end
+$$;
+comment on function private.mask_person is 'The text without mentions of a person: their id, addresses and full name.';
+
+-- The columns that a tag names, with what the statements below need to know of their table.
+create or replace function private.tagged_columns(p_rule text)
+returns table (relation regclass, columns text[], types text[], people text[], has_organization boolean, has_created_at boolean, is_erased boolean)
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return query
+  select c.oid::regclass, array_agg(a.attname::text order by a.attnum), array_agg(a.atttypid::regtype::text order by a.attnum),
+    array(select f.attname::text from pg_catalog.pg_constraint k join pg_catalog.pg_attribute f on f.attrelid = c.oid and f.attnum = k.conkey[1]
+      where k.conrelid = c.oid and k.contype = 'f' and k.confrelid = 'public.users'::regclass and cardinality(k.conkey) = 1 order by f.attnum),
+    exists (select from pg_catalog.pg_attribute o where o.attrelid = c.oid and o.attname = 'organization_id' and not o.attisdropped),
+    exists (select from pg_catalog.pg_attribute o where o.attrelid = c.oid and o.attname = 'created_at' and not o.attisdropped),
+    coalesce(obj_description(c.oid, 'pg_class') like '%[person: erased]', false)
+  from pg_catalog.pg_class c
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  where n.nspname in ('public', 'private') and c.relkind in ('r', 'p')
+    and col_description(c.oid, a.attnum) like '%[person: ' || p_rule || ']'
+  group by c.oid order by c.oid::regclass::text;
+end
+$$;
+comment on function private.tagged_columns is 'Tables with columns of a tag, and their columns. Authorization: reads the catalog only; callable by definer functions of ours only.';
+
+-- Organizations whose rows name the person, whether or not they are still a member. Each key to the account has an index.
+create or replace function private.organizations_naming(p_user_id uuid) returns uuid[]
+language plpgsql stable security definer set search_path = ''
+as $$
+declare
+  v record;
+  v_found uuid[];
+  v_all uuid[] := '{}';
+begin
+  for v in
+    select k.conrelid::regclass as relation, a.attname
+    from pg_catalog.pg_constraint k
+    join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
+    where k.contype = 'f' and k.confrelid = 'public.users'::regclass and cardinality(k.conkey) = 1
+      and exists (select from pg_catalog.pg_attribute o where o.attrelid = k.conrelid and o.attname = 'organization_id' and not o.attisdropped)
+  loop
+    execute format('select array_agg(distinct t.organization_id) from %s t where t.%I = $1 and t.organization_id is not null', v.relation, v.attname)
+      into v_found using p_user_id;
+    v_all := v_all || coalesce(v_found, '{}');
+  end loop;
+  return array(select distinct o from unnest(v_all) o order by o);
+end
+$$;
+comment on function private.organizations_naming is 'Organizations with rows that name a person. Authorization: callable by definer functions of ours only.';
+
+-- What erasure knows of a person while it works. p_since: rows that are older were handled before.
+create or replace function private.mask_mentions(p_id uuid, p_orgs uuid[], p_emails text[], p_name text, p_since timestamptz) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  t record;
+  v_counts jsonb := '{}';
+  v_count bigint;
+  v_sets text;
+  v_texts text;
+  v_named text;
+  v_recent boolean := p_since is not null;
+  -- A name of one word is no sign by itself: "Will" is in many texts. It is masked only in rows that name the person in another way.
+  v_signs text[] := array['%' || p_id || '%'] || array(select '%' || replace(replace(e, '\', '\\'), '_', '\_') || '%' from unnest(p_emails) e)
+    || case when p_name like '% %' then array['%' || replace(replace(p_name, '\', '\\'), '_', '\_') || '%'] else '{}' end;
+begin
+  -- Names are of the catalog, input goes by parameters. @plpgsql_check_options: security_warnings = off
+  for t in select * from private.tagged_columns('masked') loop
+    continue when t.relation in ('public.events'::regclass, 'private.event_inbox'::regclass);
+    select string_agg(format('%1$I = private.mask_person(%1$I::text, $1, $3, $4)::%2$s', c.name, c.type), ', '),
+      'concat_ws('' '', ' || string_agg(format('t.%I::text', c.name), ', ') || ')'
+      into v_sets, v_texts
+    from unnest(t.columns, t.types) c (name, type);
+    select coalesce(string_agg(format('t.%I = $1 or ', p), ''), '') into v_named from unnest(t.people) p;
+    execute format('update %s t set %s where %s and (%s%s ilike any ($5))%s%s', t.relation, v_sets,
+      case when t.has_organization then 't.organization_id = any ($2)'
+        else 't.user_id in (select m.user_id from public.memberships m where m.organization_id = any ($2) and m.user_id <> $1)' end,
+      v_named, v_texts, case when t.has_created_at and v_recent then ' and t.created_at >= $6' else '' end,
+      -- Rows of their own are deleted.
+      case when t.is_erased then ' and t.user_id is distinct from $1' else '' end)
+      using p_id, p_orgs, p_emails, p_name, v_signs, p_since;
+    get diagnostics v_count = row_count;
+    if v_count > 0 then
+      v_counts := v_counts || jsonb_build_object(regexp_replace(t.relation::text, '^.*\.', ''), v_count);
+    end if;
+  end loop;
+  return v_counts;
+end
+$$;
+comment on function private.mask_mentions is
+  'Replaces mentions of a person in the texts of organizations that stay; rows a table. Authorization: callable by definer functions of ours only.';
+
+-- The person in histories that stay. The name in the audit log follows from the missing actor (audit/reading.sql).
+create or replace function private.detach_person(p_id uuid, p_orgs uuid[], p_emails text[], p_name text, p_since timestamptz default null) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v jsonb := private.mask_mentions(p_id, p_orgs, p_emails, p_name, p_since);
+  v_count bigint;
+begin
+  -- Rows of theirs were counted above, where their texts were masked. The second time the index on the account leads through all the versions
+  -- that the first time left, so the time is searched instead.
+  if p_since is null then
+    update public.audit_log a set user_id = null, ip_address = null, session_id = null, request_id = null where a.user_id = p_id;
+    update public.project_activity a set user_id = null, user_name = 'Deleted user', user_email = '' where a.user_id = p_id;
+    update public.context_changelog c set user_id = null, user_name = 'Deleted user', user_email = '' where c.user_id = p_id;
+  else
+    update public.audit_log a set user_id = null, ip_address = null, session_id = null, request_id = null
+    where a.organization_id = any (p_orgs) and a.created_at >= p_since and a.user_id = p_id;
+    update public.project_activity a set user_id = null, user_name = 'Deleted user', user_email = ''
+    where a.organization_id = any (p_orgs) and a.created_at >= p_since and a.user_id = p_id;
+    update public.context_changelog c set user_id = null, user_name = 'Deleted user', user_email = ''
+    where c.organization_id = any (p_orgs) and c.created_at >= p_since and c.user_id = p_id;
+  end if;
+  update public.project_activity a set user_name = 'Deleted user', user_email = ''
+  where a.organization_id = any (p_orgs) and a.created_at >= coalesce(p_since, '-infinity') and a.user_email = any (p_emails);
+  update public.context_changelog c set user_name = 'Deleted user', user_email = ''
+  where c.organization_id = any (p_orgs) and c.created_at >= coalesce(p_since, '-infinity') and c.user_email = any (p_emails);
+  update private.analytics_events e set user_id = null, organization_id = null, session_id = null, digest = null where e.user_id = p_id;
+  get diagnostics v_count = row_count;
+  if v_count > 0 then
+    v := v || jsonb_build_object('analytics_events', v_count);
+  end if;
+  -- Invitations that they sent: the words are the sender's.
+  update public.team_invitations i set message = null, invited_by = null where i.invited_by = p_id;
+  get diagnostics v_count = row_count;
+  if v_count > 0 then
+    v := v || jsonb_build_object('team_invitations', v_count);
+  end if;
+  update private.project_invitations i set message = null
+  from public.project_members m where m.id = i.member_id and m.invited_by = p_id and i.message is not null;
+  return v;
+end
+$$;
+comment on function private.detach_person is
+  'Takes a person out of the histories of organizations that stay; changed rows a table. Authorization: callable by definer functions of ours only.';
+
+-- Events are kept for a day. Those of a person's own room and of their organizations go; in others the person is masked. The sequencer
+-- counts on from the newest row, so that row is only emptied. p_after: events up to there were handled before.
+create or replace function private.erase_events(p_id uuid, p_orgs uuid[], p_emails text[], p_name text, p_after bigint default 0) returns bigint
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_newest bigint := (select max(e.id) from public.events e);
+  v_rooms text[] := array_prepend('user:' || p_id, array(select 'org:' || o from unnest(p_orgs) o));
+  v_signs text[] := array['%' || p_id || '%'] || array(select '%' || replace(replace(e, '\', '\\'), '_', '\_') || '%' from unnest(p_emails) e)
+    || case when p_name like '% %' then array['%' || replace(replace(p_name, '\', '\\'), '_', '\_') || '%'] else '{}' end;
+  v_unread constant text := 'user:00000000-0000-0000-0000-000000000000';
+begin
+  delete from public.events e where e.id > p_after and e.id < v_newest and (e.room = any (v_rooms) or e.organization_id = any (p_orgs));
+  update public.events e set room = v_unread, data = '{}', audience = 'none', actor_user_id = null, user_ids = null, entity_id = null
+  where e.id = v_newest and (e.room = any (v_rooms) or e.organization_id = any (p_orgs));
+  update public.events e
+  set data = private.mask_person(e.data::text, p_id, p_emails, p_name)::jsonb, actor_user_id = nullif(e.actor_user_id, p_id),
+    user_ids = array_remove(e.user_ids, p_id), entity_id = nullif(e.entity_id, p_id)
+  where e.id > p_after and (e.actor_user_id = p_id or p_id = any (e.user_ids) or e.entity_id = p_id or e.data::text ilike any (v_signs));
+  return v_newest;
+end
+$$;
+comment on function private.erase_events is
+  'Erases a person from the event log; gives the newest number that it has seen. Authorization: callable by definer functions of ours only.';
+
+create or replace function private.erase_inbox(p_id uuid, p_orgs uuid[], p_emails text[], p_name text) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_rooms text[] := array_prepend('user:' || p_id, array(select 'org:' || o from unnest(p_orgs) o));
+  v_signs text[] := array['%' || p_id || '%'] || array(select '%' || replace(replace(e, '\', '\\'), '_', '\_') || '%' from unnest(p_emails) e)
+    || case when p_name like '% %' then array['%' || replace(replace(p_name, '\', '\\'), '_', '\_') || '%'] else '{}' end;
+begin
+  delete from private.event_inbox i where i.room = any (v_rooms) or i.organization_id = any (p_orgs) and i.audience <> 'none';
+  update private.event_inbox i
+  set data = private.mask_person(i.data::text, p_id, p_emails, p_name)::jsonb, actor_user_id = nullif(i.actor_user_id, p_id),
+    user_ids = array_remove(i.user_ids, p_id), entity_id = nullif(i.entity_id, p_id), organization_id = case when i.organization_id = any (p_orgs) then null else i.organization_id end
+  where i.actor_user_id = p_id or p_id = any (i.user_ids) or i.entity_id = p_id or i.data::text ilike any (v_signs) or i.organization_id = any (p_orgs);
+end
+$$;
+comment on function private.erase_inbox is
+  'Erases a person from events that have no number yet. Call it shortly before the end: the sequencer waits for rows that it changes. Authorization: callable by definer functions of ours only.';
+
+-- Jobs that wait for a person. One that is being worked finds no account. p_since: jobs that are older were handled before.
+create or replace function private.erase_jobs(p_id uuid, p_emails text[], p_since timestamptz default '-infinity') returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_signs text[] := array['%"' || p_id || '"%'] || array(select '%"' || replace(replace(e, '\', '\\'), '_', '\_') || '"%' from unnest(p_emails) e);
+begin
+  delete from jobs.stored_jobs j where j.job_id in (
+    select s.job_id from jobs.stored_jobs s where s.created_at >= p_since and convert_from(s.args, 'UTF8') like any (v_signs) for update skip locked);
+  delete from jobs.dead_letters d where d.created_at >= p_since and (d.args::text like any (v_signs) or d.last_error like '%' || p_id || '%');
+end
+$$;
+comment on function private.erase_jobs is 'Takes back the jobs that name a person. Authorization: callable by definer functions of ours only.';
+
+-- Rows that this transaction has deleted, table by table, cascades included: Postgres counts them for its statistics.
+create or replace function private.deleted_rows() returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  return (
+    select coalesce(jsonb_object_agg(c.relname, pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid)), '{}')
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where n.nspname in ('public', 'private') and c.relkind = 'r' and pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid) > 0
+      -- Machinery, whose rows come and go in the same transaction.
+      and c.relname not in ('event_inbox', 'events', 'event_rooms', 'rate_counters', 'unit_leases', 'audit_growth', 'schema_version')
+  );
+end
+$$;
+comment on function private.deleted_rows is 'How many rows this transaction deleted in each table. Authorization: reads statistics only; callable by definer functions of ours only.';
+
+create or replace function private.kept_until(p_at timestamptz) returns timestamptz
+language sql stable parallel safe
+return (date_trunc('year', p_at at time zone 'UTC') + interval '8 years') at time zone 'UTC';
+comment on function private.kept_until is 'Seven years after the end of the year (Dutch fiscal retention).';
+
+-- The organizations that the person is alone in. Gives the customers at Stripe, and until when invoices are kept, if there are any.
+create or replace function private.erase_organizations(p_orgs uuid[], out customers text[], out invoices bigint, out invoices_until timestamptz)
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  customers := array(
+    select s.stripe_customer_id from public.subscriptions s where s.organization_id = any (p_orgs) and s.stripe_customer_id is not null
+    union select c.id from private.stripe_customers c where c.organization_id = any (p_orgs));
+  perform private.enqueue('gdpr.customer', jsonb_strip_nulls(jsonb_build_object('subscriptionId', s.stripe_subscription_id, 'customerId', s.stripe_customer_id)))
+  from public.subscriptions s where s.organization_id = any (p_orgs) and (s.stripe_subscription_id is not null or s.stripe_customer_id is not null);
+  perform private.enqueue('gdpr.customer', jsonb_build_object('customerId', c))
+  from unnest(customers) c where not exists (select from public.subscriptions s where s.stripe_customer_id = c);
+
+  -- Bookkeeping stays, detached by its keys. A draft is no invoice yet.
+  delete from public.invoices i where i.organization_id = any (p_orgs) and i.status = 'draft';
+  select count(*), max(private.kept_until(i.created_at)) into invoices, invoices_until from public.invoices i where i.organization_id = any (p_orgs);
+  insert into private.vat_evidence (btw_number, is_valid, consultation_number, registered_name, registered_address, verified_at, kept_until)
+  select d.btw_number, d.btw_definite = 'valid', d.consultation_number, d.registered_name, d.registered_address, d.verified_at,
+    (select max(private.kept_until(i.created_at))::date from public.invoices i where i.organization_id = d.organization_id)
+  from public.billing_details d
+  where d.organization_id = any (p_orgs) and d.btw_number is not null and d.btw_definite is not null
+    and exists (select from public.invoices i where i.organization_id = d.organization_id);
+  update private.stripe_events e
+  set payload = null, customer_id = null, error = null, alerts = null, next_try_at = null, processed_at = coalesce(e.processed_at, now()),
+    outcome = case when e.outcome in ('unmatched', 'failed') then 'ignored' else e.outcome end
+  where e.organization_id = any (p_orgs) or e.customer_id = any (customers);
+  delete from private.detached_payment_methods m where m.customer_id = any (customers);
+
+  delete from public.organizations o where o.id = any (p_orgs);
+end
+$$;
+comment on function private.erase_organizations is
+  'Deletes organizations with all that is theirs, but for what fiscal law keeps, and has Stripe forget them. Authorization: callable by definer functions of ours only.';
+
+-- Stripe tells of a customer's end, and of payments under way, after the erasure.
+create or replace function private.tg_stripe_events__forget() returns trigger
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  if exists (select from private.tombstones t where t.customers @> array[new.customer_id]) then
+    new.payload := null;
+    new.customer_id := null;
+    new.error := null;
+    new.alerts := null;
+    new.next_try_at := null;
+    new.processed_at := coalesce(new.processed_at, now());
+    new.outcome := case when new.outcome in ('unmatched', 'failed') then 'ignored' else new.outcome end;
+  end if;
+  return new;
+end
+$$;
+comment on function private.tg_stripe_events__forget is 'Trigger: an event about a customer of an erased person keeps its id only.';
+create or replace trigger _150_forget before insert or update on private.stripe_events for each row
+  when (new.organization_id is null and new.customer_id is not null) execute function private.tg_stripe_events__forget();
+
+create or replace function private.retained_data(p_invoices bigint, p_invoices_until timestamptz, p_at timestamptz) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return jsonb_build_array(
+      jsonb_build_object('what', 'A tombstone: the id of the account, digests of its identities and the time of its erasure', 'legalBasis', 'Art. 17(3)(e) GDPR',
+        'until', private.iso(p_at + interval '30 days')),
+      jsonb_build_object('what', 'The log of this erasure: a digest of the id, numbers of rows, the time', 'legalBasis', 'Art. 5(2) GDPR',
+        'until', private.iso(private.kept_until(p_at))))
+    || case when p_invoices > 0 then jsonb_build_array(jsonb_build_object('what', format('%s invoices, with the payments and the VAT evidence', p_invoices),
+      'legalBasis', 'Art. 17(3)(b) GDPR, Art. 52 AWR', 'until', private.iso(p_invoices_until))) else '[]' end;
+end
+$$;
+comment on function private.retained_data is 'What an erasure leaves, why and until when.';
+
+create or replace function private.erase_person(p_user_id uuid) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  c_none constant uuid := '00000000-0000-0000-0000-000000000000';
+  v_at constant timestamptz := clock_timestamp();
+  -- Rows of transactions that began before are older; clocks of the database are one clock.
+  v_since constant timestamptz := now() - interval '5 minutes';
+  u public.users;
+  v_orgs uuid[];
+  v_stays uuid[];
+  v_others jsonb;
+  v_emails text[];
+  v_name text;
+  v_changed jsonb;
+  v_deleted jsonb;
+  v_head bigint;
+  v_entries uuid[];
+  v_identities bytea[];
+  v_project record;
+  v_kept record;
+  v_id uuid;
+  v_tables jsonb;
+begin
+  -- Two erasures of one account follow each other. Keys to the account do not wait for this lock.
+  select * into u from public.users x where x.id = p_user_id for no key update;
+  if not found then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  end if;
+  -- A person who accepts an invitation meanwhile waits here, or is found below.
+  perform from public.organizations o
+  where o.id in (select m.organization_id from public.memberships m where m.user_id = u.id and m.role = 'owner') order by o.id for update;
+  v_others := (
+    select jsonb_agg(jsonb_build_object('id', o.id, 'name', o.name) order by o.name, o.id)
+    from public.memberships m join public.organizations o on o.id = m.organization_id
+    where m.user_id = u.id and m.role = 'owner'
+      and exists (select from public.memberships x where x.organization_id = m.organization_id and x.user_id <> u.id));
+  if v_others is not null then
+    perform private.refuse(409, 'OWNERSHIP_TRANSFER_REQUIRED', 'You own organizations with other members. Make one of them the owner, or remove them, first.',
+      null, jsonb_build_object('organizations', v_others));
+  end if;
+  v_orgs := array(select m.organization_id from public.memberships m where m.user_id = u.id and m.role = 'owner' order by 1);
+  v_stays := array(select o from unnest(private.organizations_naming(u.id)) o where o <> all (v_orgs));
+  v_emails := array(
+    select distinct e from (
+      select u.email union select t.email from private.account_tokens t where t.user_id = u.id
+      union select m.email from public.project_members m where m.user_id = u.id
+    ) a (e) where e is not null);
+  v_name := private.without_blanks(u.first_name || ' ' || u.last_name);
+  v_entries := array(
+    select s.id from private.sessions s where s.user_id = u.id and s.revoked_at is null
+    union all select k.id from public.api_keys k where k.user_id = u.id and k.revoked_at is null);
+  v_identities := array(select sha256(convert_to(i.issuer || ' ' || i.subject, 'UTF8')) from private.identities i where i.user_id = u.id);
+  v_stays := array(select distinct o from (
+    select unnest(v_stays) union select m.organization_id from public.project_members m where m.email = any (v_emails)
+    union select i.organization_id from public.team_invitations i where i.email = any (v_emails)) t (o) where o <> all (v_orgs) order by 1);
+
+  -- Long work, under locks of the person's own.
+  select * into v_kept from private.erase_organizations(v_orgs);
+  delete from public.skill_executions e where e.user_id = u.id;
+  delete from public.chat_sessions c where c.user_id = u.id;
+  delete from public.notifications n where n.user_id = u.id;
+  delete from private.notification_mails n where n.user_id = u.id;
+  delete from private.idempotency_keys k where k.user_id = u.id;
+  v_changed := private.detach_person(u.id, v_stays, v_emails, v_name);
+  v_head := private.erase_events(u.id, v_orgs, v_emails, v_name);
+  perform private.erase_jobs(u.id, v_emails);
+
+  -- From here on others may wait, so it is short. An organization that the person got meanwhile makes the call begin again.
+  perform private.lock_organization(o) from unnest(v_stays) o order by o;
+  if exists (select from public.memberships m where m.user_id = u.id and (m.role = 'owner' or m.organization_id <> all (v_stays))) then
+    raise exception using errcode = 'serialization_failure', message = 'the memberships of the person have changed';
+  end if;
+  -- What the triggers below write about the person names no person.
+  update public.users x set first_name = 'Deleted', last_name = 'user' where x.id = u.id;
+  delete from public.memberships m where m.user_id = u.id;
+  -- Projects that they own as a guest.
+  for v_project in select p.id, m.user_id from public.projects p join public.memberships m on m.organization_id = p.organization_id and m.role = 'owner' where p.user_id = u.id loop
+    perform private.move_ownership(v_project.id, v_project.user_id);
+  end loop;
+  delete from public.project_members m where m.user_id = u.id or m.email = any (v_emails) and m.user_id is null;
+  delete from public.team_invitations i where i.email = any (v_emails);
+  delete from private.mails m where m.user_id = u.id or m.to_address = any (v_emails);
+  delete from private.login_failures f where f.email_digest in (select private.email_digest(e) from unnest(v_emails) e);
+  delete from private.audit_counts c where c.user_id = u.id;
+  delete from private.ip_warnings w where w.subject_id = u.id or w.subject_id = any (v_entries)
+    or w.subject_id in (select s.id from private.sessions s where s.user_id = u.id union all select k.id from public.api_keys k where k.user_id = u.id);
+  delete from private.realtime_sockets s where s.user_id = u.id;
+  delete from private.realtime_presence p where p.user_id = u.id;
+  delete from private.realtime_statuses s where s.user_id = u.id;
+  delete from private.rate_counters r where r.key like '%' || u.id || '%' or exists (select from unnest(v_emails) e where r.key ilike '%' || e || '%');
+  delete from private.sealed_answers a where a.result::text like '%' || u.id || '%';
+  delete from private.event_rooms r where r.room = 'user:' || u.id;
+
+  -- Steps outside, each repeated until it is done. Tokens and stored files follow by triggers.
+  perform private.enqueue('gdpr.identity', jsonb_build_object('issuer', i.issuer, 'subject', i.subject)) from private.identities i where i.user_id = u.id;
+
+  -- Waits for the last transactions that refer to the account, and from here on none begins. Then come the rows that were written since the
+  -- beginning, by the triggers above and by others.
+  perform from public.users x where x.id = u.id for update;
+  v_changed := private.add_counts(v_changed, private.detach_person(u.id, v_stays, v_emails, v_name, v_since));
+  v_head := private.erase_events(u.id, v_orgs, v_emails, v_name, coalesce(v_head, 0));
+  perform private.erase_jobs(u.id, v_emails, now());
+  insert into private.tombstones (user_id, erased_at, identities, customers) values (u.id, v_at, v_identities, v_kept.customers);
+  if private.has_mail() then
+    perform private.mail_erasure(u.email, v_at);
+  end if;
+  perform set_config('app.user_id', '', true), set_config('request.jwt.claims', '', true);
+  -- From the end of this statement on the sequencer may wait for rows of the inbox.
+  delete from public.users x where x.id = u.id;
+  -- Sockets end by the name of their session or key. The room has no reader.
+  foreach v_id in array v_entries loop
+    perform private.emit('user:' || c_none, 'removal', jsonb_build_object('kind', 'session_revoked', 'sessionId', v_id), null, null, 'none', 'removal');
+  end loop;
+  -- In this order: what the sequencer took out of the inbox meanwhile is in the log.
+  perform private.erase_inbox(u.id, v_orgs, v_emails, v_name);
+  perform private.erase_events(u.id, v_orgs, v_emails, v_name, coalesce(v_head, 0));
+
+  v_deleted := private.deleted_rows();
+  v_tables := (
+    select coalesce(jsonb_object_agg(t.name, jsonb_strip_nulls(jsonb_build_object('label', private.table_label(t.name),
+      'deletedCount', coalesce((v_deleted ->> t.name)::bigint, 0), 'anonymizedCount', (v_changed ->> t.name)::bigint, 'status', 'completed'))), '{}')
+    from (select jsonb_object_keys(v_deleted) union select jsonb_object_keys(v_changed)) t (name));
+  insert into private.erasures (person_digest, erased_at, tables, kept_until)
+  values (sha256(convert_to(u.id::text, 'UTF8')), v_at, (select coalesce(jsonb_object_agg(t.key, jsonb_strip_nulls(jsonb_build_object('deleted', t.value -> 'deletedCount',
+    'anonymized', t.value -> 'anonymizedCount'))), '{}') from jsonb_each(v_tables) t), private.kept_until(v_at)::date);
+  return jsonb_build_object('userId', u.id, 'deletedAt', private.iso(v_at), 'tables', v_tables,
+    'totalDeleted', (select coalesce(sum((t.value ->> 'deletedCount')::bigint), 0) from jsonb_each(v_tables) t),
+    'retained', private.retained_data(v_kept.invoices, v_kept.invoices_until, v_at));
+end
+$$;
+comment on function private.erase_person is
+  'Erases a person: the report of contract 50, 9.3. Authorization: callable by definer functions of ours only, for the caller. Errors: 401 SESSION_REVOKED, 409 OWNERSHIP_TRANSFER_REQUIRED.';
+
+create or replace function private.add_counts(p_a jsonb, p_b jsonb) returns jsonb
+language sql stable parallel safe
+return (
+  select coalesce(jsonb_object_agg(k, coalesce((p_a ->> k)::bigint, 0) + coalesce((p_b ->> k)::bigint, 0)), '{}')
+  from (select jsonb_object_keys(p_a) union select jsonb_object_keys(p_b)) t (k)
+);
+comment on function private.add_counts is 'The sums of two objects of numbers.';
+
+create or replace function private.table_label(p_name text) returns text
+language sql immutable parallel safe
+return (select upper(left(t, 1)) || substr(t, 2) from (select replace(p_name, '_', ' ')) n (t));
+comment on function private.table_label is 'A table''s name for readers: skill_executions is "Skill executions".';
+
+create or replace function private.mail_erasure(p_email text, p_at timestamptz) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_when constant text := to_char(p_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI') || ' UTC';
+  v_lead constant text := 'your account and your personal data were deleted on ' || v_when || ', as you asked. This cannot be undone.';
+  v_end constant text := 'If you did not ask for this, another person had access to your account: change the password of your mailbox. You can sign up again at any time.';
+begin
+  perform private.queue_mail('account_erased', null, null, p_email, 'Your account was deleted', E'Hello,\n\n' || v_lead || E'\n\n' || v_end || E'\n',
+    format('<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Your account was deleted</title></head><body><p>Hello,</p><p>%s</p><p><small>%s</small></p></body></html>',
+      private.html_text(v_lead), private.html_text(v_end)));
+end
+$$;
+comment on function private.mail_erasure is 'Confirms an erasure to the address that the account had. Authorization: callable by definer functions of ours only.';
+
+-- Before a provider's account is deleted: the person may have signed up again with it.
+create or replace function private.is_identity_free(p_issuer text, p_subject text) returns boolean
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  return not exists (select from private.identities i where i.issuer = p_issuer and i.subject = p_subject);
+end
+$$;
+comment on function private.is_identity_free is 'Does no account use this account at an identity provider? Authorization: callable by the worker only.';
+grant execute on function private.is_identity_free to kijko_worker;
+
+-- A token that was issued before the erasure makes no new account, as long as it may be valid.
+create or replace function private.refuse_erased_identity(p_issuer text, p_subject text, p_signed_in_at timestamptz) returns void
+language plpgsql stable security definer set search_path = ''
+as $$
+begin
+  if exists (select from private.tombstones t
+    where t.identities @> array[sha256(convert_to(p_issuer || ' ' || p_subject, 'UTF8'))] and p_signed_in_at <= t.erased_at)
+  then
+    perform private.refuse(401, 'SESSION_REVOKED', 'This session has ended. Please sign in again.');
+  end if;
+end
+$$;
+comment on function private.refuse_erased_identity is
+  'Refuses tokens of an account that was erased after they were issued. Authorization: callable by definer functions of ours only. Errors: 401 SESSION_REVOKED.';
+
+create or replace function private.prune_erasures(p_at timestamptz default now()) returns integer
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_count integer;
+begin
+  delete from private.tombstones t where t.erased_at < p_at - interval '30 days';
+  get diagnostics v_count = row_count;
+  delete from private.vat_evidence e where e.kept_until <= (p_at at time zone 'UTC')::date;
+  delete from private.erasures e where e.kept_until <= (p_at at time zone 'UTC')::date;
+  return v_count;
+end
+$$;
+comment on function private.prune_erasures is 'Ends tombstones after 30 days, and evidence and the log of erasures after their years. Authorization: callable by schedules only.';
+
+-- p: body {confirm, code?}, and the arguments of private.use_second_factor, which the server has found.
+create or replace function api.erase_account(p jsonb) returns jsonb
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_user_id uuid := private.user_id();
+begin
+  perform private.refuse_strangers('An account is deleted through the API.'), private.refuse_keys();
+  if v_user_id is null then
+    perform private.refuse(401, 'UNAUTHENTICATED', 'Please sign in.');
+  elsif p #>> '{body,confirm}' is distinct from upper('delete_all_my_data') then
+    perform private.refuse(400, 'CONFIRMATION_REQUIRED', 'confirm must be exactly DELETE_ALL_MY_DATA. Your account and all your data will be deleted.', 'confirm');
+  elsif exists (select from public.users u where u.id = v_user_id and u.two_factor_enabled_at is not null)
+    and not private.use_second_factor(v_user_id, p)
+  then
+    perform private.refuse(400, 'INVALID_CODE', 'The code is not correct, or was used before.', 'code');
+  end if;
+  return private.erase_person(v_user_id);
+end
+$$;
+comment on function api.erase_account is
+  'POST /gdpr/delete: the report of an erasure. Authorization: private.user_id() in a session, through our server only, confirmed by a second factor where there is one. Errors: 400 CONFIRMATION_REQUIRED, INVALID_CODE, 409 OWNERSHIP_TRANSFER_REQUIRED, 401, 403.';
+grant execute on function api.erase_account to authenticated;
+
+-- What erasure does with each column that can hold a person's data: texts, JSON, addresses, bytes, arrays of these, and ids of people. Each
+-- declaration becomes a tag at the end of the column's or the table's comment, such as [person: masked], and private.erase_person reads
+-- the tags. A column without a declaration fails 00_lint.sql, and one that keeps what it should not fails tests/gdpr.
+--
+--   erased        the row is deleted with the person; behind the table's name it holds for all columns that are not named
+--   detached      emptied, set to null, or replaced by "Deleted user"; a foreign key does it by "on delete set null"
+--   reassigned    given to the owner of the organization
+--   masked        a text of other people or of the system: mentions of the person are replaced
+--   organization  content and settings of an organization: deleted with it, and staying with one that has other members
+--   kept          kept until a time of its own: contract 50, 9.3 and 9.4; proofs, tokens on their way back, numbers without a person
+--   none          no person: words of ours, catalogs of the installation, digests of files
+do $declare$
+declare
+  v record;
+begin
+  for v in
+    with line as (
+      select regexp_split_to_table(regexp_replace($columns$
+jobs.dead_letters erased
+jobs.queue_floor none queues
+jobs.stored_jobs erased
+jobs.unique_keys erased
+private.account_tokens erased
+private.activity_days none type
+private.agents erased
+private.analytics_events detached user_id session_id digest; none type persona; kept properties
+private.announcements detached created_by; none title message level link
+private.audit_counts erased
+private.audit_files organization file_name storage_key token_hash
+private.backup_codes erased
+private.chat_questions erased
+private.checkout_sessions organization id mode plan_id billing_interval url status
+private.compliance_files none content
+private.compressions organization settings
+private.connection_states erased
+private.credentials erased
+private.data_export_key none key
+private.data_exports erased
+private.detached_payment_methods erased
+private.directory_syncs organization provider error; detached connected_by
+private.enrichment_plans organization hash language
+private.erasures kept person_digest tables
+private.event_inbox erased room; none type audience entity conflation_key; masked data; detached actor_user_id user_ids
+private.event_rooms erased
+private.file_records organization path hash parse_schema chunk_schema parsed facts
+private.git_connections erased
+private.guards none second_factor_roles ip_mode free_roles networks
+private.idempotency_keys erased; masked response
+private.identities erased
+private.index_words organization word
+private.installation none key value
+private.integration_calls organization tool client session
+private.integration_logs organization level message
+private.integration_revocations none provider; kept sealed
+private.integration_secrets organization sealed
+private.integration_states erased
+private.invoice_transitions none from_status to_status
+private.ip_warnings erased
+private.kg_mirrors organization backend error
+private.login_failures erased
+private.login_history erased
+private.mails erased; masked subject body_text body_html
+private.mcp_server_secrets organization sealed
+private.metering_events organization metric refusal
+private.metering_state none owner error
+private.notification_keys erased
+private.notification_mails erased; masked title message
+private.oauth_states none state_hash provider redirect_uri
+private.outbox organization neighbor kind subject_id status error
+private.outbox_losses organization neighbor
+private.outbox_references organization neighbor reference
+private.password_history erased
+private.pictures erased
+private.project_counters none privacy
+private.project_invitations erased; detached message
+private.project_webhook_secrets organization sealed
+private.provider_keys organization provider sealed_key last_four; detached set_by
+private.provider_tokens none provider state lease_owner; kept sealed_token
+private.push_hooks organization provider repository_url repository_name state sealed_secret deliveries last_head; detached user_id
+private.rate_counters erased
+private.realtime_presence erased
+private.realtime_refusals kept project_id token reason ip_address
+private.realtime_sockets erased
+private.realtime_statuses erased
+private.reflex_deliveries erased
+private.reflex_secrets erased
+private.refresh_tokens erased
+private.remembered_devices erased
+private.reported_completions erased
+private.repository_checks erased
+private.retention_rules none name relation action columns cutoff_column setting plan_column condition
+private.run_manifests organization path hash origin language
+private.schedules none name
+private.sealed_answers erased
+private.second_factor_challenges erased
+private.second_factor_setups erased
+private.second_factors erased
+private.sessions erased
+private.signing_keys none pem
+private.source_files organization source path key verdict encoding hash language
+private.stripe_calls organization operation request step done notes answer refusal; detached user_id
+private.stripe_copies organization details tax_rate_id
+private.stripe_customers organization id default_method_id
+private.stripe_events none id type api_version outcome; organization payload error customer_id alerts
+private.stripe_prices none price_id plan_id billing_interval
+private.stripe_schedules organization id subscription_id
+private.stripe_subscriptions organization id customer_id status price_id item_id plan_id billing_interval hint_plan_id hint_interval
+  payment_outcome
+private.stripe_tax_rates none country id
+private.subscription_transitions none from_status to_status event
+private.summary_jobs organization status lease_owner
+private.tombstones kept user_id identities customers
+private.unsubscribe_key none key
+private.vat_evidence kept btw_number consultation_number registered_name registered_address
+private.vies_answers organization number name address consultation_number
+private.zones none name used
+public.api_keys erased
+public.audit_filters erased; masked filters
+public.audit_log detached user_id ip_address session_id request_id; none event_type event_category; masked description metadata changes
+public.audit_schedules erased; masked filters
+public.billing_details organization company_name btw_number kvk_number address_line1 address_line2 city postal_code country btw_status
+  btw_definite consultation_number registered_name registered_address
+public.chat_attachments erased
+public.chat_messages erased
+public.chat_sessions erased
+public.chunk_terms organization terms
+public.chunks organization type content hash metadata
+public.compliance_documents none framework name description version file_name
+public.compliance_frameworks none framework status
+public.compressed_files organization hash language settings_key content reason
+public.connectors detached created_by; organization name description icon_url remote_mcp_server_url category auth_type config status
+public.content_blobs organization hash content
+public.context_changelog none type; detached user_id user_name user_email; masked description
+public.context_file_ops organization path operation hash origin language
+public.context_files organization path hash origin language
+public.context_ingestions organization kind status source_type sources display_name description tags chromacode error_code error_message
+  compression_key; detached created_by
+public.context_operations organization kind status message result error_code error_message; detached requested_by
+public.context_settings organization kind settings
+public.context_source_selection erased
+public.context_summaries organization description key_components model
+public.countries none code vat_prefix
+public.enrichment_runs organization kind status message result error_message lease_owner; detached started_by
+public.enrichment_states organization kind result
+public.events erased room; none type audience entity conflation_key; masked data; detached actor_user_id user_ids
+public.file_embeddings organization embedder hash model
+public.habits erased
+public.hypervisa_sessions erased
+public.ingestion_runs organization outcome phase message detail phase_times error_code error_message failed_items options checkpoint
+  lease_owner result; detached started_by
+public.integration_apps none id name category description icon permissions auth
+public.integrations organization provider status scopes config; detached connected_by
+public.invoices kept stripe_invoice_id stripe_customer_id stripe_subscription_id number status currency vat_treatment customer_country
+  description invoice_url pdf_url snapshot payment_intent_id charge_id
+public.ip_allow_list_entries organization name network; detached created_by
+public.kg_edges organization type
+public.kg_files organization path digest
+public.kg_nodes organization type name path language
+public.mcp_registry_items none id name description homepage vendor version remote_url
+public.mcp_servers detached created_by; organization registry_id name url status version error_message
+public.mcp_tools organization name
+public.memberships erased
+public.model_aliases none alias model unless_provider
+public.model_prices none model
+public.model_sampling none model
+public.model_successors none model called
+public.models none id name description
+public.notification_preferences erased
+public.notifications erased; detached actor_user_id; masked title message data
+public.organizations organization name
+public.payment_methods organization stripe_payment_method_id stripe_customer_id type card_brand card_last4 sepa_bank_code sepa_last4
+  sepa_country fingerprint
+public.plans none id name description features gates
+public.project_activity none type once_key; detached user_id user_name user_email; masked description metadata
+public.project_files detached uploaded_by; organization origin name path mime_type checksum storage_key storage_provider
+public.project_indexes organization exclusions settings
+public.project_manual_contents organization content
+public.project_members erased; detached invited_by
+public.project_repositories organization provider repository_url repository_name branch status status_before_sync last_commit_hash
+  include_paths exclude_paths path_prefix known_commit_hash
+public.project_settings organization webhook_url metadata_options output_format embedding_model pattern_filters processing_options
+  file_filters default_notification_level persona custom_settings
+public.project_stars erased
+public.projects reassigned user_id; organization name description type status privacy chunking_strategy icon label color preview_url
+public.reflexes erased
+public.role_permissions none role permission
+public.run_files organization source path language category hash metadata plan
+public.security_policies organization require_second_factor ip_mode
+public.skill_executions erased
+public.skill_playbooks erased
+public.skill_ratings erased
+public.skill_stars erased
+public.skills erased
+public.staged_files erased
+public.subscriptions organization plan_id status overrides billing_interval stripe_subscription_id pending_plan_id
+  pending_billing_interval stripe_customer_id
+public.support_conversations erased
+public.support_messages erased
+public.symbol_contents organization hash language
+public.symbol_files organization hash language
+public.symbols organization hash language kind name qualified_name signature
+public.team_invitations erased; detached message invited_by
+public.usage_counters none metric
+public.usage_days none metric
+public.user_personas erased
+public.user_settings erased
+public.users erased
+public.vat_rates none country
+public.webhook_deliveries none event_type kind status; masked payload response_body
+public.webhooks detached created_by; organization name endpoint_url secret_end events status
+public.worktree_branches organization name commit_hash
+public.worktrees organization name path
+$columns$, E'\n  ', ' ', 'g'), E'\n') as text
+    ), part as (
+      select split_part(l.text, ' ', 1)::regclass as relation, btrim(p.text) as text
+      from line l cross join lateral regexp_split_to_table(substr(l.text, strpos(l.text, ' ') + 1), ';') p (text)
+      where l.text <> ''
+    ), declared as (
+      select p.relation, split_part(p.text, ' ', 1) as rule, c.name
+      from part p cross join lateral regexp_split_to_table(case when strpos(p.text, ' ') > 0 then substr(p.text, strpos(p.text, ' ') + 1) else '' end, ' ') c (name)
+    ), tagged as (
+      select d.relation, d.name, d.rule, case when d.name = '' then obj_description(d.relation, 'pg_class') else (
+        select col_description(d.relation, a.attnum) from pg_attribute a where a.attrelid = d.relation and a.attname = d.name) end as words
+      from declared d
+    )
+    select t.relation, t.name, t.words, concat_ws(' ', nullif(regexp_replace(t.words, '\s*\[person: [a-z]+\]$', ''), ''), format('[person: %s]', t.rule)) as comment
+    from tagged t
+  loop
+    if v.words is not distinct from v.comment then
+      continue;
+    elsif v.name = '' then
+      execute format('comment on table %s is %L', v.relation, v.comment);
+    else
+      execute format('comment on column %s.%I is %L', v.relation, v.name, v.comment);
+    end if;
+  end loop;
+end
+$declare$;
+
 -- A request with a read-only key writes nothing, whatever function runs: a policy stands beside those of each table that callers write to.
 -- It is restrictive, so it only takes rights away, and it is evaluated once a statement. Reads are not affected.
 do $$
@@ -38607,6 +42724,13 @@ drop function if exists
   private.tg_user_settings__tell_webhooks(),
   private.tg_users__judge_names(),
   private.tg_users__tell_provider();
+
+-- A database that was restored into another cluster has marks with transaction ids of the one that it came from. Where those are ahead of
+-- this cluster's, the floors of queue and event log and the counts of the audit trail would stand still until it has caught up. No
+-- transaction of the other cluster runs here, so the marks begin with the current one.
+update jobs.queue_floor set next_xid = pg_current_xact_id() where next_xid > pg_current_xact_id();
+update private.event_log set next_xid = pg_current_xact_id() where next_xid > pg_current_xact_id();
+update private.audit_mark set marked_xid = pg_current_xact_id() where marked_xid > pg_current_xact_id();
 
 -- This file must be the last one. An operation that writes names every object with its schema and runs with an empty search path. As its
 -- caller it has no more rights than the caller has, so this closes no hole. But no object that a caller puts in front can mislead the

@@ -156,6 +156,13 @@ grant usage on schema tests to public;
 grant execute on all functions in schema tests to public;
 grant select on tests.people to public;
 
+-- Applies the rules of retention about one table; gives how many rows ended.
+create or replace function tests.end_old(p_table text, p_at timestamptz default now(), p_limit integer default 10000) returns bigint
+language sql
+as $$
+  select sum(private.end_old(r, p_at, p_limit))::bigint from (select * from private.retention_rules x where split_part(x.name, '.', 1) = p_table order by x.name) r
+$$;
+
 select plan(1);
 select has_schema('tests', 'the helpers are there');
 select * from finish();

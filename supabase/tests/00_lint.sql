@@ -116,5 +116,27 @@ select is_empty($$ select t.tgrelid::regclass::text, t.tgname, p.proname from pg
 select is_empty($$ select conrelid::regclass::text, conname from pg_constraint c join ours o on o.oid = c.conrelid
   where c.contype = 'c' and c.conname ~ '_check[0-9]+$' $$, 'no constraint was left to name itself: write constraint <table>_<rule>_check before check');
 
+-- Texts, JSON, addresses, bytes, arrays of these, and uuids that name a person or a session.
+create temp view personal as
+  select o.oid, o.nspname || '.' || o.relname as relation, a.attnum, a.attname, substring(col_description(o.oid, a.attnum) from '\[person: ([a-z]+)\]$') as rule,
+    substring(obj_description(o.oid, 'pg_class') from '\[person: ([a-z]+)\]$') as default_rule
+  from ours o
+  join pg_attribute a on a.attrelid = o.oid and a.attnum > 0 and not a.attisdropped
+  join pg_type t on t.oid = a.atttypid
+  left join pg_type e on e.oid = t.typelem and t.typcategory = 'A'
+  left join pg_constraint k on k.conrelid = o.oid and k.contype = 'f' and a.attnum = any (k.conkey)
+  where o.relkind in ('r', 'p') and (coalesce(e.typname, t.typname) in ('text', 'varchar', 'bpchar', 'name', 'citext', 'json', 'jsonb', 'inet', 'cidr', 'macaddr', 'bytea', 'xml', 'tsvector')
+    or coalesce(e.typname, t.typname) = 'uuid' and (k.confrelid = 'public.users'::regclass
+      or k.oid is null and a.attname ~ '(user|person|actor|subject|author|owner|session)(_|s?$)|_by$'));
+select is_empty($$ select distinct relation, attname from personal where coalesce(rule, default_rule) is null $$,
+  'every column that can hold a person''s data says what erasure does with it: add it to its table''s line in db/code/gdpr/columns.sql');
+select is_empty($$ select relation, attname, rule from personal where rule not in ('erased', 'detached', 'reassigned', 'masked', 'organization', 'kept', 'none')
+  union select relation, '', default_rule from personal where default_rule <> 'erased' $$,
+  'the rules of erasure are those of db/code/gdpr/columns.sql, and only erased holds for a whole table');
+select is_empty($$ select relation, attname from personal p join pg_constraint k on k.conrelid = p.oid and k.contype = 'f' and k.conkey = array[p.attnum]
+  where k.confrelid = 'public.users'::regclass and case k.confdeltype when 'c' then coalesce(p.rule, p.default_rule) <> 'erased' when 'n' then coalesce(p.rule, p.default_rule) <> 'detached'
+    else coalesce(p.rule, p.default_rule) <> 'reassigned' end $$,
+  'a key to a person does what its column says: on delete cascade is erased, set null is detached');
+
 select * from finish();
 rollback;

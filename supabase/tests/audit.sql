@@ -157,7 +157,7 @@ select tests.reset();
 select ok(not has_function_privilege(r, p.oid, 'execute'), r || ' may not call ' || p.proname)
 from pg_proc p cross join unnest(array['anon', 'authenticated', 'service_role']) r
 where p.pronamespace = 'private'::regnamespace and p.proname in ('begin_audit_export', 'scheduled_audit_page', 'finish_audit_export', 'take_audit_file', 'audit_matches', 'audit_source',
-  'place_audit_page', 'audit_export_text', 'notify_audit_export', 'queue_audit_exports', 'prune_audit', 'prune_audit_files', 'count_audit', 'cut_audit_block', 'settle_audit', 'audit_actors');
+  'place_audit_page', 'audit_export_text', 'notify_audit_export', 'queue_audit_exports', 'count_audit', 'cut_audit_block', 'settle_audit', 'audit_actors');
 select is(pg_temp.code($$ select private.take_audit_file('{"exportId": "x", "token": "x"}') $$), '404 NOT_FOUND This link is not valid any more. Links to exports work for 24 hours.', 'a link that is none');
 select is(private.begin_audit_export(jsonb_build_object('scheduleId', gen_random_uuid(), 'runAt', now(), 'key', 'x')), null, 'a schedule that is gone');
 select * from finish();

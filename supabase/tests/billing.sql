@@ -168,7 +168,7 @@ select is(api.validate_btw_number('{"body": {"btwNumber": "NL123"}}') ->> 'isVal
 select is(tests.refusal($$ select api.validate_btw_number('{"body": {"btwNumber": "NL000099998B57"}}') $$) ->> 'message', 'VIES is asked through the API.', 'VIES is not');
 select is(tests.refusal(format('select api.%I(%L)', f, '{"body": {"btwNumber": "BE0123456789", "planId": "pro", "country": "BE"}, "answer": {"outcome": "valid"}}')) ->> 'code', 'FORBIDDEN',
   'and ' || f || ' takes no answer of VIES from there') from unnest(array['validate_btw_number', 'preview_subscription']) f;
-select throws_ok($$ select private.note_btw_status('{"outcome": "valid", "number": "NL123456789B01"}') $$, '42501', null, 'nor does the stored state');
+select throws_ok($$ select private.note_btw_status('{"outcome": "valid", "number": "NL123456789B01"}', null) $$, '42501', null, 'nor does the stored state');
 select is(api.preview_subscription('{"body": {"planId": "pro", "country": "BE", "btwNumber": "BE0123456789"}}') ->> 'treatment', 'eu_b2c', 'a number that VIES was not asked about is not valid');
 reset session authorization;
 

@@ -50,11 +50,11 @@ select is(pg_temp.metric('storage', '2026-03-04 10:00Z') ->> 'percentage', '210'
 -- Retention.
 insert into public.usage_counters (organization_id, metric, period, used, day) select tests.org('anna'), m, p::date, 1, p::date from (values ('ingestions', '2025-01-01'), ('ingestions', '2025-02-01'),
   ('oracle_queries', '2026-02-01'), ('oracle_queries', '2026-02-02')) c (m, p);
-select private.prune_usage('2026-03-04 10:00Z');
+select tests.end_old(t, '2026-03-04 10:00Z') from unnest(array['usage_days', 'usage_counters']) t;
 select is((select string_agg(metric || ' ' || period, ', ' order by metric, period) from public.usage_counters where organization_id = tests.org('anna') and period < '2026-02-10'),
   'ingestions 2025-02-01, ingestions 2026-02-01, oracle_queries 2026-02-02, storage 1970-01-01', 'totals of months are kept 13 months, of days 30 days');
 select is(pg_temp.shown('ingestions', '2026-03-04 10:00Z'), '14 of -1, 0 %: 02-26=120 02-27=120 02-28=124 03-01=5 03-02=5 03-03=12 03-04=14', 'which shows in no trend');
-select private.prune_usage('2026-06-01 10:00Z');
+select tests.end_old(t, '2026-06-01 10:00Z') from unnest(array['usage_days', 'usage_counters']) t;
 select is((select string_agg(metric || ' ' || day, ', ' order by metric, day) from public.usage_days where organization_id = tests.org('anna') and metric = 'storage'), 'storage 2026-02-28',
   'of a gauge the newest day stays');
 

@@ -146,7 +146,7 @@ update private.vies_answers set answered_at = now() - interval '24 hours' where 
 select tests.act_as('anna');
 select is(private.check_btw('BE0999999997') ->> 'outcome', 'unasked', 'for a day');
 select tests.reset();
-select private.prune_billing(now() + interval '1 second');
+select tests.end_old('vies_answers', now() + interval '1 second');
 select ok(not exists (select from private.vies_answers where number = 'BE0999999997'), 'after which it goes');
 insert into private.installation (key, value) values ('vies_mode', '"offline"') on conflict (key) do update set value = excluded.value;
 select tests.act_as('anna');

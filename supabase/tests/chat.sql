@@ -188,7 +188,9 @@ select tests.org('anna'), tests.user('anna'), 'a', 'text/plain', 10, false, 'x',
 insert into private.chat_questions (organization_id, user_id, question, model, day, created_at)
 select tests.org('anna'), tests.user('anna'), 'x', 'm', (now() at time zone 'UTC')::date, at from (values (now() - interval '16 minutes'), (now())) v (at);
 select private.consume_quota(tests.org('anna'), 'oracle_queries', 2);
-select is(private.prune_chats(), 2, 'chats end 90 days after their last message');
+select is(private.sweep_chats(), 1, 'a question whose process died ends');
+select is(tests.end_old('chat_sessions'), 2::bigint, 'chats end 90 days after their last message');
+select tests.end_old('chat_attachments');
 select is((select array_agg(id order by id) from public.chat_sessions where id in ('chat_s_1', 'chat_l_1', 'chat_l_2')), array['chat_l_2'], 'but not one that was stored lately');
 select is((select array_agg(storage_key) from public.chat_attachments), array['young'], 'unused attachments live a day');
 select is(private.unreferenced_blobs(array['old', 'young']), array['old'], 'and their content is deleted then');

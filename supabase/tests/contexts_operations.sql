@@ -54,8 +54,8 @@ select throws_ok($$ select api.get_context_operation(pg_temp.p(gen_random_uuid()
 select tests.reset();
 select is((select array_agg(private.job_status(c) order by c) from unnest(array['QUOTA_EXCEEDED', 'REPO_FETCH_FAILED']) c), array[429, 502], 'each code has a status');
 select is(private.operation_answer('{"a": 1}', :'two'), jsonb_build_object('a', 1, 'operationId', :'two', 'status', 'queued'), 'the first answer names the operation');
-select is(private.prune_operations(now() + interval '6 days'), 0, 'it is kept for a week');
-select is(private.prune_operations(now() + interval '8 days'), 4, 'and then removed');
+select is(tests.end_old('context_operations', now() + interval '6 days'), 0::bigint, 'it is kept for a week');
+select is(tests.end_old('context_operations', now() + interval '8 days'), 4::bigint, 'and then removed');
 
 -- The check of a path, and the changelog of the others.
 select tests.act_as('vi');

@@ -184,27 +184,24 @@ select is(pg_temp.take(), 'lost job:run', 'and runs');
 
 -- ------------------------------------------------------------------------------------------------------------------- retention
 select is((select every from private.schedules where name = 'executions.sweep'), '5 seconds', 'swept every 5 s');
-select is((select (run_at at time zone 'UTC')::time from private.schedules where name = 'executions.prune'), '03:00', 'pruned at 03:00 UTC');
 alter table public.skill_executions disable trigger user;
 update public.skill_executions set executed_at = now() - interval '29 days' where id = pg_temp.id('one');
 update public.skill_executions set executed_at = now() - interval '31 days' where id = pg_temp.id('three');
 update public.skill_executions set executed_at = now() - interval '91 days' where id in (pg_temp.id('two'), pg_temp.id('lost job'));
 alter table public.skill_executions enable trigger user;
-select results_eq($$ select emptied, deleted from private.prune_executions('2026-03-05 02:59Z') $$, $$ values (0::bigint, 0::bigint) $$, 'long ago there was nothing to prune');
-select is((select run_at from private.schedules where name = 'executions.prune'), '2026-03-05 03:00Z', 'the next night');
 insert into private.installation (key, value) values ('execution_days', '10');
-select is(private.execution_days(), 90, 'never below 90 days');
+select is((select now() - private.retention_cutoff(r, now()) from private.retention_rules r where name = 'skill_executions'), '90 days', 'never below 90 days');
 update private.installation set value = '120' where key = 'execution_days';
-select is(private.execution_days(), 120, 'but longer');
+select is((select now() - private.retention_cutoff(r, now()) from private.retention_rules r where name = 'skill_executions'), '120 days', 'but longer');
 update private.installation set value = '90' where key = 'execution_days';
-select results_eq($$ select emptied, deleted from private.prune_executions() $$, $$ values (1::bigint, 1::bigint) $$, 'texts and rows are pruned');
+select is(tests.end_old('skill_executions'), 2::bigint, 'texts and rows end');
 select results_eq($$ select input is null and output is null and error_message is null, user_id = tests.user('anna'), cost_cents, error_code from public.skill_executions where id = pg_temp.id('three') $$,
   $$ values (true, true, 2, 'API_ERROR') $$, 'after 30 days the texts are gone and the numbers stay');
 select is((select output from public.skill_executions where id = pg_temp.id('one')), 'Trees.', 'before that nothing is');
 select results_eq($$ select name from ids where id in (pg_temp.id('two'), pg_temp.id('lost job')) and exists (select from public.skill_executions e where e.id = ids.id) $$,
   $$ values ('lost job') $$, 'after 90 days the row is gone, unless it is still open');
 update private.schedules set run_at = now() - interval '1 minute' where name like 'executions.%';
-select cmp_ok(private.run_due(), '>=', 2, 'both are known to the schedules');
+select cmp_ok(private.run_due(), '>=', 1, 'the sweep is known to the schedules');
 
 -- ----------------------------------------------------------------------------------------------------------------------- actors
 select tests.act_as('anna');

@@ -137,7 +137,7 @@ select throws_ok(format('select private.session_caller(%L)', jsonb_build_object(
 select throws_ok($$select private.session_caller(jsonb_build_object('session_id', gen_random_uuid()))$$, 'PT401', 'This session has ended. Please sign in again.', 'none');
 
 -- Retention.
-select private.prune_identity(now() + interval '31 days' + interval '1 day');
+select tests.end_old(t, now() + interval '31 days' + interval '1 day') from unnest(array['account_tokens', 'oauth_states']) t;
 select is((select count(*) from private.account_tokens) + (select count(*) from private.oauth_states), 0::bigint, 'links and states end');
 
 -- An invitation that was not sent refuses the sign-up.

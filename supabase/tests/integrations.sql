@@ -78,7 +78,7 @@ select is(private.finish_sync((t ->> 'id')::uuid, gen_random_uuid(), 'ok', 'x', 
 select is(private.finish_sync((t ->> 'id')::uuid, (t ->> 'token')::uuid, 'expired', 'Refused.', '[]'), true, 'the provider refused') from work;
 select is((select status from public.integrations where provider = 'slack'), 'expired', 'so it is expired');
 select is((select count(*) from public.notifications where title = 'Slack needs to be reconnected'), 2::bigint, 'owner and admin hear of it');
-select lives_ok($$ select private.sweep_integrations(), private.prune_integrations() $$, 'sweeping and pruning have nothing to do');
+select lives_ok($$ select private.sweep_integrations() $$, 'sweeping has nothing to do');
 select tests.act_as('ada');
 select is(api.update_integration('{"provider": "slack", "body": {"config": {"channelId": "C1"}}}') #>> '{config,channelId}', 'C1', 'a configuration is set');
 select is(api.revoke_integration_permission('{"provider": "slack", "permission": "send_messages"}') -> 'scopes', '["read_channels"]', 'a permission goes');

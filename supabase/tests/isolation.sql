@@ -238,6 +238,27 @@ insert into public.mcp_tools (organization_id, server_id, name) values (pg_temp.
 -- billing.seed.sql
 update public.billing_details set company_name = pg_temp.secret(), city = pg_temp.secret(), btw_number = 'NL004495445B01' where organization_id = pg_temp.org();
 insert into private.vies_answers (organization_id, number, is_valid, name) values (pg_temp.org(), 'NL004495445B01', true, pg_temp.secret());
+update public.subscriptions set stripe_customer_id = 'cus_' || pg_temp.tenant() where organization_id = pg_temp.org();
+insert into private.stripe_customers (id, organization_id) values ('cus_' || pg_temp.tenant(), pg_temp.org());
+insert into private.stripe_subscriptions (id, organization_id, began_at, ended_at) values ('sub_' || pg_temp.tenant(), pg_temp.org(), now(), now());
+insert into private.checkout_sessions (id, organization_id, mode, url) values ('cs_' || pg_temp.tenant(), pg_temp.org(), 'subscription', pg_temp.secret());
+insert into private.stripe_events (id, type, created, livemode, payload, outcome, processed_at, organization_id)
+values ('evt_' || pg_temp.tenant(), 'customer.updated', now(), false, jsonb_build_object('text', pg_temp.secret()), 'processed', now(), pg_temp.org());
+with m as (
+  insert into public.payment_methods (organization_id, stripe_payment_method_id, type, card_brand, fingerprint, state_key, created_at, is_default)
+  values (pg_temp.org(), 'pm_' || pg_temp.tenant(), 'card', 'visa', pg_temp.secret(), private.fact_key(now(), 0, null), now(), true),
+    (pg_temp.org(), 'pm_2_' || pg_temp.tenant(), 'card', 'visa', pg_temp.secret(), private.fact_key(now(), 0, null), now(), false) returning id, is_default
+) select pg_temp.keep('paymentMethodId', id) from m where is_default;
+insert into private.stripe_calls (organization_id, user_id, operation, request, answer, settled_at)
+values (pg_temp.org(), pg_temp.person(), 'portal', jsonb_build_object('returnUrl', pg_temp.secret()), jsonb_build_object('url', pg_temp.secret()), now());
+insert into private.stripe_schedules (id, organization_id, subscription_id) values ('sub_sched_' || pg_temp.tenant(), pg_temp.org(), 'sub_' || pg_temp.tenant());
+insert into private.stripe_copies (organization_id, details) values (pg_temp.org(), jsonb_build_object('name', pg_temp.secret()));
+with i as (
+  insert into public.invoices (organization_id, stripe_invoice_id, number, status, currency, net_amount, vat_amount, total_amount, amount_due, amount_paid, vat_rate, vat_treatment,
+    customer_country, description, pdf_url, period_start, period_end, finalized_at, snapshot, state_key, created_at)
+  values (pg_temp.org(), 'in_' || pg_temp.tenant(), 'HV-' || pg_temp.tenant(), 'open', 'eur', 2900, 609, 3509, 3509, 0, 21, 'domestic', 'NL', pg_temp.secret(), 'https://pay.stripe.com/' || pg_temp.tenant(), now(), now(), now(),
+    jsonb_build_object('customer', pg_temp.secret()), private.fact_key(now(), 0, null), now()) returning id
+) select pg_temp.keep('invoiceId', id) from i;
 -- settings.seed.sql
 insert into public.user_settings (user_id, key, value) values (pg_temp.person(), 'of_' || lower(pg_temp.tenant()), to_jsonb(pg_temp.secret()));
 -- chat.seed.sql
@@ -260,6 +281,11 @@ with c as (
 ), m as (
   insert into public.support_messages (conversation_id, user_id, role, content) select id, pg_temp.person(), 'user', pg_temp.secret() from c
 ) select pg_temp.keep('conversationId', id) from c;
+-- dataexports.seed.sql
+-- An export that ended.
+with e as (
+  insert into private.data_exports (user_id, organization_id, type, categories, status) values (pg_temp.person(), pg_temp.org(), 'full', '{profile}', 'failed') returning id
+) select pg_temp.keep('exportId', id) from e;
 -- metering.seed.sql
 -- A unit that waits.
 insert into private.metering_events (organization_id, metric, amount, occurred_at) values (pg_temp.org(), 'api_calls', 1, now());
@@ -482,6 +508,27 @@ insert into public.mcp_tools (organization_id, server_id, name) values (pg_temp.
 -- billing.seed.sql
 update public.billing_details set company_name = pg_temp.secret(), city = pg_temp.secret(), btw_number = 'NL004495445B01' where organization_id = pg_temp.org();
 insert into private.vies_answers (organization_id, number, is_valid, name) values (pg_temp.org(), 'NL004495445B01', true, pg_temp.secret());
+update public.subscriptions set stripe_customer_id = 'cus_' || pg_temp.tenant() where organization_id = pg_temp.org();
+insert into private.stripe_customers (id, organization_id) values ('cus_' || pg_temp.tenant(), pg_temp.org());
+insert into private.stripe_subscriptions (id, organization_id, began_at, ended_at) values ('sub_' || pg_temp.tenant(), pg_temp.org(), now(), now());
+insert into private.checkout_sessions (id, organization_id, mode, url) values ('cs_' || pg_temp.tenant(), pg_temp.org(), 'subscription', pg_temp.secret());
+insert into private.stripe_events (id, type, created, livemode, payload, outcome, processed_at, organization_id)
+values ('evt_' || pg_temp.tenant(), 'customer.updated', now(), false, jsonb_build_object('text', pg_temp.secret()), 'processed', now(), pg_temp.org());
+with m as (
+  insert into public.payment_methods (organization_id, stripe_payment_method_id, type, card_brand, fingerprint, state_key, created_at, is_default)
+  values (pg_temp.org(), 'pm_' || pg_temp.tenant(), 'card', 'visa', pg_temp.secret(), private.fact_key(now(), 0, null), now(), true),
+    (pg_temp.org(), 'pm_2_' || pg_temp.tenant(), 'card', 'visa', pg_temp.secret(), private.fact_key(now(), 0, null), now(), false) returning id, is_default
+) select pg_temp.keep('paymentMethodId', id) from m where is_default;
+insert into private.stripe_calls (organization_id, user_id, operation, request, answer, settled_at)
+values (pg_temp.org(), pg_temp.person(), 'portal', jsonb_build_object('returnUrl', pg_temp.secret()), jsonb_build_object('url', pg_temp.secret()), now());
+insert into private.stripe_schedules (id, organization_id, subscription_id) values ('sub_sched_' || pg_temp.tenant(), pg_temp.org(), 'sub_' || pg_temp.tenant());
+insert into private.stripe_copies (organization_id, details) values (pg_temp.org(), jsonb_build_object('name', pg_temp.secret()));
+with i as (
+  insert into public.invoices (organization_id, stripe_invoice_id, number, status, currency, net_amount, vat_amount, total_amount, amount_due, amount_paid, vat_rate, vat_treatment,
+    customer_country, description, pdf_url, period_start, period_end, finalized_at, snapshot, state_key, created_at)
+  values (pg_temp.org(), 'in_' || pg_temp.tenant(), 'HV-' || pg_temp.tenant(), 'open', 'eur', 2900, 609, 3509, 3509, 0, 21, 'domestic', 'NL', pg_temp.secret(), 'https://pay.stripe.com/' || pg_temp.tenant(), now(), now(), now(),
+    jsonb_build_object('customer', pg_temp.secret()), private.fact_key(now(), 0, null), now()) returning id
+) select pg_temp.keep('invoiceId', id) from i;
 -- settings.seed.sql
 insert into public.user_settings (user_id, key, value) values (pg_temp.person(), 'of_' || lower(pg_temp.tenant()), to_jsonb(pg_temp.secret()));
 -- chat.seed.sql
@@ -504,6 +551,11 @@ with c as (
 ), m as (
   insert into public.support_messages (conversation_id, user_id, role, content) select id, pg_temp.person(), 'user', pg_temp.secret() from c
 ) select pg_temp.keep('conversationId', id) from c;
+-- dataexports.seed.sql
+-- An export that ended.
+with e as (
+  insert into private.data_exports (user_id, organization_id, type, categories, status) values (pg_temp.person(), pg_temp.org(), 'full', '{profile}', 'failed') returning id
+) select pg_temp.keep('exportId', id) from e;
 -- metering.seed.sql
 -- A unit that waits.
 insert into private.metering_events (organization_id, metric, amount, occurred_at) values (pg_temp.org(), 'api_calls', 1, now());

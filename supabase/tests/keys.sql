@@ -169,9 +169,9 @@ select is((select count(*) from private.login_history where user_id = :'user_id'
   'and every refusal of an expired key');
 
 select is((select count(*) from public.notifications where user_id = :'user_id' and (title ~ '^Sign-in' or title ~ '^Failed')), 0::bigint, 'none of which alarms anybody');
-select private.prune_keys(now() + interval '89 days');
+select tests.end_old('api_keys', now() + interval '89 days');
 select is((select count(*) from public.api_keys where id = :'id'), 1::bigint, 'a revoked key stays for a while');
-select private.prune_keys(now() + interval '91 days');
+select tests.end_old('api_keys', now() + interval '91 days');
 select is((select count(*) from public.api_keys where id = :'id'), 0::bigint, 'and then goes');
 
 -- Units ------------------------------------------------------------------------------------------------------------------------------------

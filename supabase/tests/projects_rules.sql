@@ -81,7 +81,7 @@ select is(pg_temp.storage('anna'), 42::bigint, 'and counts once');
 select api.register_uploads(jsonb_build_object('files', pg_temp.files(array['t.ts'], 700, 7))) is not null;
 select tests.reset();
 update public.staged_files set created_at = now() - interval '25 hours';
-select is(private.prune_staged_files(), 1::bigint, 'staged uploads live a day');
+select is(tests.end_old('staged_files'), 1::bigint, 'staged uploads live a day');
 select is(pg_temp.storage('anna'), 42::bigint, 'and give their bytes back');
 select is(private.unreferenced_blobs(array['ab/' || lpad('701', 30, '0'), 'ab/' || lpad('601', 30, '0')]), array['ab/' || lpad('701', 30, '0')], 'only what no row names may be deleted');
 

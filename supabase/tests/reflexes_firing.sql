@@ -95,8 +95,7 @@ update public.subscriptions set overrides = '{"api_calls": -1}' where organizati
 -- A day later the key is free again.
 update private.reflex_deliveries set created_at = now() - interval '25 hours';
 select isnt(pg_temp.take(pg_temp.key('a')), (select a from answers), 'after 24 hours the same key fires again');
-update private.schedules set run_at = now() where name = 'reflexes.prune';
-select lives_ok('select private.run_due(100)', 'the schedule knows deliveries');
+select tests.end_old('reflex_deliveries');
 select is((select count(*)::int from private.reflex_deliveries), 1, 'old ones are gone');
 
 -- -------------------------------------------------------------------------------------------------------------------- events
@@ -123,7 +122,7 @@ select tests.act_as('stan');
 select is(private.begin_event('{"triggerType": "event", "eventName": "push"}') -> 'reflexes', '[]', 'a stranger''s event finds nobody');
 select is(api.send_event(jsonb_build_object('body', '{"payload": {}}'::jsonb, 'reflexIds', jsonb_build_array(pg_temp.id('push')))), '{"matched": 0, "executionIds": []}', 'and fires nothing');
 select throws_ok(format('select private.%s', f), '42501', null, 'people do not call ' || split_part(f, '(', 1))
-from unnest(array['open_delivery(''{}'')', 'count_delivery(''{}'')', 'take_delivery(''{}'')', 'fire_reflexes(null, null, null, null)', 'waiting_reflexes(null, null)', 'watched_callers()', 'prune_reflexes()',
+from unnest(array['open_delivery(''{}'')', 'count_delivery(''{}'')', 'take_delivery(''{}'')', 'fire_reflexes(null, null, null, null)', 'waiting_reflexes(null, null)', 'watched_callers()', 
   'fire_reflex(null, null)', 'fire_changes(null, null, null)', 'changed_files(null, null, null, 1)', 'may_run_skill(null, null)']) f;
 select tests.act_anon();
 select throws_ok('select api.send_event(''{}'')', '42501', null, 'nobody sends no events');

@@ -230,7 +230,7 @@ select throws_ok($$ update public.security_policies set allow_password = false, 
 select throws_ok($$ update public.ip_allow_list_entries set network = '10.1.0.1/16' $$, '23514', null, 'a range begins at its first address');
 select is((private.begin_second_factor('{"challenge_hash": "00"}')), '{}', 'an unknown token is nothing');
 select is(private.finish_second_factor('{"challenge_hash": "00"}') -> 'problem' ->> 'code', 'INVALID_TWO_FACTOR_CODE', 'and proves nothing');
-select lives_ok($$ select private.prune_security() $$, 'retention runs');
+select lives_ok($$ select private.end_overdue_sessions(null, now()) $$, 'sessions that outlived their policy end');
 
 -- What a request is held to, in one row: the short answer (yes) is given exactly where the long one finds nothing.
 select is((select count(*) from public.organizations o where not exists (select from private.guards g where g.organization_id = o.id)), 0::bigint, 'each organization has its row');

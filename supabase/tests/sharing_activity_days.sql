@@ -57,7 +57,7 @@ select pg_temp.write(:'project', :'ben', 30, '2 days', 'view');
 select is(pg_temp.differences('anna', :'project'), 0::bigint, 'after entries of closed days');
 delete from public.project_activity where project_id = :'project' and type = 'chat' and created_at < now() - interval '20 days';
 select is(pg_temp.differences('anna', :'project'), 0::bigint, 'after deletions');
-select private.prune_activity(now() + interval '340 days');
+select tests.end_old('project_activity', now() + interval '340 days'), private.close_activity_days(now() + interval '340 days');
 select is(pg_temp.differences('anna', :'project'), 0::bigint, 'after retention');
 select private.close_activity_days(), private.close_activity_days(now() - interval '9 days');
 select is(pg_temp.differences('anna', :'project'), 0::bigint, 'and after closing what is closed');

@@ -91,15 +91,12 @@ select is(tests.refusal(format('select api.get_support_chat(%L)', pg_temp.ids())
 select is(pg_temp.open(jsonb_build_object('message', 'x', 'conversationId', id)) - 'context', '{"message": "x", "history": []}', 'and no history') from own;
 select tests.reset();
 select isnt(pg_temp.keep('anna', id, 'Still there?') ->> 'conversationId', id, 'the next question begins another one') from own;
-select is(private.prune_support(), 1, 'the job deletes it');
+select is(tests.end_old('support_conversations', clock_timestamp()), 1::bigint, 'retention deletes it');
 select is((select count(*) from public.support_messages m, own where m.conversation_id = own.id::uuid), 0::bigint, 'with its messages');
 select tests.act_as('anna');
 select is(api.delete_support_chat(pg_temp.ids()), null, 'a person deletes theirs');
 select is((select count(*) from public.support_messages), 0::bigint, 'with its messages');
 select tests.reset();
-update private.schedules set run_at = now() where name = 'support.prune';
-select lives_ok('select private.run_due(1000)', 'the schedule runs');
-select ok((select last_run_at is not null from private.schedules where name = 'support.prune'), 'the schedule of the deletion is known');
 
 select * from finish();
 rollback;

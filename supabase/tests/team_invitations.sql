@@ -180,6 +180,7 @@ select is(pg_temp.of('resend_team_invitation', (select id::text from public.team
 select tests.reset();
 update public.team_invitations set expires_at = now() + interval '100 days' where email in ('r@example.nl', 's@example.nl');
 select is(private.expire_invitations(now() + interval '91 days'), 0, 'after 91 days');
+select tests.end_old('team_invitations', now() + interval '91 days');
 select is((select array_agg(email || ' ' || status order by email) from public.team_invitations where organization_id = tests.org('anna')), array['r@example.nl pending', 's@example.nl pending'], 'closed ones are forgotten');
 update public.team_invitations set status = 'expired' where email = 'r@example.nl';
 select throws_ok($$ update public.team_invitations set status = 'accepted' where email = 'r@example.nl' $$, 'PT409', null, 'an expired one is not accepted, by any writer');

@@ -40,7 +40,6 @@ begin
         when 'billing.sweep' then perform private.sweep_billing();
         when 'billing.recheck' then perform private.queue_btw_checks();
         when 'summary.prune' then perform private.prune_summaries();
-        when 'erasures.prune' then perform private.prune_erasures();
         when 'chats.sweep' then perform private.sweep_chats();
         when 'sessions.end' then perform private.end_overdue_sessions(null, clock_timestamp());
         when 'retention.run' then
