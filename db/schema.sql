@@ -7861,7 +7861,6 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.provider_name(p_provider text) returns text: sql immutable
 -- private.provider_session(p_session_id uuid) returns TABLE(issuer text, session_key text): plpgsql stable definer; kijko_worker
 -- private.prune_checkpoints(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
--- private.prune_erasures(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_events(p_at timestamp with time zone DEFAULT now(), p_keep interval DEFAULT '24:00:00'::interval) returns bigint: plpgsql volatile definer; kijko_worker
 -- private.prune_metering(p_at timestamp with time zone DEFAULT now()) returns integer: plpgsql volatile definer
 -- private.prune_outbox(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer

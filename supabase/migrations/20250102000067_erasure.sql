@@ -52,6 +52,4 @@ comment on table private.vat_evidence is 'Answers of VIES about customers that w
 alter table private.mails alter column user_id drop not null,
   add constraint mails_user_id_check check (user_id is not null or kind = 'account_erased');
 
-insert into private.schedules (name, every) values ('erasures.prune', interval '1 hour');
-
 update public.schema_version set version = 67;

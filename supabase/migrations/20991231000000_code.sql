@@ -12867,7 +12867,6 @@ begin
         when 'billing.sweep' then perform private.sweep_billing();
         when 'billing.recheck' then perform private.queue_btw_checks();
         when 'summary.prune' then perform private.prune_summaries();
-        when 'erasures.prune' then perform private.prune_erasures();
         when 'chats.sweep' then perform private.sweep_chats();
         when 'sessions.end' then perform private.end_overdue_sessions(null, clock_timestamp());
         when 'retention.run' then
@@ -42372,21 +42371,6 @@ end
 $$;
 comment on function private.refuse_erased_identity is
   'Refuses tokens of an account that was erased after they were issued. Authorization: callable by definer functions of ours only. Errors: 401 SESSION_REVOKED.';
-
-create or replace function private.prune_erasures(p_at timestamptz default now()) returns integer
-language plpgsql volatile security definer set search_path = ''
-as $$
-declare
-  v_count integer;
-begin
-  delete from private.tombstones t where t.erased_at < p_at - interval '30 days';
-  get diagnostics v_count = row_count;
-  delete from private.vat_evidence e where e.kept_until <= (p_at at time zone 'UTC')::date;
-  delete from private.erasures e where e.kept_until <= (p_at at time zone 'UTC')::date;
-  return v_count;
-end
-$$;
-comment on function private.prune_erasures is 'Ends tombstones after 30 days, and evidence and the log of erasures after their years. Authorization: callable by schedules only.';
 
 -- p: body {confirm, code?}, and the arguments of private.use_second_factor, which the server has found.
 create or replace function api.erase_account(p jsonb) returns jsonb
