@@ -134,7 +134,7 @@ func (a *App) mountOperations(meters *meters) error {
 	for _, op := range a.deps.Document.Operations {
 		handler := a.deps.Handlers[op.ID]
 		if handler == nil {
-			handler = a.healthHandler(op.ID)
+			handler = a.publicHandler(op.ID)
 		}
 		// A handler may run before the function that the document names (it contacts an outside service first).
 		if op.Function == "" && handler == nil {

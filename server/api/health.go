@@ -108,8 +108,10 @@ func (h *health) cached(ctx context.Context) report {
 	return h.last
 }
 
-func (a *App) healthHandler(operation string) Handler {
+func (a *App) publicHandler(operation string) Handler {
 	switch operation {
+	case "greet":
+		return func(c *Call) error { return c.JSON(a.greeting()) }
 	case "health":
 		return func(c *Call) error { return c.JSON(a.health.cached(c.Context())) }
 	case "healthLive":

@@ -42,10 +42,15 @@ func (a *App) mountPages() {
 		if wantsPage(c) {
 			return pages.Home.Send(c)
 		}
-		greeting := map[string]any{"name": "Kijko API", "version": a.deps.Version, "docs": "/docs", "health": "/health"}
-		maps.Copy(greeting, a.deps.Greeting)
-		return c.JSON(greeting)
+		return c.JSON(a.greeting())
 	})
+}
+
+// greeting says what runs here.
+func (a *App) greeting() map[string]any {
+	greeting := map[string]any{"name": "Kijko API", "version": a.deps.Version, "docs": "/docs", "health": "/health"}
+	maps.Copy(greeting, a.deps.Greeting)
+	return greeting
 }
 
 // wantsPage reports whether the client would rather look than read JSON, as browsers do.

@@ -31,7 +31,7 @@ type endpoint struct {
 
 func (r *routes) add(path string, e *endpoint) {
 	at := r
-	for _, segment := range strings.Split(strings.Trim(path, "/"), "/") {
+	for _, segment := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' }) {
 		if strings.HasPrefix(segment, "{") {
 			if at.param == nil {
 				at.param = &routes{}

@@ -262,7 +262,7 @@ func TestTenantsAreIsolated(t *testing.T) {
 }
 
 // besides are public operations that the contract does not list as public: documents, health, and operations with their own authorization.
-var besides = []string{"downloadAuditFile", "getPicture", "health", "healthLive", "healthReady", "openSocket", "receiveSocketIO", "sendSocketIO", "unsubscribeMail",
+var besides = []string{"downloadAuditFile", "getPicture", "greet", "health", "healthLive", "healthReady", "openSocket", "receiveSocketIO", "sendSocketIO", "unsubscribeMail",
 	// Authorized after the upgrade, because browsers cannot read the status of a refused handshake.
 	"watchProject"}
 

@@ -58,11 +58,20 @@ as $catalogue$
       'email message token_hash'),
     ('profile', 'public.subscriptions', 'Subscription', 'Subscriptions of organizations that you own.', 't.organization_id in (select private.owned_organizations($1))',
       'id', 'id organization_id plan_id status billing_interval current_period_start current_period_end cancel_at_period_end trial_end pending_plan_id
-        pending_billing_interval created_at updated_at', '{}', 'overrides stripe_subscription_id'),
+        pending_billing_interval created_at updated_at', '{}', 'overrides stripe_subscription_id stripe_customer_id'),
     ('profile', 'public.billing_details', 'Billing details', 'Billing details of organizations that you own.',
       't.organization_id in (select private.owned_organizations($1))', 'organization_id',
       'organization_id company_name btw_number kvk_number address_line1 address_line2 city postal_code country btw_status verified_at consultation_number
-        registered_name registered_address updated_at', '{}', 'btw_definite'),
+        registered_name registered_address updated_at', '{}', 'btw_definite asked_at'),
+    ('profile', 'public.payment_methods', 'Payment methods', 'Payment methods of organizations that you own.',
+      't.organization_id in (select private.owned_organizations($1))', 'id',
+      'id organization_id type is_default card_brand card_last4 card_exp_month card_exp_year sepa_bank_code sepa_last4 sepa_country created_at updated_at', '{}',
+      'stripe_payment_method_id stripe_customer_id fingerprint state_key'),
+    ('profile', 'public.invoices', 'Invoices', 'Invoices of organizations that you own.', 't.organization_id in (select private.owned_organizations($1))', 'id',
+      'id organization_id number status currency net_amount vat_amount total_amount amount_due amount_paid refunded_amount vat_rate vat_treatment customer_country
+        description period_start period_end due_at paid_at finalized_at snapshot created_at updated_at', '{}',
+      'stripe_invoice_id stripe_customer_id stripe_subscription_id invoice_url pdf_url attempt_count first_failed_at next_attempt_at payment_intent_id charge_id
+        state_key'),
     ('profile', 'private.vies_answers', 'VAT checks', 'Answers of the VAT register about organizations that you own.',
       't.organization_id in (select private.owned_organizations($1))', 'organization_id number',
       'organization_id number is_valid name address consultation_number answered_at', '{}', ''),

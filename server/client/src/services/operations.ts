@@ -3,6 +3,10 @@ import { at, send } from "../core/call.js";
 import type { Answer, Options, Query } from "../core/types.js";
 import { DeadJobs } from "../dates.js";
 
+/** What runs here. `GET /` */
+export const greet = (options?: Options): Promise<Answer<"greet">> =>
+  send("GET", "/", { open: true, options });
+
 /** Is the process running, and how are its parts?. `GET /health` */
 export const health = (options?: Options): Promise<Answer<"health">> =>
   send("GET", "/health", { open: true, options });
