@@ -261,7 +261,7 @@ var elsewhere = map[string]string{
 	"dataexports.downloadDataExport": "NOT_FOUND", "admin.replayWebhookEvent": "NOT_FOUND", "billing.cancelSubscription": "CONTRACT_MANAGED",
 	"billing.createCheckout": "CONTRACT_MANAGED", "billing.resumeSubscription": "CONTRACT_MANAGED", "billing.updateSubscription": "CONTRACT_MANAGED",
 	"billing.deletePaymentMethod": "DEFAULT_PAYMENT_METHOD",
-	"audit.downloadAuditFile": "NOT_FOUND", "billing.receiveStripeEvent": "INVALID_STRIPE_SIGNATURE", "connections.listRemoteBranches": "VALIDATION_ERROR",
+	"audit.downloadAuditFile":     "NOT_FOUND", "billing.receiveStripeEvent": "INVALID_STRIPE_SIGNATURE", "connections.listRemoteBranches": "VALIDATION_ERROR",
 	"identity.proveSecondFactor": "INVALID_TWO_FACTOR_CODE", "identity.startOAuth": "UNSUPPORTED_PROVIDER",
 	"ingestion.recoverIngestion": "ALREADY_PROCESSING", "integrations.connectIntegration": "INTEGRATION_NOT_FOUND", "integrations.disconnectIntegration": "INTEGRATION_NOT_FOUND",
 	"integrations.reconnectIntegration": "INTEGRATION_NOT_FOUND", "integrations.revokeIntegrationPermission": "INTEGRATION_NOT_FOUND",
