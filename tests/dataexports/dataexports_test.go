@@ -374,7 +374,7 @@ func TestAStoreThatTakesNothingFailsTheExport(t *testing.T) {
 	broken.Config.StorageURL = "file://" + root
 	worker.Start(t, broken)
 	e := ask(l.anna, map[string]any{"type": "full"})
-	stack.Eventually(t, "it failed for good", func() bool {
+	stack.Eventually(t, "it failed and is not tried again", func() bool {
 		l.DB.Exec("update private.data_exports set lease_expires_at = clock_timestamp() where lease_owner is null and status = 'processing'")
 		return client.JSON[export](l.anna.Get("/data/exports/"+e.ID).Want(200)).Status == "failed"
 	})

@@ -95,7 +95,7 @@ export class LiveSocket<Events extends object> {
     return this.#cursor;
   }
 
-  /** connect resolves on the server's `hello`. It rejects when the server ends the socket for good before that. */
+  /** connect resolves on the server's `hello`. It rejects when the server refuses the socket before that. */
   connect(): Promise<Hello> {
     if (!this.#begun || this.#status === "resting" || this.#status === "closed") {
       this.#begun = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
