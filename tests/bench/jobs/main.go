@@ -1,4 +1,4 @@
-// Command jobs measures the job engine: J1 to J3 and J5 of the targets, beside graphile-worker, River and gue with their defaults, all in
+// Command jobs measures the job engine: J1 to J3, J5 and J6 of the targets, beside graphile-worker, River and gue with their defaults, all in
 // one PostgreSQL with durable commits, twenty jobs at once. Rounds are interleaved, medians are printed. The tests that kill workers
 // measure J4 (go test -run Kill ./tests).
 //
@@ -78,7 +78,7 @@ func run(ctx context.Context, wanted []string) (err error) {
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"J1", b.throughput}, {"J2", b.pickup}, {"J3", b.heldSnapshot}, {"J5", b.longJobs}} {
+	}{{"J1", b.throughput}, {"J2", b.pickup}, {"J3", b.heldSnapshot}, {"J5", b.longJobs}, {"J6", b.costs}} {
 		if len(wanted) > 0 && !slices.Contains(wanted, step.name) {
 			continue
 		}
