@@ -2158,12 +2158,14 @@ CREATE TABLE jobs.stored_jobs (
     queue text NOT NULL,
     created_at timestamp with time zone NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    lease uuid,
     CONSTRAINT gue_jobs_job_id_check CHECK ((job_id ~ '^[0-7][0-9A-HJKMNP-TV-Z]{25}$'::text))
 )
 WITH (fillfactor='70', autovacuum_vacuum_scale_factor='0.02');
 
 ALTER TABLE ONLY jobs.stored_jobs FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE jobs.stored_jobs IS 'The rows of the queue; read and written through jobs.gue_jobs. [person: erased]';
+COMMENT ON COLUMN jobs.stored_jobs.lease IS 'The token of the worker that does the job; null while it waits.';
 
 CREATE VIEW jobs.gue_jobs WITH (security_invoker='true') AS
  SELECT j.job_id,
@@ -2188,6 +2190,20 @@ CREATE TABLE jobs.unique_keys (
 
 ALTER TABLE ONLY jobs.unique_keys FORCE ROW LEVEL SECURITY;
 COMMENT ON TABLE jobs.unique_keys IS 'Keys of waiting jobs; vanish with them. [person: erased]';
+
+CREATE TABLE jobs.workers (
+    id bigint NOT NULL,
+    lock_key bigint NOT NULL,
+    pid integer NOT NULL,
+    server text NOT NULL,
+    registered_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    free_since timestamp with time zone
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY jobs.workers FORCE ROW LEVEL SECURITY;
+COMMENT ON TABLE jobs.workers IS 'The worker processes and the locks that tell whether they live.';
+COMMENT ON COLUMN jobs.workers.server IS '[person: none]';
 
 CREATE TABLE private.activity_days (
     organization_id uuid NOT NULL,
@@ -4012,6 +4028,10 @@ ALTER TABLE ONLY jobs.queue_floor
     ADD CONSTRAINT queue_floor_pkey PRIMARY KEY (is_only);
 ALTER TABLE ONLY jobs.unique_keys
     ADD CONSTRAINT unique_keys_pkey PRIMARY KEY (key);
+ALTER TABLE ONLY jobs.workers
+    ADD CONSTRAINT workers_lock_key_key UNIQUE (lock_key);
+ALTER TABLE ONLY jobs.workers
+    ADD CONSTRAINT workers_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.account_tokens
     ADD CONSTRAINT account_tokens_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY private.activity_days
@@ -5642,6 +5662,7 @@ ALTER TABLE jobs.queue_floor ENABLE ROW LEVEL SECURITY;
 CREATE POLICY select_worker ON jobs.queue_floor FOR SELECT TO kijko_worker USING (true);
 ALTER TABLE jobs.stored_jobs ENABLE ROW LEVEL SECURITY;
 ALTER TABLE jobs.unique_keys ENABLE ROW LEVEL SECURITY;
+ALTER TABLE jobs.workers ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.account_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.activity_days ENABLE ROW LEVEL SECURITY;
 ALTER TABLE private.activity_mark ENABLE ROW LEVEL SECURITY;
@@ -7117,7 +7138,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.claim_account(p_user_id uuid, p_at timestamp with time zone) returns void: plpgsql volatile definer
 -- private.claim_data_export(p_id uuid, p_owner uuid, p_seconds integer, p_key text) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claim_enrichment(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
--- private.claim_execution(p_id uuid, p_seconds integer, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT limit_ms bigint, OUT is_streamed boolean, OUT organization_id uuid, OUT user_id uuid) returns record: plpgsql volatile definer
+-- private.claim_execution(p_id uuid, p_seconds integer, p_worker bigint, OUT outcome text, OUT token uuid, OUT answers text, OUT called text, OUT sealed_key text, OUT parameters jsonb, OUT prompt text, OUT elapsed_ms bigint, OUT limit_ms bigint, OUT is_streamed boolean, OUT organization_id uuid, OUT user_id uuid) returns record: plpgsql volatile definer
 -- private.claim_lines(p_counts jsonb) returns text: sql immutable
 -- private.claim_run(p_run_id uuid, p_owner uuid, p_seconds integer) returns jsonb: plpgsql volatile definer; kijko_worker
 -- private.claim_state(p_provider text, p_hash text, p_user_id uuid, p_org_id uuid, p_session_id uuid DEFAULT NULL::uuid) returns private.connection_states: plpgsql volatile definer
@@ -7294,6 +7315,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.end_by_policy(p_session_id uuid, p_at timestamp with time zone) returns void: plpgsql volatile definer
 -- private.end_directory(p_project_id uuid) returns void: plpgsql volatile definer; authenticated
 -- private.end_ingestion_operation(e context_ingestions) returns void: plpgsql volatile definer
+-- private.end_leases(p_worker bigint) returns void: plpgsql volatile definer
 -- private.end_of_execution(e skill_executions, p_at timestamp with time zone, OUT code text, OUT message text) returns record: plpgsql immutable
 -- private.end_old(r private.retention_rules, p_at timestamp with time zone, p_limit integer) returns bigint: plpgsql volatile definer
 -- private.end_overdue_sessions(p_sessions uuid[], p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
@@ -7385,6 +7407,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.finish_idempotent(p_key text, p_response jsonb) returns void: plpgsql volatile definer; authenticated
 -- private.finish_integration(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.finish_ip_change(p_description text, p_changes jsonb, p_metadata jsonb DEFAULT NULL::jsonb) returns void: plpgsql volatile definer
+-- private.finish_jobs(p_job_ids text[], p_leases uuid[]) returns integer: plpgsql volatile definer; kijko_worker
 -- private.finish_login(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.finish_magic_link(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.finish_mcp_server(p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
@@ -7462,6 +7485,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.hmac_sha256(p_key bytea, p_message bytea) returns bytea: plpgsql immutable
 -- private.hold_data_exports(p_owners uuid[], p_seconds integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.hold_enrichments(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
+-- private.hold_jobs(p_job_ids text[], p_leases uuid[], p_seconds integer) returns SETOF text: plpgsql volatile definer; kijko_worker
 -- private.hold_runs(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.hold_summaries(p_owners uuid[], p_seconds integer DEFAULT NULL::integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.hook_address(h private.push_hooks) returns text: plpgsql stable definer
@@ -7583,11 +7607,13 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.language_name(p_language text) returns text: sql immutable; authenticated, service_role
 -- private.language_shares(p_names text[], p_bytes bigint[]) returns jsonb: sql stable; authenticated, service_role
 -- private.last_completed_run(p_project_id uuid) returns ingestion_runs: plpgsql stable; authenticated
+-- private.lease_jobs(p_queue text, p_limit integer, p_lease uuid, p_seconds integer) returns TABLE(job_id text, job_type text, args bytea, error_count integer, created_at timestamp with time zone): plpgsql volatile definer; kijko_worker
 -- private.lease_project(p_run_id uuid, p_owner uuid) returns uuid: plpgsql volatile definer
 -- private.lease_token(p_id uuid, p_owner uuid, p_refused integer) returns TABLE(state text, provider text, sealed text, version integer): plpgsql volatile definer; kijko_server, kijko_worker
 -- private.leased_data_export(p_id uuid, p_owner uuid) returns private.data_exports: plpgsql stable definer
 -- private.leave_node(p_node_id uuid) returns void: plpgsql volatile definer; kijko_server
 -- private.leave_team() returns void: plpgsql volatile definer; authenticated
+-- private.leave_worker(p_id bigint) returns void: plpgsql volatile definer; kijko_worker
 -- private.level_flags(p_level text) returns jsonb: sql stable; authenticated
 -- private.like_pattern(p_search text) returns text: sql immutable; authenticated
 -- private.like_prefix(p_prefix text) returns text: sql immutable
@@ -7682,6 +7708,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.neighbor_setting(p_neighbor text) returns jsonb: plpgsql stable definer
 -- private.new_chat_id(p_text text) returns text: plpgsql stable; authenticated
 -- private.new_invitation_token() returns text: sql volatile
+-- private.new_lease(p_worker bigint) returns uuid: sql volatile
 -- private.new_skill() returns skills: plpgsql stable; authenticated
 -- private.new_token() returns text: sql volatile
 -- private.new_ulid(p_at timestamp with time zone DEFAULT clock_timestamp()) returns text: plpgsql volatile
@@ -7985,6 +8012,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.refuse_version(p_number integer, p_current integer) returns void: plpgsql stable; authenticated
 -- private.refuse_webhook_over_limit() returns void: plpgsql stable; authenticated
 -- private.regenerate_summary(p_project_id uuid) returns uuid: plpgsql volatile definer; authenticated
+-- private.register_worker(p_id bigint, p_key bigint, p_is_known boolean) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.registry_item_json(i mcp_registry_items) returns jsonb: sql stable; authenticated
 -- private.relative_time(p_at timestamp with time zone, p_now timestamp with time zone DEFAULT now()) returns text: sql stable
 -- private.release_data_export(p_id uuid, p_owner uuid, p_is_failed boolean) returns boolean: plpgsql volatile definer; kijko_worker
@@ -8048,6 +8076,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.retry_execution(p_id text) returns skill_executions: plpgsql volatile definer; authenticated
 -- private.retry_stripe_event(p_id text, p_at timestamp with time zone DEFAULT now()) returns text: plpgsql volatile definer
 -- private.retry_stripe_events(p_at timestamp with time zone DEFAULT now(), p_customer_id text DEFAULT NULL::text) returns integer: plpgsql volatile definer
+-- private.return_job(p_job_id text, p_lease uuid, p_seconds double precision, p_error text, p_is_attempt boolean) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.revive_habit(p_id uuid) returns habits: plpgsql volatile definer; authenticated, service_role
 -- private.revive_reflex(p_id uuid, p_checked boolean) returns void: plpgsql volatile definer; authenticated
 -- private.revoke_integration(p_id uuid) returns void: plpgsql volatile definer
@@ -8107,6 +8136,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.sentences(p_text text) returns text[]: sql immutable; authenticated
 -- private.sequence_events() returns bigint: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.served_tokens(p_project_id uuid) returns bigint: plpgsql stable definer
+-- private.server_run() returns text: sql stable
 -- private.service_write_run(p_action text, p_project_id uuid, p_body jsonb) returns jsonb: plpgsql volatile definer; service_role
 -- private.session_caller(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql stable definer; kijko_server
 -- private.session_id() returns uuid: sql stable; anon, authenticated, kijko_server, kijko_worker, service_role
@@ -8231,6 +8261,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.sweep_executions(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer
 -- private.sweep_graph_mirrors(p_backend text, p_emptied boolean, p_limit integer DEFAULT 1000) returns integer: plpgsql volatile definer; kijko_worker
 -- private.sweep_integrations(p_at timestamp with time zone DEFAULT clock_timestamp()) returns void: plpgsql volatile definer
+-- private.sweep_leases() returns void: plpgsql volatile definer; kijko_worker
 -- private.sweep_mcp_servers(p_at timestamp with time zone DEFAULT clock_timestamp()) returns void: plpgsql volatile definer
 -- private.sweep_outbox(p_at timestamp with time zone DEFAULT clock_timestamp()) returns void: plpgsql volatile definer
 -- private.sweep_runs(p_at timestamp with time zone DEFAULT clock_timestamp()) returns integer: plpgsql volatile definer; kijko_worker
@@ -8247,11 +8278,11 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.take_audit_file(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
 -- private.take_back_grants(p_org_id uuid) returns void: plpgsql volatile definer
 -- private.take_data_export(p jsonb) returns jsonb: plpgsql stable definer; kijko_server
--- private.take_deliveries(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
+-- private.take_deliveries(p_limit integer, p_seconds integer, p_worker bigint DEFAULT NULL::bigint) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_delivery(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
--- private.take_executions(p_limit integer, p_seconds integer) returns TABLE(id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text, elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid, user_id uuid): plpgsql volatile definer; kijko_worker
+-- private.take_executions(p_limit integer, p_seconds integer, p_worker bigint DEFAULT NULL::bigint) returns TABLE(id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text, elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid, user_id uuid): plpgsql volatile definer; kijko_worker
 -- private.take_integration_state(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
--- private.take_integration_work(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
+-- private.take_integration_work(p_limit integer, p_seconds integer, p_worker bigint DEFAULT NULL::bigint) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_invitation_allowance(p_org_id uuid, p_requested integer) returns void: plpgsql volatile definer
 -- private.take_jobs(p_queue text, p_limit integer) returns SETOF jsonb: plpgsql volatile definer
 -- private.take_left_hooks(p_token_id uuid) returns TABLE(path text, address text): plpgsql volatile definer; kijko_worker
@@ -8259,10 +8290,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.take_mail_allowance(p_user_id uuid, p_kind text, p_limit integer) returns void: plpgsql volatile definer
 -- private.take_metering(p_owner uuid, p_seconds integer, p_limit integer) returns TABLE(seq bigint, id uuid, organization_id uuid, metric text, amount bigint, total bigint, occurred_at timestamp with time zone): plpgsql volatile definer; kijko_worker
 -- private.take_oauth_state(p jsonb, p_at timestamp with time zone DEFAULT clock_timestamp()) returns jsonb: plpgsql volatile definer; kijko_server
--- private.take_outbox(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
+-- private.take_outbox(p_limit integer, p_seconds integer, p_worker bigint DEFAULT NULL::bigint) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_own_state(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.take_rate(p_key text, p_limit integer, p_window interval, p_at timestamp with time zone DEFAULT clock_timestamp()) returns TABLE(allowed boolean, remaining integer, reset_at timestamp with time zone, retry_after integer): plpgsql volatile definer; kijko_server, kijko_worker
--- private.take_registry_work(p_limit integer, p_seconds integer) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
+-- private.take_registry_work(p_limit integer, p_seconds integer, p_worker bigint DEFAULT NULL::bigint) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_state(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_stripe_call(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server, kijko_worker
 -- private.take_stripe_event(p_payload jsonb, p_is_live boolean) returns jsonb: plpgsql volatile definer; kijko_server
@@ -8522,6 +8553,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.want_push(p_repository_id uuid, p_commit text) returns void: plpgsql volatile definer
 -- private.warn_of_address(p_subject_id uuid, p_client_ip text) returns void: plpgsql volatile
 -- private.watch_rooms(p_rooms text[], p_cursors bigint[], p_untils bigint[], p_limit integer, p_snapshot uuid DEFAULT NULL::uuid) returns TABLE(organization_id uuid, head bigint, room text, is_admitted boolean, removed_until bigint, pending bigint[], frames jsonb, id bigint, type text, data text, audience text, actor_user_id uuid, conflation_key text, created_at timestamp with time zone): plpgsql stable; authenticated
+-- private.watch_workers(p_id bigint, p_key bigint, p_grace double precision) returns integer: plpgsql volatile definer; kijko_worker
 -- private.watched_callers(p_limit integer DEFAULT 100000) returns jsonb: plpgsql stable definer; kijko_server
 -- private.webhook_event_json(e private.stripe_events) returns jsonb: sql stable
 -- private.webhook_json(w webhooks) returns jsonb: sql stable; authenticated, kijko_server

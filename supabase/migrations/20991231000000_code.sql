@@ -1045,6 +1045,242 @@ comment on function private.raise_queue_floor is
   'Moves the place where looks for the next job begin; gives it, or null when another worker is at it or the caller''s transaction has written already. Authorization: callable by the worker only.';
 grant execute on function private.raise_queue_floor to kijko_worker;
 
+-- Short jobs are taken and ended many in one round trip. A job in work keeps its row: lease is the token of its worker, and run_at the time at
+-- which the lease ends and the job is due again. Each end names the token, so a worker that lost the job changes nothing.
+
+drop function if exists private.lease_jobs(text, integer, uuid, integer);
+create function private.lease_jobs(p_queue text, p_limit integer, p_lease uuid, p_seconds integer)
+returns table (job_id text, job_type text, args bytea, error_count integer, created_at timestamptz)
+language plpgsql volatile security definer set search_path = ''
+-- The statistics of a queue are always stale, so the plans always use the index.
+set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+#variable_conflict use_column
+begin
+  -- A lease that a crash of the database forgets was not worth the wait: the job is due again, as it is when its worker dies.
+  perform set_config('synchronous_commit', 'off', true);
+  return query
+    update jobs.stored_jobs x set lease = p_lease, run_at = clock_timestamp() + make_interval(secs => p_seconds), updated_at = now()
+    from (
+      select j.job_id from jobs.gue_jobs j where j.queue = p_queue and j.run_at <= clock_timestamp()
+      order by j.run_at, j.priority, j.job_id limit p_limit for update skip locked) due
+    where x.job_id = due.job_id
+    returning x.job_id, x.job_type, x.args, x.error_count, x.created_at;
+end
+$$;
+comment on function private.lease_jobs is 'Takes up to p_limit due jobs of a queue under a lease of p_seconds. Authorization: callable by the worker only.';
+
+create or replace function private.hold_jobs(p_job_ids text[], p_leases uuid[], p_seconds integer) returns setof text
+language plpgsql volatile security definer set search_path = ''
+set enable_seqscan = off set jit = off
+as $$
+begin
+  perform set_config('synchronous_commit', 'off', true);
+  return query
+    update jobs.stored_jobs x set run_at = clock_timestamp() + make_interval(secs => p_seconds)
+    where x.job_id in (
+      select j.job_id from unnest(p_job_ids, p_leases) m (job_id, lease) join jobs.stored_jobs j on j.job_id = m.job_id and j.lease = m.lease
+      order by j.job_id for no key update of j)
+    returning x.job_id;
+end
+$$;
+comment on function private.hold_jobs is 'Renews the leases of jobs; gives those that hold. Authorization: callable by the worker only, by the tokens of the leases.';
+
+create or replace function private.finish_jobs(p_job_ids text[], p_leases uuid[]) returns integer
+language plpgsql volatile security definer set search_path = ''
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+  v_count integer;
+begin
+  delete from jobs.stored_jobs j using unnest(p_job_ids, p_leases) m (job_id, lease) where j.job_id = m.job_id and j.lease = m.lease;
+  get diagnostics v_count = row_count;
+  return v_count;
+end
+$$;
+comment on function private.finish_jobs is
+  'Deletes jobs that were done, where their leases hold; gives how many. Authorization: callable by the worker only, by the tokens of the leases.';
+
+-- p_seconds: the pause before the next attempt; null buries the job. p_is_attempt is false where the job was not tried: at shutdown, and where
+-- the worker does not know the type.
+create or replace function private.return_job(p_job_id text, p_lease uuid, p_seconds double precision, p_error text, p_is_attempt boolean) returns boolean
+language plpgsql volatile security definer set search_path = ''
+set enable_seqscan = off
+as $$
+declare
+  j jobs.stored_jobs;
+  v_args jsonb := 'null';
+begin
+  if p_seconds is not null then
+    -- The transaction has its id before it reads the clock; the floor of the queue relies on that.
+    perform pg_current_xact_id();
+    update jobs.stored_jobs x
+    set lease = null, run_at = clock_timestamp() + make_interval(secs => greatest(p_seconds, 0)), error_count = x.error_count + p_is_attempt::integer,
+      last_error = left(p_error, 4000), updated_at = now()
+    where x.job_id = p_job_id and x.lease = p_lease;
+    return found;
+  end if;
+  delete from jobs.stored_jobs x where x.job_id = p_job_id and x.lease = p_lease returning * into j;
+  if not found then
+    return false;
+  end if;
+  begin
+    v_args := convert_from(j.args, 'UTF8')::jsonb;
+  exception when others then
+    null;
+  end;
+  perform private.bury_job(j.job_id, j.job_type, j.queue, v_args, j.error_count + 1, p_error, j.created_at);
+  return true;
+end
+$$;
+comment on function private.return_job is
+  'Gives a job back for another attempt, or buries it; false when the lease is gone. Authorization: callable by the worker only, by the token of the lease.';
+grant execute on function private.lease_jobs, private.hold_jobs, private.finish_jobs, private.return_job to kijko_worker;
+
+-- Which workers live. The first eight bytes of each lease's token name its worker. A worker holds an advisory lock by a session of its own,
+-- and Postgres frees the lock when the process dies. The other workers look at the locks (four times a second) and end the leases of a worker
+-- whose lock stays free. The times of the leases are the net: they end the work of a worker that is cut off while its session stays.
+--
+-- A free lock proves the end of a session, not of a process. So a worker that lost its session gets a new lock within p_grace of the lock being
+-- seen free, or stops its work before (worker/lease). After a restart or a failover all locks are free and prove nothing: then the leases count.
+
+create or replace function private.new_lease(p_worker bigint) returns uuid
+language sql volatile parallel safe
+return case when p_worker is null then gen_random_uuid()
+  else (encode(int8send(p_worker), 'hex') || right(replace(gen_random_uuid()::text, '-', ''), 16))::uuid end;
+comment on function private.new_lease is 'A fresh token for a lease of this worker; null: of a process that is not registered.';
+
+create or replace function private.server_run() returns text
+language sql stable
+return pg_postmaster_start_time()::text || ' ' || left(pg_walfile_name(pg_current_wal_lsn()), 8);
+comment on function private.server_run is 'Names this run of the database server: its start and its timeline. Locks live no longer.';
+
+-- Each session brings a key of its own, so a session that hangs somewhere does not keep its successor out.
+create or replace function private.register_worker(p_id bigint, p_key bigint, p_is_known boolean) returns boolean
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform pg_advisory_lock(p_key);
+  if p_is_known then
+    update jobs.workers w set lock_key = p_key, pid = pg_backend_pid(), server = private.server_run(), registered_at = clock_timestamp(), free_since = null
+    where w.id = p_id;
+    return found;
+  end if;
+  insert into jobs.workers (id, lock_key, pid, server) values (p_id, p_key, pg_backend_pid(), private.server_run());
+  return true;
+end
+$$;
+comment on function private.register_worker is
+  'Takes the lock of a worker for this session and notes it; false when the worker was known and has been taken over. Authorization: callable by the worker only.';
+
+create or replace function private.leave_worker(p_id bigint) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  delete from jobs.workers w where w.id = p_id;
+end
+$$;
+comment on function private.leave_worker is 'A worker ends, or gives its place up: only the times of its leases count now. Authorization: callable by the worker only.';
+
+create or replace function private.watch_workers(p_id bigint, p_key bigint, p_grace double precision) returns integer
+language plpgsql volatile security definer set search_path = ''
+set lock_timeout = '200ms'
+as $$
+declare
+  w jobs.workers;
+  v_taken integer := 0;
+begin
+  if not exists (select from jobs.workers x where x.id = p_id and x.lock_key = p_key) then
+    return -1;
+  elsif not exists (select from jobs.workers x where x.id = p_id and x.pid = pg_backend_pid()) then
+    return -2;
+  end if;
+  for w in select * from jobs.workers x where x.id <> p_id loop
+    if not pg_try_advisory_xact_lock_shared(w.lock_key) then
+      if w.free_since is not null then
+        update jobs.workers x set free_since = null where x.id = w.id and x.lock_key = w.lock_key;
+      end if;
+    elsif w.server <> private.server_run() then
+      delete from jobs.workers x where x.id = w.id and x.lock_key = w.lock_key and x.registered_at < clock_timestamp() - interval '1 hour';
+    elsif w.free_since is null then
+      update jobs.workers x set free_since = clock_timestamp() where x.id = w.id and x.lock_key = w.lock_key and x.free_since is null;
+    elsif w.free_since < clock_timestamp() - make_interval(secs => p_grace) then
+      begin
+        -- Of two workers that look at once, one finds the row.
+        delete from jobs.workers x where x.id = w.id and x.lock_key = w.lock_key and x.free_since = w.free_since;
+        if found then
+          perform private.end_leases(w.id);
+          v_taken := v_taken + 1;
+        end if;
+      exception when lock_not_available or deadlock_detected then
+        -- A statement of the dead worker may still run. The next look tries again.
+        null;
+      end;
+    end if;
+  end loop;
+  return v_taken;
+end
+$$;
+comment on function private.watch_workers is
+  'Ends the leases of workers whose lock has been free for p_grace seconds; gives how many workers. -1: this worker is not registered with this lock; -2: it is, by another session. Authorization: callable by the worker only.';
+
+create or replace function private.end_leases(p_worker bigint) returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_worker constant text := encode(int8send(p_worker), 'hex');
+  v_from constant uuid := (v_worker || '0000000000000000')::uuid;
+  v_to constant uuid := (v_worker || 'ffffffffffffffff')::uuid;
+  v_now constant timestamptz := clock_timestamp();
+begin
+  -- The transaction has its id before it reads the clock; the floor of the queue relies on that.
+  perform pg_current_xact_id();
+  update jobs.stored_jobs x set lease = null, run_at = clock_timestamp() where x.lease between v_from and v_to;
+  update public.ingestion_runs x set lease_expires_at = v_now where x.outcome = 'open' and x.lease_owner between v_from and v_to;
+  update public.enrichment_runs x set lease_expires_at = v_now where x.status = 'running' and x.lease_owner between v_from and v_to;
+  update private.summary_jobs x set lease_expires_at = v_now where x.status = 'running' and x.lease_owner between v_from and v_to;
+  update private.data_exports x set lease_expires_at = v_now where x.status = 'processing' and x.lease_owner between v_from and v_to;
+  update public.skill_executions x set lease_expires_at = v_now where x.status = 'running' and x.lease_token between v_from and v_to;
+  update public.webhook_deliveries x set lease_until = v_now where x.lease_until is not null and x.lease_token between v_from and v_to;
+  update public.integrations x set sync_lease_until = v_now where x.sync_lease_until is not null and x.sync_token between v_from and v_to;
+  update private.integration_revocations x set lease_until = v_now where x.lease_until is not null and x.lease_token between v_from and v_to;
+  update public.mcp_servers x set lease_until = v_now where x.lease_until is not null and x.lease_token between v_from and v_to;
+  update private.outbox x set lease_until = v_now where x.lease_until is not null and x.lease_token between v_from and v_to;
+  update private.stripe_calls x set leased_until = v_now where x.settled_at is null and x.lease between v_from and v_to;
+  update private.provider_tokens x set lease_until = v_now where x.lease_owner between v_from and v_to;
+  update private.metering_state x set lease_expires_at = v_now where x.owner between v_from and v_to;
+end
+$$;
+comment on function private.end_leases is 'Ends all leases of a worker now. Authorization: callable by functions of ours only.';
+
+-- The sweeps that give work of ended leases to others run every few seconds anyway. After a takeover they run at once.
+create or replace function private.sweep_leases() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+declare
+  v_sweep text;
+begin
+  foreach v_sweep in array array['runs', 'executions', 'enrichments', 'summaries', 'data_exports', 'integrations', 'mcp_servers', 'outbox'] loop
+    begin
+      case v_sweep
+        when 'runs' then perform private.sweep_runs();
+        when 'executions' then perform private.sweep_executions();
+        when 'enrichments' then perform private.sweep_enrichments();
+        when 'summaries' then perform private.sweep_summaries();
+        when 'data_exports' then perform private.sweep_data_exports();
+        when 'integrations' then perform private.sweep_integrations();
+        when 'mcp_servers' then perform private.sweep_mcp_servers();
+        else perform private.sweep_outbox();
+      end case;
+    exception when others then
+      raise warning 'sweep of % failed: % %', v_sweep, sqlstate, sqlerrm;
+    end;
+  end loop;
+end
+$$;
+comment on function private.sweep_leases is 'Gives work whose lease has ended to others, as the schedules do. Authorization: callable by the worker only.';
+grant execute on function private.register_worker, private.leave_worker, private.watch_workers, private.sweep_leases to kijko_worker;
+
 -- gue works as kijko_worker, with whole rows of the whole queue. No other role sees jobs.
 grant select, insert, update, delete on jobs.gue_jobs, jobs.stored_jobs, jobs.unique_keys to kijko_worker;
 grant select on jobs.queue_floor to kijko_worker;
@@ -1053,6 +1289,7 @@ create policy all_worker on jobs.stored_jobs to kijko_worker using (true) with c
 create policy select_worker on jobs.queue_floor for select to kijko_worker using (true);
 create policy all_worker on jobs.unique_keys to kijko_worker using (true) with check (true);
 create policy all_worker on jobs.dead_letters to kijko_worker using (true) with check (true);
+-- jobs.workers is read and written by functions only (db/code/jobs/workers.sql).
 
 -- Quotas: the units of a limit that an organization may use in the current period (contract 50, section 5). Counting is in consume.sql. It
 -- runs in the transaction of the work it pays for, so a rolled-back work costs nothing.
@@ -17667,7 +17904,11 @@ create or replace function private.is_model_routable(p_model text) returns boole
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return private.model_provider(p_model) is not null or exists (select from public.model_aliases a where a.alias = p_model);
+  -- Two statements: as one, Postgres would plan the query again at every call.
+  if private.model_provider(p_model) is not null then
+    return true;
+  end if;
+  return exists (select from public.model_aliases a where a.alias = p_model);
 end
 $$;
 comment on function private.is_model_routable is 'May a skill name this model? Authorization: gives away public knowledge only.';
@@ -18588,6 +18829,11 @@ create or replace function private.known_parameters(p_parameters jsonb) returns 
 language plpgsql immutable parallel safe
 as $$
 begin
+  -- The usual parameters need no query.
+  if jsonb_typeof(p_parameters) = 'object' and jsonb_strip_nulls(p_parameters) = p_parameters
+    and p_parameters - array['temperature', 'max_tokens', 'top_p', 'top_k', 'stop_sequences'] = '{}' then
+    return p_parameters;
+  end if;
   return case when jsonb_typeof(p_parameters) = 'object' then (
       select coalesce(jsonb_object_agg(m.key, m.value), '{}') from jsonb_each(p_parameters) m
       where m.key in ('temperature', 'max_tokens', 'top_p', 'top_k', 'stop_sequences') and m.value <> 'null')
@@ -18625,8 +18871,12 @@ begin
     end if;
   end loop;
   p := p -> 'stop_sequences';
-  if p is not null and (jsonb_typeof(p) <> 'array' or jsonb_array_length(p) > 8
-      or exists (select from jsonb_array_elements(p) e where jsonb_typeof(e) <> 'string' or char_length(e #>> '{}') not between 1 and 100)) then
+  -- Within one condition the subquery would make a query of it also where there is no list.
+  if p is null then
+    return;
+  end if;
+  if jsonb_typeof(p) <> 'array' or jsonb_array_length(p) > 8
+      or exists (select from jsonb_array_elements(p) e where jsonb_typeof(e) <> 'string' or char_length(e #>> '{}') not between 1 and 100) then
     field := 'parameters.stop_sequences';
     message := 'Stop sequences must be a list of at most 8 texts of 1 to 100 characters';
   end if;
@@ -18718,6 +18968,8 @@ comment on function private.fields_fault is 'What is wrong with an input schema;
 create or replace function private.skill_fault(s public.skills, p_model text, out field text, out message text)
 language plpgsql stable parallel safe
 as $$
+declare
+  v record;
 begin
   case
     when coalesce(s.name, '') = '' then
@@ -18745,10 +18997,12 @@ begin
     when s.is_active is null then
       field := 'isActive'; message := 'Active must be true or false';
     else
-      select f.field, f.message into field, message from private.parameters_fault(s.parameters) f;
-      if message is null then
-        select f.field, f.message into field, message from private.fields_fault(s.input_schema) f;
+      v := private.parameters_fault(s.parameters);
+      if v.message is null then
+        v := private.fields_fault(s.input_schema);
       end if;
+      field := v.field;
+      message := v.message;
   end case;
 end
 $$;
@@ -18884,8 +19138,11 @@ grant execute on function private.skill_with, private.new_skill, private.add_ski
 create or replace function api.create_skill(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
+declare
+  -- In a variable, so that skill_json is inlined: with a volatile call as its argument each request would plan it again.
+  s public.skills := private.add_skill(private.skill_with(private.new_skill(), p -> 'body', true));
 begin
-  return private.skill_json(private.add_skill(private.skill_with(private.new_skill(), p -> 'body', true)));
+  return private.skill_json(s);
 end
 $$;
 comment on function api.create_skill is 'POST /skills: Skill. Errors: 400, 409 SKILL_NAME_EXISTS.';
@@ -18923,7 +19180,10 @@ declare
   o public.skills := private.locked_skill(p);
   n public.skills := private.skill_with(o, p -> 'body', false);
 begin
-  return private.skill_json(case when n is distinct from o then private.change_skill(n) else o end);
+  if n is distinct from o then
+    o := private.change_skill(n);
+  end if;
+  return private.skill_json(o);
 end
 $$;
 comment on function api.update_skill is 'PUT /skills/{skillId}: Skill. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND, 409 SKILL_NAME_EXISTS.';
@@ -19784,7 +20044,8 @@ begin
   new.description := nullif(new.description, '');
   new.parameters := private.known_parameters(new.parameters);
   new.input_schema := private.known_fields(new.input_schema);
-  select * into v from private.skill_fault(new, case when tg_op = 'UPDATE' then old.model end);
+  -- An assignment is no query.
+  v := private.skill_fault(new, case when tg_op = 'UPDATE' then old.model end);
   if v.message is not null then
     perform private.refuse_field(v.field, v.message);
   end if;
@@ -20228,9 +20489,9 @@ comment on function private.prepare_execution is 'The rendered prompt, or errorC
 -- Leases one run: the first start of a pending one, or the take-over of one whose worker is gone. outcome 'run' comes with all that is
 -- needed to call the model; 'none' means that no work is left; 'busy' that another transaction is changing the row just now. The parameters
 -- are those to send: for a model that takes no sampling parameters they are left out, and `withoutSampling` is set.
-drop function if exists private.claim_execution(uuid, integer);
+drop function if exists private.claim_execution(uuid, integer, bigint);
 create function private.claim_execution(
-  p_id uuid, p_seconds integer, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
+  p_id uuid, p_seconds integer, p_worker bigint, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
   out parameters jsonb, out prompt text, out elapsed_ms bigint, out limit_ms bigint, out is_streamed boolean, out organization_id uuid, out user_id uuid
 )
 language plpgsql volatile security definer set search_path = ''
@@ -20274,7 +20535,7 @@ begin
     return;
   end if;
 
-  token := gen_random_uuid();
+  token := private.new_lease(p_worker);
   if e.status = 'pending' then
     update public.skill_executions x set status = 'running', takes = 1, model = s.model, model_called = v_route.called,
       lease_token = token, lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
@@ -20304,8 +20565,8 @@ comment on function private.claim_execution is
 -- Takes waiting jobs and leases their runs, all in one transaction and one round trip: a deleted job has a leased run, and a run that was
 -- not leased keeps its job. Returns one row for each job taken; outcome 'run' is work. A run whose claim fails unexpectedly is tried five
 -- times and then becomes a dead letter, for an administrator to see. So no content of one person blocks the runs of others.
-drop function if exists private.take_executions(integer, integer);
-create function private.take_executions(p_limit integer, p_seconds integer)
+drop function if exists private.take_executions(integer, integer, bigint);
+create function private.take_executions(p_limit integer, p_seconds integer, p_worker bigint default null)
 returns table (id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text,
   elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid, user_id uuid)
 language plpgsql volatile security definer set search_path = ''
@@ -20327,7 +20588,7 @@ begin
     v_error := null;
     begin
       v_id := (convert_from(v_job.args, 'UTF8')::jsonb ->> 'executionId')::uuid;
-      select * into v from private.claim_execution(v_id, p_seconds);
+      select * into v from private.claim_execution(v_id, p_seconds, p_worker);
     exception when others then
       v_error := sqlstate || ' ' || sqlerrm;
     end;
@@ -33374,7 +33635,7 @@ comment on function private.take_jobs is 'Takes jobs of a queue away and gives t
 -- ---------------------------------------------------------------------------------------------------------------------- attempts
 
 -- Returns one element for each job that was looked at; null where there is nothing to send.
-create or replace function private.take_deliveries(p_limit integer, p_seconds integer) returns setof jsonb
+create or replace function private.take_deliveries(p_limit integer, p_seconds integer, p_worker bigint default null) returns setof jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -33384,7 +33645,7 @@ declare
 begin
   for v_args in select t from private.take_jobs('webhooks', p_limit) t loop
     update public.webhook_deliveries x
-    set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), leases = x.leases + 1
+    set lease_token = private.new_lease(p_worker), lease_until = clock_timestamp() + make_interval(secs => p_seconds), leases = x.leases + 1
     where x.id = private.as_uuid(v_args ->> 'deliveryId') and x.status = 'pending' and x.lease_token is null
     returning * into d;
     if not found then
@@ -33466,7 +33727,7 @@ grant execute on function private.delivery_of to kijko_server;
 
 -- ------------------------------------------------------------------------------------------------------ synchronizing and revoking
 
-create or replace function private.take_integration_work(p_limit integer, p_seconds integer) returns setof jsonb
+create or replace function private.take_integration_work(p_limit integer, p_seconds integer, p_worker bigint default null) returns setof jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -33477,14 +33738,14 @@ begin
   for v_args in select t from private.take_jobs('integrations', p_limit) t loop
     if v_args ? 'revocationId' then
       update private.integration_revocations x
-      set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), tries = x.tries + 1
+      set lease_token = private.new_lease(p_worker), lease_until = clock_timestamp() + make_interval(secs => p_seconds), tries = x.tries + 1
       where x.id = private.as_uuid(v_args ->> 'revocationId') and x.lease_token is null
       returning * into r;
       return next case when found then jsonb_build_object('kind', 'revocation', 'id', r.id, 'token', r.lease_token, 'provider', r.provider,
         'organizationId', r.organization_id, 'sealed', r.sealed) end;
     else
       update public.integrations x
-      set sync_token = gen_random_uuid(), sync_lease_until = clock_timestamp() + make_interval(secs => p_seconds), sync_leases = x.sync_leases + 1
+      set sync_token = private.new_lease(p_worker), sync_lease_until = clock_timestamp() + make_interval(secs => p_seconds), sync_leases = x.sync_leases + 1
       where x.id = private.as_uuid(v_args ->> 'integrationId') and x.sync_requested_at is not null and x.sync_token is null
       returning * into i;
       return next case when found then jsonb_build_object('kind', 'sync', 'id', i.id, 'token', i.sync_token, 'provider', i.provider,
@@ -34448,7 +34709,7 @@ language sql immutable parallel safe
 return nullif(btrim(left(private.one_line(p_text), p_most)), '');
 comment on function private.outside_text is 'Text of another system on one line of at most p_most characters; null where nothing is left.';
 
-create or replace function private.take_registry_work(p_limit integer, p_seconds integer) returns setof jsonb
+create or replace function private.take_registry_work(p_limit integer, p_seconds integer, p_worker bigint default null) returns setof jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -34461,7 +34722,7 @@ begin
       continue;
     end if;
     update public.mcp_servers x
-    set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), tries = x.tries + 1
+    set lease_token = private.new_lease(p_worker), lease_until = clock_timestamp() + make_interval(secs => p_seconds), tries = x.tries + 1
     where x.id = private.as_uuid(v_args ->> 'serverId') and x.status = 'connecting' and x.lease_token is null
     returning * into s;
     return next case when found then jsonb_build_object('kind', 'server', 'id', s.id, 'token', s.lease_token, 'url', s.url,
@@ -35078,7 +35339,7 @@ comment on function private.queue_next_of_series is 'Enqueues the first waiting 
 
 -- Returns one element for each job that was looked at; null where there is nothing to send. A delivery behind another one of its series
 -- waits without a job: the end of the earlier one enqueues it.
-create or replace function private.take_outbox(p_limit integer, p_seconds integer) returns setof jsonb
+create or replace function private.take_outbox(p_limit integer, p_seconds integer, p_worker bigint default null) returns setof jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -35088,7 +35349,7 @@ declare
 begin
   for v_args in select t from private.take_jobs('outbox', p_limit) t loop
     update private.outbox o
-    set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), attempts = o.attempts + 1, status = 'waiting'
+    set lease_token = private.new_lease(p_worker), lease_until = clock_timestamp() + make_interval(secs => p_seconds), attempts = o.attempts + 1, status = 'waiting'
     where o.id = private.as_uuid(v_args ->> 'deliveryId') and o.lease_token is null
       and not exists (select from private.outbox e
         where e.neighbor = o.neighbor and e.series = o.series and e.status = 'waiting' and e.position < o.position)
@@ -37310,14 +37571,14 @@ begin
   if c.settled_at is not null then
     return jsonb_strip_nulls(jsonb_build_object('settled', true, 'operation', c.operation, 'answer', c.answer, 'refusal', c.refusal));
   end if;
-  update private.stripe_calls x set step = c.step, notes = c.notes, lease = gen_random_uuid(), sends = c.sends + 1,
+  update private.stripe_calls x set step = c.step, notes = c.notes, lease = private.new_lease((p ->> 'worker')::bigint), sends = c.sends + 1,
     leased_until = clock_timestamp() + make_interval(secs => (p ->> 'seconds')::integer)
   where x.id = c.id returning * into c;
   return jsonb_build_object('lease', c.lease, 'operation', c.operation, 'step', c.step);
 end
 $$;
 comment on function private.take_stripe_call is
-  'Takes a call for sending: {lease, step}, {busy} or {settled, answer, refusal}. Authorization: callable by the server and the worker only.';
+  'Takes a call for sending: {lease, step}, {busy} or {settled, answer, refusal}. p.worker: the identity of a worker. Authorization: callable by the server and the worker only.';
 
 create or replace function private.stripe_refusal(p_code text, p_details jsonb default null) returns jsonb
 language sql stable parallel safe
@@ -42427,6 +42688,7 @@ jobs.dead_letters erased
 jobs.queue_floor none queues
 jobs.stored_jobs erased
 jobs.unique_keys erased
+jobs.workers none server
 private.account_tokens erased
 private.activity_days none type
 private.agents erased
