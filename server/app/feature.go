@@ -126,9 +126,9 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	a.features = append(a.features, erasing, proxy, &registry.Feature{Exec: exec, Box: box, Guard: guard})
 	a.features = append(a.features, a.reflexes, a.keys, a.mcp, a.contexts, received, drawing, &summary.Feature{Settings: summary.Settings{Exec: exec, Wait: a.contexts, Log: a.log}})
 	finder := &retrieval.Retriever{Exec: exec, Embed: embed.New(a.cfg.Embedding()), Log: a.log}
-	a.chat = chat.New(chat.Settings{Exec: exec, Models: a.models, Store: uploads.Store(), Retriever: finder, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
-	a.features = append(a.features, a.chat)
 	gateway := models.New(models.Settings{Exec: exec, Models: a.models, Box: box, Timeout: a.cfg.ModelTimeout, Log: a.log})
+	a.chat = chat.New(chat.Settings{Exec: exec, Gateway: gateway, Store: uploads.Store(), Retriever: finder, Timeout: a.cfg.ModelTimeout, Log: a.log})
+	a.features = append(a.features, a.chat)
 	a.features = append(a.features, &support.Feature{Exec: exec, Gateway: gateway}, handlersOnly(analytics.Handlers()))
 	a.features = append(a.features, gateway, executions,
 		handlersOnly(a.identity.Handlers()), handlersOnly(a.realtime.Handlers()), handlersOnly(a.socketio.Handlers()),

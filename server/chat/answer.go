@@ -21,7 +21,6 @@ import (
 	"kijko/server/models"
 	"kijko/server/retrieval"
 	"kijko/worker/llm"
-	"kijko/worker/seal"
 	"kijko/worker/token"
 )
 
@@ -54,17 +53,17 @@ type Citation struct {
 
 // message is the answer of POST /contexts/{contextId}/chat.
 type message struct {
-	ID            string     `json:"id"`
-	Role          string     `json:"role"`
-	Content       string     `json:"content"`
-	Timestamp     string     `json:"timestamp"`
-	Sources       []Citation `json:"sources"`
-	Stopped       bool       `json:"stopped,omitempty"`
-	ChatID        string     `json:"chatId"`
-	UserMessageID string     `json:"userMessageId"`
-	Model         string     `json:"model"`
-	ModelFallback bool       `json:"modelFallback,omitempty"`
-	Usage         Usage      `json:"usage"`
+	ID            string       `json:"id"`
+	Role          string       `json:"role"`
+	Content       string       `json:"content"`
+	Timestamp     string       `json:"timestamp"`
+	Sources       []Citation   `json:"sources"`
+	Stopped       bool         `json:"stopped,omitempty"`
+	ChatID        string       `json:"chatId"`
+	UserMessageID string       `json:"userMessageId"`
+	Model         string       `json:"model"`
+	ModelFallback bool         `json:"modelFallback,omitempty"`
+	Usage         models.Usage `json:"usage"`
 }
 
 // prepared is a question with all that its answer needs.
@@ -82,18 +81,17 @@ type prepared struct {
 	// key is the Idempotency-Key of the request.
 	key      string
 	passages []retrieval.Passage
-	// provider is nil where there is none: the answer is extractive.
-	provider llm.Provider
-	request  llm.Request
-	release  func()
+	// asking is nil where there is no provider: the answer is extractive.
+	asking  *models.Question
+	release func()
 }
 
 // route is the database's part of what a model call needs.
 type route struct {
-	Answers, Called, OrganizationID, SealedKey, Digest string
-	WithoutSampling                                    bool
-	History                                            []turn
-	Attachments                                        []attachment
+	models.Route
+	Digest      string
+	History     []turn
+	Attachments []attachment
 }
 
 type turn struct{ Role, Content string }
@@ -157,33 +155,13 @@ func (f *Feature) prepare(c *api.Call, begun api.Answer, body asked) (_ *prepare
 	if r.Answers == "" {
 		return a, nil
 	}
-	if a.provider, err = f.Models.For(r.Answers); err != nil {
-		return nil, models.Problem(err)
-	}
-	a.request = llm.Request{Model: r.Called, System: system(len(a.passages)), WithoutSampling: r.WithoutSampling,
-		Messages: conversation(history, append(images, llm.Part{Text: prompt(found, question, texts, r.Digest)}))}
-	if r.SealedKey != "" {
-		if a.request.Key, err = f.open(r); err != nil {
-			return nil, err
-		}
+	a.asking, err = f.Gateway.Open(r.Route, llm.Request{System: system(len(a.passages)),
+		Messages: conversation(history, append(images, llm.Part{Text: prompt(found, question, texts, r.Digest)}))},
+		llm.Trace{Name: "chat", UserID: a.userID, OrganizationID: a.organizationID, SessionID: cmp.Or(a.ChatID, a.QuestionID)})
+	if err != nil {
+		return nil, err
 	}
 	return a, nil
-}
-
-// open opens the organization's own key.
-func (f *Feature) open(r route) (string, error) {
-	cause := errors.New("there is no ENCRYPTION_KEY")
-	if f.Box != nil {
-		key, err := f.Box.Open(seal.ProviderKey(r.OrganizationID, r.Answers), r.SealedKey)
-		if err == nil {
-			return string(key), nil
-		}
-		cause = err
-	}
-	p := api.NewProblem(http.StatusBadGateway, "INVALID_API_KEY",
-		"Your organization's key cannot be read any more. Please ask an owner or admin to set it again.", "").Because(cause)
-	p.Members = map[string]any{"retryable": false, "statusCode": p.Status}
-	return "", p
 }
 
 // read loads the attachments of a question: images, and the texts with their names. The memory is reserved until release.
@@ -231,7 +209,7 @@ var errEnough = errors.New("the answer is long enough")
 // answer asks the model and stores its answer. emit gets the text as it may be shown; its error ends the call. An answer that was cut is stored
 // as far as it came. Where nothing was stored, the unit of the question is given back.
 func (f *Feature) answer(ctx context.Context, a *prepared, emit func(text string) error) (message, error) {
-	if a.provider == nil {
+	if a.asking == nil {
 		text, cited := extract(a.passages)
 		if err := emit(text); err != nil {
 			f.drop(ctx, a)
@@ -252,9 +230,7 @@ func (f *Feature) answer(ctx context.Context, a *prepared, emit func(text string
 		}
 		return emit(piece)
 	}
-	asking, cancel := context.WithTimeout(f.callContext(ctx, a), f.Timeout)
-	defer cancel()
-	result, err := a.provider.Stream(asking, a.request, func(piece string) error { return pass(filter.Write(db.Text(piece))) })
+	result, err := f.Gateway.Ask(ctx, a.asking, func(piece string) error { return pass(filter.Write(db.Text(piece))) })
 	rest := filter.Close()
 	if err == nil {
 		err = pass(rest)
@@ -288,15 +264,10 @@ func (f *Feature) answer(ctx context.Context, a *prepared, emit func(text string
 	return message{}, models.Problem(err)
 }
 
-// callContext is the context of the call to a model.
-func (f *Feature) callContext(ctx context.Context, a *prepared) context.Context {
-	return llm.WithTrace(ctx, llm.Trace{Name: "chat", UserID: a.userID, OrganizationID: a.organizationID, SessionID: cmp.Or(a.ChatID, a.QuestionID)})
-}
-
 // store stores an answer, also when the client has gone.
 func (f *Feature) store(ctx context.Context, a *prepared, text string, cited []int, usage llm.Usage, stopped bool) (message, error) {
 	m := message{ID: a.MessageID, Role: "assistant", Content: text, Sources: citations(a.passages, cited), Stopped: stopped, ChatID: a.ChatID,
-		UserMessageID: a.UserMessageID, Model: a.Model, ModelFallback: a.ModelFallback, Usage: Usage{usage.Input, usage.Output, usage.Input + usage.Output}}
+		UserMessageID: a.UserMessageID, Model: a.Model, ModelFallback: a.ModelFallback, Usage: models.UsageOf(llm.Result{Usage: usage})}
 	storing, done := context.WithTimeout(context.WithoutCancel(ctx), toStore)
 	defer done()
 	answer, err := api.Serve(storing, f.Exec, f.asServer(a), "answer_question", map[string]any{"questionId": a.QuestionID, "key": a.key, "content": text,

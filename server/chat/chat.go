@@ -22,11 +22,11 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"kijko/server/api"
+	"kijko/server/models"
 	"kijko/server/openapi"
 	"kijko/server/retrieval"
 	"kijko/worker/exactjson"
 	"kijko/worker/llm"
-	"kijko/worker/seal"
 	"kijko/worker/storage"
 )
 
@@ -37,8 +37,6 @@ const (
 	maxAttached = 256 << 20
 	// toStore is how long storing an answer may take, also after its client has gone.
 	toStore = 10 * time.Second
-	// statusGone is the status of a request whose client has gone, in the access log; it is never sent.
-	statusGone = 499
 )
 
 // Executor runs database calls; *api.Executor is one.
@@ -52,15 +50,19 @@ type Retriever interface {
 	Retrieve(c *api.Call, req retrieval.Request) (retrieval.Result, error)
 }
 
-// Settings are the dependencies of a Feature. All but Box and Log are required.
+// Gateway asks models (*models.Feature).
+type Gateway interface {
+	Open(route models.Route, r llm.Request, trace llm.Trace) (*models.Question, error)
+	Ask(ctx context.Context, q *models.Question, emit func(string) error) (llm.Result, error)
+}
+
+// Settings are the dependencies of a Feature. All but Log are required.
 type Settings struct {
 	Exec      Executor
-	Models    *llm.Set
+	Gateway   Gateway
 	Store     *storage.Store
 	Retriever Retriever
-	// Box opens the organizations' own keys.
-	Box *seal.Box
-	// Timeout bounds one call to a provider.
+	// Timeout is how long the gateway lets one call to a provider take.
 	Timeout time.Duration
 	Log     *slog.Logger
 }
@@ -128,16 +130,9 @@ type Answer struct {
 	Text    string
 	Model   string
 	Sources []Citation
-	Usage   Usage
+	Usage   models.Usage
 	// ModelFallback: the named model has no provider here, another one answered.
 	ModelFallback bool
-}
-
-// Usage is the token count of an answer.
-type Usage struct {
-	InputTokens  int64 `json:"inputTokens"`
-	OutputTokens int64 `json:"outputTokens"`
-	TotalTokens  int64 `json:"totalTokens"`
 }
 
 // Ask answers a question of the caller of c. Nothing is stored but the unit and the activity. It ends with the context of c. Errors are those of
@@ -240,7 +235,7 @@ func (f *Feature) askContext(c *api.Call) error {
 // finish returns an error, unless the client has gone and gets no answer.
 func (f *Feature) finish(c *api.Call, here context.Context, err error) error {
 	if here.Err() != nil && c.Context().Err() == nil {
-		c.Ctx.Status(statusGone)
+		c.Ctx.Status(models.StatusGone)
 		return nil
 	}
 	return err

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"kijko/server/models"
 	"kijko/server/retrieval"
 	"kijko/worker/llm"
 )
@@ -45,21 +46,15 @@ func prompt(found retrieval.Result, question, texts, digest string) string {
 
 // conversation puts the last turn behind the history: a model wants turns of alternating roles, the first of them the user's, and none blank.
 func conversation(history []turn, last []llm.Part) []llm.Message {
-	var turns []llm.Message
+	said := make([]models.Turn, 0, len(history))
 	for _, t := range history {
 		role := llm.User
 		if t.Role == "model" {
 			role = llm.Assistant
 		}
-		if strings.TrimSpace(t.Content) == "" || len(turns) == 0 && role == llm.Assistant {
-			continue
-		}
-		if n := len(turns) - 1; n >= 0 && turns[n].Role == role {
-			turns[n].Parts[0].Text += "\n\n" + t.Content
-			continue
-		}
-		turns = append(turns, llm.Message{Role: role, Parts: []llm.Part{{Text: t.Content}}})
+		said = append(said, models.Turn{Role: role, Content: t.Content})
 	}
+	turns := models.Conversation(said)
 	if n := len(turns) - 1; n >= 0 && turns[n].Role == llm.User {
 		// A question that got no answer.
 		last = append([]llm.Part{turns[n].Parts[0]}, last...)

@@ -64,41 +64,63 @@ func (f *Feature) prepare(c *api.Call, procedure, model string, r llm.Request) (
 	if err := json.Unmarshal(answer.Body, &a); err != nil {
 		return nil, fmt.Errorf("read the admission: %w", err)
 	}
-	r.Model, r.WithoutSampling = a.Called, a.WithoutSampling
+	route := Route{Answers: a.Answers, Called: a.Called, OrganizationID: a.OrganizationID, WithoutSampling: a.WithoutSampling}
 	if a.HasOwnKey {
-		if r.Key, err = f.ownKey(ctx, c, a); err != nil {
+		if route.SealedKey, err = f.ownKey(ctx, c, a); err != nil {
 			return nil, err
 		}
 	}
 	// A stream outlives the request that the strings belong to.
-	q := &Question{request: r, trace: llm.Trace{Name: c.Op.ID, UserID: strings.Clone(c.Caller.UserID), OrganizationID: a.OrganizationID, SessionID: strings.Clone(c.Caller.SessionID)}}
-	if q.provider, err = f.Models.For(a.Answers); err != nil {
+	return f.Open(route, r, llm.Trace{Name: c.Op.ID, UserID: strings.Clone(c.Caller.UserID), OrganizationID: a.OrganizationID, SessionID: strings.Clone(c.Caller.SessionID)})
+}
+
+// Route is the database's choice for a call that it has authorized: the provider, the name of the model there, and the organization's own key, if
+// it has one.
+type Route struct {
+	Answers, Called, OrganizationID, SealedKey string
+	WithoutSampling                            bool
+}
+
+// Open is for features whose own functions authorize and charge the call.
+func (f *Feature) Open(route Route, r llm.Request, trace llm.Trace) (_ *Question, err error) {
+	r.Model, r.WithoutSampling = route.Called, route.WithoutSampling
+	q := &Question{trace: trace}
+	if q.provider, err = f.Models.For(route.Answers); err != nil {
 		return nil, Problem(err)
 	}
+	if route.SealedKey != "" {
+		if r.Key, err = f.openKey(route); err != nil {
+			return nil, err
+		}
+	}
+	q.request = r
 	return q, nil
 }
 
-// ownKey reads and opens the organization's key, in the server's role: callers can never read it.
+// ownKey reads the organization's sealed key, in the server's role: callers can never read it.
 func (f *Feature) ownKey(ctx context.Context, c *api.Call, a admitted) (string, error) {
 	answer, err := f.Exec.Run(ctx, &api.Request{AsServer: true, Payer: c.Caller, ReadOnly: true, SQL: api.ProcedureSQL("provider_key($1, $2)"),
 		Args: []any{a.Answers, a.OrganizationID}, RequestID: c.RequestID, ClientIP: c.ClientIP})
 	if err != nil {
 		return "", err
 	}
-	unreadable := func(cause error) error {
-		p := api.NewProblem(http.StatusServiceUnavailable, "PROVIDER_NOT_CONFIGURED",
-			"Your organization's key cannot be read any more. Please ask an owner or admin to set it again.", "")
-		p.Details, _ = json.Marshal(map[string]string{"provider": a.Answers})
-		return checked(p.Because(cause), false)
+	return string(answer.Body), nil
+}
+
+// openKey opens the organization's own key.
+func (f *Feature) openKey(route Route) (string, error) {
+	cause := errors.New("there is no ENCRYPTION_KEY")
+	if f.Box != nil {
+		key, err := f.Box.Open(seal.ProviderKey(route.OrganizationID, route.Answers), route.SealedKey)
+		if err == nil {
+			return string(key), nil
+		}
+		cause = err
 	}
-	if f.Box == nil {
-		return "", unreadable(errors.New("there is no ENCRYPTION_KEY"))
-	}
-	key, err := f.Box.Open(seal.ProviderKey(a.OrganizationID, a.Answers), string(answer.Body))
-	if err != nil {
-		return "", unreadable(err)
-	}
-	return string(key), nil
+	p := api.NewProblem(http.StatusBadGateway, "INVALID_API_KEY",
+		"Your organization's key cannot be read any more. Please ask an owner or admin to set it again.", "")
+	p.Details, _ = json.Marshal(map[string]string{"provider": route.Answers})
+	return "", checked(p.Because(cause), false)
 }
 
 // Finish makes the answer of an operation from the model's result. It runs once, after the last byte of the result and before the answer.
@@ -117,14 +139,14 @@ func (f *Feature) Answer(c *api.Call, q *Question, streamed bool, finish Finish)
 	case err == nil:
 		return c.JSON(answer)
 	case here.Err() != nil:
-		c.Ctx.Status(statusGone)
+		c.Ctx.Status(StatusGone)
 		return nil
 	}
 	return err
 }
 
-// statusGone is the status of a request whose client has disconnected in the access log; it is never sent.
-const statusGone = 499
+// StatusGone is the status of a request whose client has disconnected in the access log; it is never sent.
+const StatusGone = 499
 
 func (f *Feature) stream(c *api.Call, q *Question, finish Finish) error {
 	log, id := f.Log, c.RequestID
@@ -147,14 +169,7 @@ func (f *Feature) stream(c *api.Call, q *Question, finish Finish) error {
 // ask makes the call to the provider. emit gets the text as it comes; nil: as a whole. The error is a problem with the members that the
 // clients of models read.
 func (f *Feature) ask(here context.Context, q *Question, emit func(string) error, finish Finish) (answer any, err error) {
-	ctx, cancel := context.WithTimeout(llm.WithTrace(here, q.trace), f.Timeout)
-	defer cancel()
-	var result llm.Result
-	if emit == nil {
-		result, err = q.provider.Generate(ctx, q.request)
-	} else {
-		result, err = q.provider.Stream(ctx, q.request, emit)
-	}
+	result, err := f.Ask(here, q, emit)
 	if err != nil {
 		return nil, Problem(err)
 	}
@@ -163,4 +178,15 @@ func (f *Feature) ask(here context.Context, q *Question, emit func(string) error
 		return nil, checked(p, p.Status == http.StatusServiceUnavailable)
 	}
 	return answer, nil
+}
+
+// Ask makes the call to the provider, traced and within the time that a call may take. emit gets the text as it comes; nil: as a whole. The error
+// is the provider's own (llm.AsError), for callers that keep what came before it.
+func (f *Feature) Ask(ctx context.Context, q *Question, emit func(string) error) (llm.Result, error) {
+	ctx, cancel := context.WithTimeout(llm.WithTrace(ctx, q.trace), f.Timeout)
+	defer cancel()
+	if emit == nil {
+		return q.provider.Generate(ctx, q.request)
+	}
+	return q.provider.Stream(ctx, q.request, emit)
 }

@@ -537,7 +537,7 @@ func TestKeysOfOrganizations(t *testing.T) {
 
 	// A sealed key that is copied to another organization opens nothing.
 	g.DB.Exec("insert into private.provider_keys (organization_id, provider, sealed_key, last_four) values ($1, 'anthropic', $2, 'wxyz')", ben.OrgID, stored)
-	refused := ben.Do("POST", "/ai/messages", said("Hello")).Problem(503, "PROVIDER_NOT_CONFIGURED")
+	refused := ben.Do("POST", "/ai/messages", said("Hello")).Problem(502, "INVALID_API_KEY")
 	require.Equal(t, []any{"anthropic", false}, []any{refused.Value("details.provider"), refused.Value("retryable")})
 	ben.Do("DELETE", "/ai/provider-keys/anthropic", nil).Want(204)
 	ben.Do("POST", "/ai/messages", said("Hello")).Want(200)
@@ -566,5 +566,5 @@ func TestKeysNeedAnEncryptionKey(t *testing.T) {
 	refused := anna.Do("PUT", "/ai/provider-keys/google", map[string]string{"key": "AIza-of-anna-0123456789"}).Problem(503, "PROVIDER_NOT_CONFIGURED")
 	require.Equal(t, "encryption", refused.Value("details.provider"))
 	s.DB.Exec("insert into private.provider_keys (organization_id, provider, sealed_key, last_four) values ($1, 'anthropic', 'v1.x.y', 'wxyz')", anna.OrgID)
-	anna.Do("POST", "/ai/messages", said("Hello")).Problem(503, "PROVIDER_NOT_CONFIGURED")
+	anna.Do("POST", "/ai/messages", said("Hello")).Problem(502, "INVALID_API_KEY")
 }

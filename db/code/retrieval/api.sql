@@ -137,7 +137,9 @@ begin
       order by t.score desc, t.path collate "C", t.start_line, t.id), '[]')
     from first t
     cross join lateral (select private.compressed_stretch(p_project_id, t.file_id, (t.start_line - 1)::double precision
-      / greatest((select max(c.end_line) from public.chunks c where c.organization_id = v_org and c.run_id = v_run and c.file_id = t.part), 1)) as text) z
+      / greatest((select max(c.end_line) from public.chunks c where c.organization_id = v_org and c.run_id = v_run and c.file_id = t.part), 1)) as text
+      -- Without this the planner reads the text once for each mention of it.
+      offset 0) z
   );
 end
 $$;
