@@ -153,7 +153,7 @@ func tell(t testing.TB, conn *pgx.Conn, org string, events []json.RawMessage) st
 	var b pgx.Batch
 	b.Queue("begin")
 	for _, e := range events {
-		b.Queue("select private.take_stripe_event($1, false)", []byte(e))
+		b.Queue("select private.take_stripe_events(array[$1::jsonb], false)", []byte(e))
 	}
 	b.Queue(state, org)
 	b.Queue("rollback")

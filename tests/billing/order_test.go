@@ -81,7 +81,7 @@ func inEveryOrder(t *testing.T, conn *pgx.Conn, org string, events []json.RawMes
 	t.Helper()
 	var b pgx.Batch
 	var orders [][]int
-	take := func(i int) { b.Queue("select private.take_stripe_event($1, false)", []byte(events[i])) }
+	take := func(i int) { b.Queue("select private.take_stripe_events(array[$1::jsonb], false)", []byte(events[i])) }
 	order := make([]int, len(events))
 	for i := range order {
 		order[i] = i

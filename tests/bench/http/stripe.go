@@ -42,7 +42,7 @@ func (b *bench) stripe(ctx context.Context) error {
 		return err
 	}
 	for i, org := range orgs {
-		if _, err := b.owner.Exec(ctx, "select private.take_stripe_event($1, null)", stripeEvent(org, i, 0, -1)); err != nil {
+		if _, err := b.owner.Exec(ctx, "select private.take_stripe_events(array[$1::jsonb], null)", stripeEvent(org, i, 0, -1)); err != nil {
 			return err
 		}
 	}
