@@ -1,4 +1,4 @@
--- Writes to Stripe (contract 50, section 2.4). An operation of api plans one: it judges under the lock of the organization's subscription and
+-- Writes to Stripe (contract 50, section 2.4). An operation of api plans one: it checks the rules under the lock of the organization's subscription and
 -- stores a row of private.stripe_calls with the first request to Stripe. The server sends that request outside of any transaction, and hands
 -- Stripe's answer to private.settle_stripe_call, which applies it and gives the next request, or ends the call. A process may die anywhere: the
 -- request is in the row with its Idempotency-Key, so a repeat or the job billing.recover sends the very same one, and Stripe answers what it
@@ -230,7 +230,7 @@ begin
     when 'failed' then
       c := private.look_or_give_up(c);
     when 'refused' then
-      -- What Stripe refuses may be so already. The steps that ask for an end have reached it; a change is judged by what Stripe has.
+      -- What Stripe refuses may be so already. The steps that ask for an end have reached it; a change is reconciled with what Stripe has.
       if private.is_step_dispensable(v_name, p ->> 'code', (p ->> 'status')::integer) then
         perform private.apply_stripe_step(c, v_name, null, null);
         c.done := c.done || v_name;
@@ -247,7 +247,7 @@ begin
   end case;
   if c.settled_at is null and v_refusal is null and (c.step ->> 'name' = v_name or 'look' = any (c.done)) then
     if 'look' = any (c.done) then
-      v_refusal := private.judge_look(c);
+      v_refusal := private.reconcile_call(c);
       c.step := null;
     else
       c.step := private.next_stripe_step(c);
@@ -519,7 +519,7 @@ $$;
 comment on function private.stripe_answer is 'What the caller of a call gets. Authorization: callable by functions of ours only.';
 
 -- What Stripe has after a request whose outcome was in doubt, or which it refused.
-create or replace function private.judge_look(c private.stripe_calls) returns jsonb
+create or replace function private.reconcile_call(c private.stripe_calls) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
@@ -535,4 +535,4 @@ begin
     else private.stripe_refusal('STRIPE_ERROR') end;
 end
 $$;
-comment on function private.judge_look is 'The refusal of a call by what Stripe has; null when it has what was asked. Authorization: callable by functions of ours only.';
+comment on function private.reconcile_call is 'The refusal of a call by what Stripe has; null when it has what was asked. Authorization: callable by functions of ours only.';
