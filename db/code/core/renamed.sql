@@ -54,4 +54,5 @@ drop function if exists
   private.tg_skills__judge(),
   private.tg_user_settings__tell_webhooks(),
   private.tg_users__judge_names(),
-  private.tg_users__tell_provider();
+  private.tg_users__tell_provider(),
+  private.usage_at(uuid, text, date, date);
