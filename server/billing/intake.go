@@ -66,6 +66,10 @@ func (f *Feature) take(d *delivery) {
 	if leads {
 		go f.drain(l)
 	}
+	f.await(d)
+}
+
+func (f *Feature) await(d *delivery) {
 	<-d.done
 	if d.isAlone {
 		f.apply([]*delivery{d})
