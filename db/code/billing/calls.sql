@@ -324,6 +324,16 @@ return (select jsonb_agg(case when i ->> 'price' = c.request ->> 'formerPriceId'
   from jsonb_array_elements(c.notes #> '{phase,items}') i);
 comment on function private.items_after is 'The items of a subscription after a downgrade.';
 
+-- What is left out of a phase would end with the change.
+create or replace function private.repeated_phase(p_phase jsonb) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object(
+  'start_date', p_phase -> 'start_date', 'end_date', p_phase -> 'end_date', 'trial_end', p_phase -> 'trial_end', 'proration_behavior', 'none',
+  'items', (select jsonb_agg(jsonb_build_object('price', coalesce(i -> 'price' ->> 'id', i ->> 'price'), 'quantity', coalesce(i -> 'quantity', '1'))) from jsonb_array_elements(p_phase -> 'items') i),
+  'default_tax_rates', (select jsonb_agg(coalesce(t ->> 'id', t #>> '{}')) from jsonb_array_elements(nullif(p_phase -> 'default_tax_rates', 'null')) t),
+  'coupon', coalesce(p_phase -> 'coupon' ->> 'id', p_phase ->> 'coupon'), 'metadata', nullif(p_phase -> 'metadata', '{}')));
+comment on function private.repeated_phase is 'A phase of a schedule at Stripe, as Stripe takes it back.';
+
 create or replace function private.stripe_metadata(c private.stripe_calls) returns jsonb
 language sql stable parallel safe
 return jsonb_build_object('org_id', c.organization_id, 'plan', c.request ->> 'planId', 'billing_interval', c.request ->> 'billingInterval');
@@ -445,7 +455,6 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_invoice jsonb;
-  v_phase jsonb;
 begin
   case
     when p_name = 'customer' then
@@ -472,13 +481,7 @@ begin
       return jsonb_build_object('notes', jsonb_build_object('answer', jsonb_build_object('url', p_body ->> 'url')));
     when p_name = 'schedule' then
       insert into private.stripe_schedules (id, organization_id, subscription_id) values (p_body ->> 'id', c.organization_id, c.request ->> 'subscriptionId') on conflict do nothing;
-      -- The running phase has to be repeated as it is: what is left out of it would end now.
-      v_phase := p_body -> 'phases' -> 0;
-      return jsonb_build_object('notes', jsonb_build_object('schedule', p_body ->> 'id', 'phase', jsonb_strip_nulls(jsonb_build_object(
-        'start_date', v_phase -> 'start_date', 'end_date', v_phase -> 'end_date', 'trial_end', v_phase -> 'trial_end', 'proration_behavior', 'none',
-        'items', (select jsonb_agg(jsonb_build_object('price', coalesce(i -> 'price' ->> 'id', i ->> 'price'), 'quantity', coalesce(i -> 'quantity', '1'))) from jsonb_array_elements(v_phase -> 'items') i),
-        'default_tax_rates', (select jsonb_agg(coalesce(t ->> 'id', t #>> '{}')) from jsonb_array_elements(nullif(v_phase -> 'default_tax_rates', 'null')) t),
-        'coupon', coalesce(v_phase -> 'coupon' ->> 'id', v_phase ->> 'coupon'), 'metadata', nullif(v_phase -> 'metadata', '{}')))));
+      return jsonb_build_object('notes', jsonb_build_object('schedule', p_body ->> 'id', 'phase', private.repeated_phase(p_body #> '{phases,0}')));
     when p_name = 'phases' then
       update public.subscriptions x set pending_plan_id = c.request ->> 'planId', pending_billing_interval = c.request ->> 'billingInterval'
       where x.organization_id = c.organization_id and x.stripe_subscription_id = c.request ->> 'subscriptionId';

@@ -178,6 +178,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform private.retry_stripe_events(p_at);
+  perform private.queue_changed_rates();
   -- 14 days after the first failed payment the plan is free. Units that were granted under it go back.
   perform private.apply_plan(s.organization_id) from public.subscriptions s
   where s.status = 'past_due' and private.is_lapsed(s.organization_id, s.stripe_subscription_id, p_at)
@@ -185,7 +186,7 @@ begin
       and c.granted_under <> private.plan_limit(s.organization_id, c.metric));
 end
 $$;
-comment on function private.sweep_billing is 'Tries unmatched events of Stripe again, and applies plans that lapsed. Authorization: callable by schedules only.';
+comment on function private.sweep_billing is 'Tries unmatched events of Stripe again, has changed rates of VAT copied, and applies plans that lapsed. Authorization: callable by schedules only.';
 
 -- The server names its prices at its start. Former ones stay, because subscriptions keep theirs.
 create or replace function private.declare_stripe_prices(p_prices jsonb) returns void
