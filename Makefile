@@ -14,7 +14,7 @@ run: ## server, worker and a private PostgreSQL in one process, on http://127.0.
 	@tests/tools/prepare.sh
 	go run ./server -dev
 
-demo: ## against the running server: sign up, ingest a real repository, watch it live, run a skill, invite a colleague
+demo: ## against the running server: sign up, ingest a real repository, watch it live, run a skill, pay, invite a colleague, erase
 	go run ./tests/demo
 
 test: ## everything: linters, Go tests, pgTAP, drift of generated files, coverage

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -87,6 +88,11 @@ func offerDemo(ctx context.Context, cfg *config.Config) (offer map[string]string
 	offer, stop = map[string]string{}, func() {}
 	if dev.HasDemo(*cfg) {
 		offer["email"], offer["password"] = dev.DemoEmail, dev.DemoPassword
+		if len(cfg.StripeWebhookSecrets) == 0 {
+			// Made at each start, so that the demo can pay without Stripe. One that is set stays with its operator.
+			cfg.StripeWebhookSecrets = []string{"whsec_" + rand.Text()}
+			offer["webhookSecret"] = cfg.StripeWebhookSecrets[0]
+		}
 	}
 	if base, stopHost, ok := dev.StartGitHost(ctx, "."); ok {
 		stop = stopHost

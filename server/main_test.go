@@ -122,7 +122,7 @@ func TestDevelop(t *testing.T) {
 		demo.Env = append(os.Environ(), "KIJKO_ADDR="+url[len("http://"):], "KIJKO_DEMO_PATHS=worker/llm/**,greeting/**")
 		out, err := demo.CombinedOutput()
 		require.NoError(t, err, string(out))
-		require.Regexp(t, `5/5 indexing(?s:.*)files +[\d,]+ in \d+ chunks(?s:.*)version 2 after(?s:.*)added +greeting/hours.go(?s:.*)compressed version 1(?s:.*)its picture is(?s:.*)the colleague signed up(?s:.*)8 of 10 seats are free(?s:.*)writing with it is refused: INSUFFICIENT_SCOPE`, string(out))
+		require.Regexp(t, `5/5 indexing(?s:.*)files +[\d,]+ in \d+ chunks(?s:.*)version 2 after(?s:.*)added +greeting/hours.go(?s:.*)compressed version 1(?s:.*)its picture is(?s:.*)the plan Free, with 2 of 50 ingestions(?s:.*)the socket said at once that (?s:.*)planId(?s:.*)now it is on the plan teams(?s:.*)of 2500 ingestions(?s:.*)95.59 euros, of which 16.59 are VAT(?s:.*)the colleague signed up(?s:.*)8 of 10 seats are free(?s:.*)writing with it is refused: INSUFFICIENT_SCOPE(?s:.*)downloaded all data(?s:.*)erased the colleague(?s:.*)erased the account(?s:.*)invoices(?s:.*)no longer valid`, string(out))
 	})
 	stop()
 	require.NoError(t, <-done, "it stops without complaint")

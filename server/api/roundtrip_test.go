@@ -136,6 +136,21 @@ func TestARequestIsOneRoundTrip(t *testing.T) {
 	}
 }
 
+// The overview reads counters, days, leases, seats and limits.
+func TestTheOverviewOfUsageIsOneRoundTrip(t *testing.T) {
+	var w *wire
+	b := setup(t, func(_ *api.Deps, o *db.PoolOptions) { w = through(t, o) })
+	exec := api.NewExecutor(b.pool, nil)
+	r := &api.Request{Caller: b.caller, SQL: api.CallSQL("list_usage"), Args: []any{[]byte("{}")}, ReadOnly: true}
+	_, err := exec.Run(t.Context(), r) // connects and prepares
+	require.NoError(t, err)
+	before := w.trips.Load()
+	answer, err := exec.Run(t.Context(), r)
+	require.NoError(t, err)
+	require.Contains(t, string(answer.Body), "oracle_queries")
+	require.EqualValues(t, 1, w.trips.Load()-before)
+}
+
 // knownKeys is the cached state of one API key in a process after its first use.
 type knownKeys struct {
 	caller *api.Caller

@@ -31,6 +31,8 @@ type Feature struct {
 	// IsLive says whether the key of Stripe is one for real money; nil without a key.
 	IsLive *bool
 	Log    *slog.Logger
+
+	intake intake
 }
 
 // perMinute is how many numbers an organization may have checked in a minute.
@@ -77,7 +79,7 @@ func (f *Feature) validate(c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	headers, err := f.take(c, k)
+	headers, err := f.count(c, k)
 	if err != nil {
 		return err
 	}
@@ -94,7 +96,7 @@ func (f *Feature) preview(c *api.Call) error {
 		return err
 	}
 	if k.Check.Outcome == unasked {
-		if _, err := f.take(c, k); err != nil {
+		if _, err := f.count(c, k); err != nil {
 			return err
 		}
 	}
@@ -114,7 +116,7 @@ func (f *Feature) begin(c *api.Call, function string) (k known, err error) {
 	return k, nil
 }
 
-func (f *Feature) take(c *api.Call, k known) (map[string]string, error) {
+func (f *Feature) count(c *api.Call, k known) (map[string]string, error) {
 	return f.Exec.TakeShared(c.Context(), "btw|"+k.OrganizationID, &openapi.Rate{Limit: perMinute, Per: 60})
 }
 

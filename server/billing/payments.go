@@ -47,7 +47,7 @@ func Ask(exec Executor) billing.Database {
 	}
 }
 
-// pay is an operation that writes to Stripe. Postgres judges it and plans the call, which is then brought to its end; what the caller gets is
+// pay is an operation that writes to Stripe. Postgres authorizes it and plans the call, which is then brought to its end; what the caller gets is
 // the end of the call.
 func (f *Feature) pay(function string, addresses ...string) api.Handler {
 	return func(c *api.Call) error {

@@ -64,7 +64,7 @@ func isGenuine(header string, body []byte, secrets []string, now time.Time) bool
 	return genuine
 }
 
-// outcome is what private.take_stripe_event answers.
+// outcome is what private.take_stripe_events answers of an event.
 type outcome struct {
 	Status    string   `json:"status"`
 	EventType string   `json:"eventType"`
@@ -72,8 +72,8 @@ type outcome struct {
 	Alerts    []string `json:"alerts"`
 }
 
-// receive answers POST /webhooks/stripe. One call of Postgres stores and applies the event. Where that fails, the cause is kept in a
-// transaction of its own, and Stripe hears a 500 and delivers again.
+// receive answers POST /webhooks/stripe. One call of Postgres stores and applies the event, and those that came with it. Where that fails, the
+// cause is kept in a transaction of its own, and Stripe hears a 500 and delivers again.
 func (f *Feature) receive(c *api.Call) error {
 	body, err := c.ReadAll()
 	if err != nil {
@@ -94,16 +94,12 @@ func (f *Feature) receive(c *api.Call) error {
 	if openapi.CheckText(body) != nil || exactjson.Unmarshal(body, &event) != nil || event.ID == "" || event.Type == "" || len(event.ID) > 255 || len(event.Type) > 255 {
 		return api.NewProblem(http.StatusBadRequest, "INVALID_PAYLOAD", "The body is no event of Stripe: it must be JSON with id and type.", "")
 	}
-	ctx, cancel := context.WithTimeout(c.Context(), receiveTime)
-	defer cancel()
-	answer, err := f.Exec.Run(ctx, &api.Request{AsServer: true, SQL: takeEvent, Args: []any{body, f.IsLive}, RequestID: c.RequestID, ClientIP: c.ClientIP})
-	if err != nil {
-		return f.failed(c, event.ID, body, err)
+	d := &delivery{body: body, requestID: c.RequestID, address: c.ClientIP}
+	f.take(d)
+	if d.err != nil {
+		return f.failed(c, event.ID, body, d.err)
 	}
-	var o outcome
-	if err := json.Unmarshal(answer.Body, &o); err != nil {
-		return fmt.Errorf("take_stripe_event: %w", err)
-	}
+	o := d.outcome
 	if o.Status == "ok" && (o.Outcome == "unmatched" || len(o.Alerts) > 0) {
 		// An operator looks at these: docs/operations.md, "A customer says they paid".
 		f.Log.Error("an event of Stripe needs a look", "event", event.ID, "type", event.Type, "outcome", o.Outcome, "alerts", o.Alerts)
@@ -111,10 +107,7 @@ func (f *Feature) receive(c *api.Call) error {
 	return c.JSON(map[string]string{"status": o.Status, "eventType": o.EventType})
 }
 
-var (
-	takeEvent  = api.ProcedureSQL("take_stripe_event($1, $2)")
-	noteFailed = api.ProcedureSQL("note_failed_stripe_event($1, $2)")
-)
+var noteFailed = api.ProcedureSQL("note_failed_stripe_event($1, $2)")
 
 // failed keeps the cause, which the answer does not show. A refusal of a rule is a fault here, too: Stripe has to deliver the event again.
 // Where the cause cannot be kept either, the database is away.

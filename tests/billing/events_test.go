@@ -3,6 +3,7 @@ package billing
 import (
 	"encoding/json"
 	"maps"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -150,16 +151,22 @@ const state = `select jsonb_build_object(
 // tell applies events in an order, in a transaction that is rolled back, and returns the state at their end.
 func tell(t testing.TB, conn *pgx.Conn, org string, events []json.RawMessage) string {
 	t.Helper()
+	return tellTogether(t, conn, org, slices.Collect(slices.Chunk(events, 1)))
+}
+
+// tellTogether is tell with several events in one call.
+func tellTogether(t testing.TB, conn *pgx.Conn, org string, calls [][]json.RawMessage) string {
+	t.Helper()
 	var b pgx.Batch
 	b.Queue("begin")
-	for _, e := range events {
-		b.Queue("select private.take_stripe_event($1, false)", []byte(e))
+	for _, events := range calls {
+		b.Queue("select private.take_stripe_events($1, false)", events)
 	}
 	b.Queue(state, org)
 	b.Queue("rollback")
 	results := conn.SendBatch(t.Context(), &b)
 	defer func() { require.NoError(t, results.Close()) }()
-	for range len(events) + 1 {
+	for range len(calls) + 1 {
 		_, err := results.Exec()
 		require.NoError(t, err)
 	}

@@ -104,7 +104,7 @@ func TestTenThousandInvoicesHaveTheVATOfAnIndependentComputation(t *testing.T) {
 		want[id] = e
 		event := p.event(fmt.Sprintf("evt_%d", i), "invoice.finalized", 60, p.invoice(id, "open", 0, net, e.told, 0, object{"subscription": nil, "parent": nil, "subscription_details": nil,
 			"customer_address": object{"country": p.country}}))
-		b.Queue("select private.take_stripe_event($1, false)", []byte(event))
+		b.Queue("select private.take_stripe_events(array[$1::jsonb], false)", []byte(event))
 	}
 	require.NoError(t, conn.SendBatch(t.Context(), &b).Close())
 	rows, err = conn.Query(t.Context(), `select i.stripe_invoice_id, i.vat_treatment, i.vat_rate::text, i.net_amount, i.vat_amount, coalesce(e.alerts[1], '')

@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 )
@@ -67,7 +69,17 @@ func (d *demo) data(ctx context.Context) error {
 	if err := json.NewDecoder(in).Decode(&manifest); err != nil {
 		return err
 	}
-	d.say("\nexported all data of the account: a ZIP of %s bytes", thousands(len(file)))
+	kept, err := os.CreateTemp("", "kijko-demo-*.zip")
+	if err != nil {
+		return err
+	}
+	if _, err := kept.Write(file); err != nil {
+		return errors.Join(err, kept.Close())
+	}
+	if err := kept.Close(); err != nil {
+		return err
+	}
+	d.say("\ndownloaded all data of the account: %s, %s bytes", kept.Name(), thousands(len(file)))
 	for _, f := range manifest.Files {
 		d.say("  %-20s %s records", f.Name, thousands(f.Records))
 	}

@@ -1,13 +1,14 @@
 // Command demo shows in two minutes what Kijko does, against a running server (`make run`) and as any client would. It signs up, creates a
 // project, adds a repository, starts an ingestion, and shows its live events as a progress display, then the numbers. It pushes a second
 // commit and ingests the change, compares both versions, compresses the context, searches it and saves a picture of its graph. It creates a skill,
-// runs it by hand, by a schedule and by a webhook, and shows the usage of the three runs. It invites a colleague, who signs up with the
-// invitation and runs the skill too. It switches a second factor on and signs in with it. It makes an API key and calls with it. It downloads
-// all data of the account.
+// runs it by hand, by a schedule and by a webhook, and shows the usage of the three runs. It upgrades the plan by signed events of Stripe and
+// shows the change on the socket. It invites a colleague, who signs up with the invitation and runs the skill too. It switches a second factor
+// on and signs in with it. It makes an API key and calls with it. It downloads all data of the account. Then it erases both accounts.
 //
 //	KIJKO_ADDR       where the server is, default 127.0.0.1:8000
 //	KIJKO_DEMO_REPO  another repository than the one the development server offers
 //	KIJKO_DEMO_PATHS patterns of the paths to ingest, with commas between them; default all
+//	STRIPE_WEBHOOK_SECRET what the server verifies events of Stripe with, default the one that the development server offers
 package main
 
 import (
@@ -48,7 +49,7 @@ type demo struct {
 
 func (d *demo) run(ctx context.Context) error {
 	var greeting struct {
-		Demo struct{ Repository, Provider, Branch, Push string }
+		Demo struct{ Repository, Provider, Branch, Push, WebhookSecret string }
 	}
 	if err := d.call(ctx, "GET", "/", nil, &greeting); err != nil {
 		return fmt.Errorf("no server answers at %s; start one with `make run` (%w)", d.base, err)
@@ -109,13 +110,24 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.team(ctx, name+"@example.nl", skillID); err != nil {
+	colleague, err := d.team(ctx, name+"@example.nl", skillID, cmp.Or(os.Getenv("STRIPE_WEBHOOK_SECRET"), greeting.Demo.WebhookSecret))
+	if err != nil {
 		return err
 	}
-	if err := d.account(ctx, name+"@example.nl"); err != nil {
+	code, err := d.account(ctx, name+"@example.nl")
+	if err != nil {
 		return err
 	}
 	if err := d.data(ctx); err != nil {
+		return err
+	}
+	if colleague != nil {
+		// An owner with colleagues hands the organization over before the account goes.
+		if err := colleague.erase(ctx, "the colleague", ""); err != nil {
+			return err
+		}
+	}
+	if err := d.erase(ctx, "the account", code); err != nil {
 		return err
 	}
 	d.say("\ntry the API yourself: %s/docs", d.base)

@@ -326,8 +326,8 @@ func TestEveryFunctionSucceedsAndFails(t *testing.T) {
 		"export function run(name: string, call: () => Promise<unknown> | AsyncGenerator<unknown>, isAway: boolean): Promise<void>;\n"))
 
 	codes := string(read(t, "../../db/errors.md"))
-	var judged strings.Builder
-	judged.WriteString("import type { Problem } from \"@kijko/client\";\n" + imports(list, "import type") +
+	var typed strings.Builder
+	typed.WriteString("import type { Problem } from \"@kijko/client\";\n" + imports(list, "import type") +
 		"type Answered<F> = F extends (...given: never[]) => infer R ? (R extends AsyncGenerator<infer E> ? E[] : Awaited<R>) : never;\n")
 	for i, o := range failing.make(t, folder, "failing.ts", s.BaseURL, anna.Token, list) {
 		if o.Answer != "" {
@@ -337,7 +337,7 @@ func TestEveryFunctionSucceedsAndFails(t *testing.T) {
 		if o.Code != "NETWORK_ERROR" {
 			require.Contains(t, codes, "`"+o.Code+"`", o.Name)
 		}
-		fmt.Fprintf(&judged, "export const problem%d: Problem = %s; // %s\n", i, o.Problem, o.Name)
+		fmt.Fprintf(&typed, "export const problem%d: Problem = %s; // %s\n", i, o.Problem, o.Name)
 	}
 	for i, o := range succeeding.make(t, folder, "succeeding.ts", s.BaseURL, anna.Token, list) {
 		if o.Answer == "" || elsewhere[o.Name] != "" {
@@ -348,11 +348,11 @@ func TestEveryFunctionSucceedsAndFails(t *testing.T) {
 			continue
 		}
 		module, name, _ := strings.Cut(o.Name, ".")
-		fmt.Fprintf(&judged, "export const answer%d: Answered<typeof %s.%s> = %s;\n", i, as(module), name, o.Answer)
+		fmt.Fprintf(&typed, "export const answer%d: Answered<typeof %s.%s> = %s;\n", i, as(module), name, o.Answer)
 	}
-	write(t, filepath.Join(folder, "judged.ts"), []byte(judged.String()))
+	write(t, filepath.Join(folder, "typed.ts"), []byte(typed.String()))
 	run(t, folder, nil, filepath.Join(modules(t), "typescript", "bin", "tsc"), "--noEmit", "--strict", "--noUncheckedIndexedAccess", "--target", "es2022", "--module", "esnext",
-		"--moduleResolution", "bundler", "succeeding.ts", "failing.ts", "judged.ts")
+		"--moduleResolution", "bundler", "succeeding.ts", "failing.ts", "typed.ts")
 }
 
 // furnish makes what single calls need: further members of the project, tokens that mails would have brought, and the end of work that the

@@ -69,7 +69,7 @@ func (f *folder) delete(ctx context.Context, key string) error {
 			err = errors.Join(err, gone)
 		}
 	}
-	// What is missing is for the caller to judge.
+	// A missing file is no error here: the caller decides.
 	if deleting := f.bucket.Delete(ctx, key); deleting != nil && err == nil {
 		return deleting
 	}

@@ -1,4 +1,4 @@
--- Writes to Stripe (contract 50, section 2.4). An operation of api plans one: it judges under the lock of the organization's subscription and
+-- Writes to Stripe (contract 50, section 2.4). An operation of api plans one: it checks the rules under the lock of the organization's subscription and
 -- stores a row of private.stripe_calls with the first request to Stripe. The server sends that request outside of any transaction, and hands
 -- Stripe's answer to private.settle_stripe_call, which applies it and gives the next request, or ends the call. A process may die anywhere: the
 -- request is in the row with its Idempotency-Key, so a repeat or the job billing.recover sends the very same one, and Stripe answers what it
@@ -230,7 +230,7 @@ begin
     when 'failed' then
       c := private.look_or_give_up(c);
     when 'refused' then
-      -- What Stripe refuses may be so already. The steps that ask for an end have reached it; a change is judged by what Stripe has.
+      -- What Stripe refuses may be so already. The steps that ask for an end have reached it; a change is reconciled with what Stripe has.
       if private.is_step_dispensable(v_name, p ->> 'code', (p ->> 'status')::integer) then
         perform private.apply_stripe_step(c, v_name, null, null);
         c.done := c.done || v_name;
@@ -247,7 +247,7 @@ begin
   end case;
   if c.settled_at is null and v_refusal is null and (c.step ->> 'name' = v_name or 'look' = any (c.done)) then
     if 'look' = any (c.done) then
-      v_refusal := private.judge_look(c);
+      v_refusal := private.reconcile_call(c);
       c.step := null;
     else
       c.step := private.next_stripe_step(c);
@@ -323,6 +323,16 @@ language sql stable parallel safe
 return (select jsonb_agg(case when i ->> 'price' = c.request ->> 'formerPriceId' then i || jsonb_build_object('price', c.request ->> 'priceId') else i end)
   from jsonb_array_elements(c.notes #> '{phase,items}') i);
 comment on function private.items_after is 'The items of a subscription after a downgrade.';
+
+-- What is left out of a phase would end with the change.
+create or replace function private.repeated_phase(p_phase jsonb) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object(
+  'start_date', p_phase -> 'start_date', 'end_date', p_phase -> 'end_date', 'trial_end', p_phase -> 'trial_end', 'proration_behavior', 'none',
+  'items', (select jsonb_agg(jsonb_build_object('price', coalesce(i -> 'price' ->> 'id', i ->> 'price'), 'quantity', coalesce(i -> 'quantity', '1'))) from jsonb_array_elements(p_phase -> 'items') i),
+  'default_tax_rates', (select jsonb_agg(coalesce(t ->> 'id', t #>> '{}')) from jsonb_array_elements(nullif(p_phase -> 'default_tax_rates', 'null')) t),
+  'coupon', coalesce(p_phase -> 'coupon' ->> 'id', p_phase ->> 'coupon'), 'metadata', nullif(p_phase -> 'metadata', '{}')));
+comment on function private.repeated_phase is 'A phase of a schedule at Stripe, as Stripe takes it back.';
 
 create or replace function private.stripe_metadata(c private.stripe_calls) returns jsonb
 language sql stable parallel safe
@@ -445,7 +455,6 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_invoice jsonb;
-  v_phase jsonb;
 begin
   case
     when p_name = 'customer' then
@@ -472,13 +481,7 @@ begin
       return jsonb_build_object('notes', jsonb_build_object('answer', jsonb_build_object('url', p_body ->> 'url')));
     when p_name = 'schedule' then
       insert into private.stripe_schedules (id, organization_id, subscription_id) values (p_body ->> 'id', c.organization_id, c.request ->> 'subscriptionId') on conflict do nothing;
-      -- The running phase has to be repeated as it is: what is left out of it would end now.
-      v_phase := p_body -> 'phases' -> 0;
-      return jsonb_build_object('notes', jsonb_build_object('schedule', p_body ->> 'id', 'phase', jsonb_strip_nulls(jsonb_build_object(
-        'start_date', v_phase -> 'start_date', 'end_date', v_phase -> 'end_date', 'trial_end', v_phase -> 'trial_end', 'proration_behavior', 'none',
-        'items', (select jsonb_agg(jsonb_build_object('price', coalesce(i -> 'price' ->> 'id', i ->> 'price'), 'quantity', coalesce(i -> 'quantity', '1'))) from jsonb_array_elements(v_phase -> 'items') i),
-        'default_tax_rates', (select jsonb_agg(coalesce(t ->> 'id', t #>> '{}')) from jsonb_array_elements(nullif(v_phase -> 'default_tax_rates', 'null')) t),
-        'coupon', coalesce(v_phase -> 'coupon' ->> 'id', v_phase ->> 'coupon'), 'metadata', nullif(v_phase -> 'metadata', '{}')))));
+      return jsonb_build_object('notes', jsonb_build_object('schedule', p_body ->> 'id', 'phase', private.repeated_phase(p_body #> '{phases,0}')));
     when p_name = 'phases' then
       update public.subscriptions x set pending_plan_id = c.request ->> 'planId', pending_billing_interval = c.request ->> 'billingInterval'
       where x.organization_id = c.organization_id and x.stripe_subscription_id = c.request ->> 'subscriptionId';
@@ -519,7 +522,7 @@ $$;
 comment on function private.stripe_answer is 'What the caller of a call gets. Authorization: callable by functions of ours only.';
 
 -- What Stripe has after a request whose outcome was in doubt, or which it refused.
-create or replace function private.judge_look(c private.stripe_calls) returns jsonb
+create or replace function private.reconcile_call(c private.stripe_calls) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
@@ -535,4 +538,4 @@ begin
     else private.stripe_refusal('STRIPE_ERROR') end;
 end
 $$;
-comment on function private.judge_look is 'The refusal of a call by what Stripe has; null when it has what was asked. Authorization: callable by functions of ours only.';
+comment on function private.reconcile_call is 'The refusal of a call by what Stripe has; null when it has what was asked. Authorization: callable by functions of ours only.';

@@ -69,6 +69,7 @@ declare
   v_path constant text := '/v1/customers/' || s.stripe_customer_id;
   v_number constant text := (select d.btw_number from public.billing_details d where d.organization_id = c.organization_id);
   v_old text;
+  v_schedule text;
 begin
   if 'details' <> all (c.done) then
     return private.stripe_step(c.id, 'details', 'POST', v_path, private.stripe_customer_params(c.organization_id, true));
@@ -82,8 +83,20 @@ begin
   elsif v_number is not null and 'tax_id' <> all (c.done)
     and not exists (select from jsonb_array_elements(coalesce(c.notes -> 'taxIds', '[]')) x where x ->> 'value' = v_number) then
     return private.stripe_step(c.id, 'tax_id', 'POST', v_path || '/tax_ids', jsonb_build_object('type', 'eu_vat', 'value', v_number));
-  elsif c.request ->> 'subscriptionId' is not null and 'subscription_tax' <> all (c.done)
-    and (select x.tax_rate_id from private.stripe_copies x where x.organization_id = c.organization_id) is distinct from p_tax_rate_id then
+  elsif c.request ->> 'subscriptionId' is null
+    or (select x.tax_rate_id from private.stripe_copies x where x.organization_id = c.organization_id) is not distinct from p_tax_rate_id then
+    return null;
+  end if;
+  -- A downgrade waits in a schedule, whose phases have rates of their own: what the subscription is told does not reach the phase to come.
+  v_schedule := (select x.id from private.stripe_schedules x where x.organization_id = c.organization_id and x.subscription_id = c.request ->> 'subscriptionId'
+    order by x.created_at limit 1);
+  if v_schedule is not null and 'held' <> all (c.done) then
+    return private.stripe_step(c.id, 'held', 'GET', '/v1/subscription_schedules/' || v_schedule);
+  elsif c.notes ? 'phases' then
+    return case when 'held_phases' <> all (c.done) then private.stripe_step(c.id, 'held_phases', 'POST', '/v1/subscription_schedules/' || v_schedule,
+      jsonb_build_object('proration_behavior', 'none', 'phases', (select jsonb_agg(x || jsonb_build_object('default_tax_rates', jsonb_build_array(p_tax_rate_id)) order by n)
+        from jsonb_array_elements(c.notes -> 'phases') with ordinality y (x, n)))) end;
+  elsif 'subscription_tax' <> all (c.done) then
     return private.stripe_step(c.id, 'subscription_tax', 'POST', '/v1/subscriptions/' || (c.request ->> 'subscriptionId'),
       jsonb_build_object('default_tax_rates', jsonb_build_array(p_tax_rate_id)));
   end if;
@@ -104,6 +117,10 @@ begin
     -- What was sent is what is copied, if the details changed since the step was stored.
     v_copied := v_copied || jsonb_build_object('customer', c.step -> 'params');
     return jsonb_build_object('notes', jsonb_build_object('copied', v_copied));
+  elsif p_name = 'held' and p_body ->> 'status' in ('active', 'not_started') then
+    -- A schedule that ended holds the subscription no longer. Of the others each phase is repeated, but for those that are over.
+    return jsonb_build_object('notes', jsonb_build_object('phases', (select jsonb_agg(private.repeated_phase(x) order by n)
+      from jsonb_array_elements(p_body -> 'phases') with ordinality y (x, n) where coalesce((x ->> 'end_date')::bigint > extract(epoch from now()), true))));
   elsif p_name = 'tax_ids' then
     return jsonb_build_object('notes', jsonb_build_object('taxIds', (select coalesce(jsonb_agg(jsonb_build_object('id', x ->> 'id', 'value', x ->> 'value')), '[]')
       from jsonb_array_elements(p_body -> 'data') x where x ->> 'type' = 'eu_vat')));
@@ -123,3 +140,14 @@ begin
 end
 $$;
 comment on function private.note_details_copy is 'Notes what Stripe has now. Authorization: callable by functions of ours only.';
+
+-- A rate changes on a day, and no row of the organization with it. The job of each stores the copy, which ends its turn here.
+create or replace function private.queue_changed_rates() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.queue_details_copy(c.organization_id) from private.stripe_copies c
+  where c.tax_rate_id = any (array(select t.id from private.stripe_tax_rates t where t.rate <> private.vat_rate(t.country, now()))) limit 100;
+end
+$$;
+comment on function private.queue_changed_rates is 'Has subscriptions taxed by the rate that is in force now. Authorization: callable by schedules only.';

@@ -1,49 +1,83 @@
 -- Events of Stripe (contract 50, section 8.1): stored once, applied once. The server has checked the signature.
 
--- payload: an event as Stripe sent it. p_is_live: is the key that is set one for real money? null: no key is set.
-create or replace function private.take_stripe_event(p_payload jsonb, p_is_live boolean) returns jsonb
+-- payloads: events as Stripe sent them, of which several may come at once; they share a transaction, so one that fails undoes all, and the
+-- server sends each by itself then. p_is_live: is the key that is set one for real money? null: no key is set. The answers are in the order of
+-- the events.
+create or replace function private.take_stripe_events(p_payloads jsonb[], p_is_live boolean, p_request_ids text[] default null) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  c_id constant text := p_payload ->> 'id';
-  c_type constant text := p_payload ->> 'type';
-  v_object jsonb := p_payload #> '{data,object}';
-  v_created constant timestamptz := coalesce(private.stripe_time(p_payload -> 'created'), now());
-  v_live constant boolean := coalesce((p_payload ->> 'livemode')::boolean, false);
-  v_known private.stripe_events;
-  v_customer text;
+  v_payload jsonb;
+  v_object jsonb;
+  e private.stripe_events;
+  v_rows private.stripe_events[] := '{}';
+  v_known jsonb;
+  v_answers jsonb := '[]';
+  v_settled text[] := '{}';
   f record;
 begin
-  -- A duplicate at the same time waits here. The row is written once, when its outcome is known.
-  perform pg_advisory_xact_lock(hashtextextended(c_id, 64));
-  select * into v_known from private.stripe_events e where e.id = c_id;
-  if v_known.processed_at is not null then
-    return jsonb_build_object('status', 'already_processed', 'eventType', v_known.type, 'outcome', v_known.outcome);
+  if cardinality(p_payloads) > 1 then
+    -- One organization whose subscription is locked must not hold up the events of others.
+    perform set_config('lock_timeout', '200ms', true);
   end if;
-  if v_live <> p_is_live or jsonb_typeof(v_object) is distinct from 'object' then
-    select 'ignored' as outcome, null::uuid as organization_id, null::text[] as alerts into f;
-  else
-    if c_type = 'payment_method.detached' then
-      v_object := private.whole_stripe_object(p_payload);
+  -- Duplicates at the same time wait here, all in one order. A row is written once, when its outcome is known.
+  perform pg_advisory_xact_lock(k) from (select hashtextextended(p ->> 'id', 64) as k from unnest(p_payloads) p order by 1) x;
+  select jsonb_object_agg(x.id, x.outcome) into v_known from private.stripe_events x
+  where x.id = any (array(select p ->> 'id' from unnest(p_payloads) p)) and x.processed_at is not null;
+  for n in 1 .. cardinality(p_payloads) loop
+    v_payload := p_payloads[n];
+    e.id := v_payload ->> 'id';
+    e.type := v_payload ->> 'type';
+    if v_known ? e.id then
+      v_answers := v_answers || jsonb_build_object('status', 'already_processed', 'eventType', e.type, 'outcome', v_known -> e.id);
+      continue;
     end if;
-    f := private.apply_stripe_fact(c_type, v_object, v_created, c_id);
-  end if;
-  v_customer := case when v_object ->> 'object' = 'customer' then v_object ->> 'id' else private.stripe_id(v_object -> 'customer') end;
-  insert into private.stripe_events as e (id, type, api_version, created, livemode, payload, processed_at, outcome, error, organization_id, customer_id, alerts, next_try_at)
-  values (c_id, c_type, p_payload ->> 'api_version', v_created, v_live, p_payload, case when f.outcome <> 'unmatched' then now() end, f.outcome,
-    case when f.outcome = 'unmatched' then f.alerts[1] end, f.organization_id, v_customer, f.alerts, case when f.outcome = 'unmatched' then now() + interval '1 minute' end)
+    if p_request_ids is not null then
+      perform set_config('app.request_id', p_request_ids[n], true);
+    end if;
+    v_object := v_payload #> '{data,object}';
+    e.created := coalesce(private.stripe_time(v_payload -> 'created'), now());
+    e.livemode := coalesce((v_payload ->> 'livemode')::boolean, false);
+    if e.livemode <> p_is_live or jsonb_typeof(v_object) is distinct from 'object' then
+      e.outcome := 'ignored';
+      e.organization_id := null;
+      e.alerts := null;
+    else
+      if e.type = 'payment_method.detached' then
+        v_object := private.whole_stripe_object(v_payload);
+      end if;
+      f := private.apply_stripe_fact(e.type, v_object, e.created, e.id);
+      e.outcome := f.outcome;
+      e.organization_id := f.organization_id;
+      e.alerts := f.alerts;
+    end if;
+    e.api_version := v_payload ->> 'api_version';
+    e.payload := v_payload;
+    e.received_at := now();
+    e.customer_id := case when v_object ->> 'object' = 'customer' then v_object ->> 'id' else private.stripe_id(v_object -> 'customer') end;
+    e.processed_at := case when e.outcome <> 'unmatched' then now() end;
+    e.error := case when e.outcome = 'unmatched' then e.alerts[1] end;
+    e.next_try_at := case when e.outcome = 'unmatched' then now() + interval '1 minute' end;
+    e.attempts := 1;
+    v_rows := v_rows || e;
+    if e.outcome = 'processed' and e.customer_id is not null then
+      v_settled := v_settled || e.customer_id;
+    end if;
+    v_known := coalesce(v_known, '{}') || jsonb_build_object(e.id, e.outcome);
+    v_answers := v_answers || jsonb_strip_nulls(jsonb_build_object('status', 'ok', 'eventType', e.type, 'outcome', e.outcome, 'alerts', to_jsonb(e.alerts)));
+  end loop;
+  insert into private.stripe_events as x select r.* from unnest(v_rows) r
   on conflict (id) do update set payload = excluded.payload, processed_at = excluded.processed_at, outcome = excluded.outcome, error = excluded.error,
-    organization_id = excluded.organization_id, customer_id = excluded.customer_id, alerts = excluded.alerts, next_try_at = excluded.next_try_at, attempts = e.attempts + 1;
-  if f.outcome = 'processed' and exists (select from private.stripe_events e where e.outcome = 'unmatched' and e.customer_id = v_customer) then
-    -- What this event made known may be what others waited for.
-    perform private.retry_stripe_events(now(), v_customer);
-  end if;
-  return jsonb_strip_nulls(jsonb_build_object('status', 'ok', 'eventType', c_type, 'outcome', f.outcome, 'alerts', to_jsonb(f.alerts)));
+    organization_id = excluded.organization_id, customer_id = excluded.customer_id, alerts = excluded.alerts, next_try_at = excluded.next_try_at, attempts = x.attempts + 1;
+  -- What these events made known may be what others waited for.
+  perform private.retry_stripe_events(now(), c.id)
+  from (select distinct x.customer_id as id from private.stripe_events x where x.outcome = 'unmatched' and x.customer_id = any (v_settled) order by 1) c;
+  return v_answers;
 end
 $$;
-comment on function private.take_stripe_event is
-  'Stores and applies an event whose signature was checked: {status, eventType, outcome, alerts?}. Authorization: callable by the server only.';
-grant execute on function private.take_stripe_event to kijko_server;
+comment on function private.take_stripe_events is
+  'Stores and applies events whose signatures were checked: {status, eventType, outcome, alerts?}[]. Authorization: callable by the server only.';
+grant execute on function private.take_stripe_events to kijko_server;
 
 -- A detached method names no customer any more; the event says which one it was.
 create or replace function private.whole_stripe_object(p_payload jsonb) returns jsonb
@@ -144,6 +178,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform private.retry_stripe_events(p_at);
+  perform private.queue_changed_rates();
   -- 14 days after the first failed payment the plan is free. Units that were granted under it go back.
   perform private.apply_plan(s.organization_id) from public.subscriptions s
   where s.status = 'past_due' and private.is_lapsed(s.organization_id, s.stripe_subscription_id, p_at)
@@ -151,7 +186,7 @@ begin
       and c.granted_under <> private.plan_limit(s.organization_id, c.metric));
 end
 $$;
-comment on function private.sweep_billing is 'Tries unmatched events of Stripe again, and applies plans that lapsed. Authorization: callable by schedules only.';
+comment on function private.sweep_billing is 'Tries unmatched events of Stripe again, has changed rates of VAT copied, and applies plans that lapsed. Authorization: callable by schedules only.';
 
 -- The server names its prices at its start. Former ones stay, because subscriptions keep theirs.
 create or replace function private.declare_stripe_prices(p_prices jsonb) returns void

@@ -6,11 +6,13 @@ drop function if exists
   private.judge_granting(text, text),
   private.judge_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz),
   private.judge_invitation(public.team_invitations, text, text),
+  private.judge_look(private.stripe_calls),
   private.judge_managing(uuid, text, public.project_members, text),
   private.judge_project_name(uuid, text, uuid),
   private.judge_upload(text, text, bigint, text),
   private.judge_viewers(uuid[], uuid[], uuid[], uuid[]),
   private.queue_told_mail(text, public.users, uuid, text, text, text, text),
+  private.take_stripe_event(jsonb, boolean),
   private.tell_announcement(uuid, integer),
   private.tell_audit_export(uuid, uuid, text, bigint, text),
   private.tell_broken_integration(public.integrations),
@@ -52,4 +54,5 @@ drop function if exists
   private.tg_skills__judge(),
   private.tg_user_settings__tell_webhooks(),
   private.tg_users__judge_names(),
-  private.tg_users__tell_provider();
+  private.tg_users__tell_provider(),
+  private.usage_at(uuid, text, date, date);

@@ -1,6 +1,6 @@
 -- Settings of the index of symbols and of the embeddings (contract 60, section 10.4), kinds of db/code/contexts/settings.sql.
 
--- The worker's own judgement (worker/ingestion/source): classes and braces are closed, a backslash has a next character, and the braces have
+-- The worker's own rule (worker/ingestion/source): classes and braces are closed, a backslash has a next character, and the braces have
 -- at most 64 combinations, because each of them is tried.
 create or replace function private.is_exclude_pattern(p_pattern text) returns boolean
 language plpgsql immutable parallel safe

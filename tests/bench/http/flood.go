@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -49,7 +50,9 @@ func (b *bench) flood(ctx context.Context) error {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			p, l := pour(flooding, hook)
+			p, l := pour(flooding, func(client *http.Client) (*http.Response, error) {
+				return client.Post(hook, "application/json", strings.NewReader(`{"action":"opened"}`))
+			})
 			posted, limited = posted+p, limited+l
 		}()
 		p99, err = b.readFor(ctx, other.AccessToken, floodFor)
@@ -65,8 +68,65 @@ func (b *bench) flood(ctx context.Context) error {
 	return nil
 }
 
+// storm measures a person's GET /projects while Stripe sends 1,000 events a second of one tenant, beside the same without them.
+func (b *bench) storm(ctx context.Context) error {
+	var other struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := b.post("/api/v1/auth/signup", "", `{"email":"reader@example.nl","password":"bench-password","first_name":"Other","last_name":"Person"}`, &other); err != nil {
+		return err
+	}
+	if _, err := b.owner.Exec(ctx, `insert into private.stripe_prices values ('price_1', 'pro', 'monthly') on conflict do nothing`); err != nil {
+		return err
+	}
+	const tenant = 1_000_000
+	var n, refused atomic.Int64
+	n.Store(600)
+	send := func(client *http.Client) (*http.Response, error) {
+		i := int(n.Add(1))
+		body := stripeEvent(b.person.org, tenant, i, i%6)
+		r, err := http.NewRequest(http.MethodPost, b.url+"/api/v1/webhooks/stripe", bytes.NewReader(body))
+		if err != nil {
+			return nil, err
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Stripe-Signature", signature(body))
+		res, err := client.Do(r)
+		if err == nil && res.StatusCode != http.StatusOK {
+			refused.Add(1)
+		}
+		return res, err
+	}
+	var calm, busy []float64
+	var posted int64
+	for range rounds {
+		p99, err := b.readFor(ctx, other.AccessToken, floodFor)
+		if err != nil {
+			return err
+		}
+		calm = append(calm, p99)
+		storming, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			p, _ := pour(storming, send)
+			posted += p
+		}()
+		p99, err = b.readFor(ctx, other.AccessToken, floodFor)
+		stop()
+		<-done
+		if err != nil {
+			return err
+		}
+		busy = append(busy, p99)
+	}
+	report("S2", fmt.Sprintf("p99 of another's GET /projects under %.0f events of one tenant a second, %d refused (%.2f ms) / without (%.2f ms)",
+		float64(posted)/(rounds*floodFor.Seconds()), refused.Load(), median(busy), median(calm)), median(busy)/median(calm), "must 2")
+	return nil
+}
+
 // pour posts at the rate until ctx ends. It returns the deliveries posted, and those that the rate limit refused.
-func pour(ctx context.Context, url string) (posted, limited int64) {
+func pour(ctx context.Context, post func(client *http.Client) (*http.Response, error)) (posted, limited int64) {
 	var group sync.WaitGroup
 	var p, l atomic.Int64
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: floodSenders}}
@@ -81,7 +141,7 @@ func pour(ctx context.Context, url string) (posted, limited int64) {
 					return
 				case <-ticker.C:
 				}
-				res, err := client.Post(url, "application/json", strings.NewReader(`{"action":"opened"}`))
+				res, err := post(client)
 				if err != nil {
 					continue
 				}

@@ -4,7 +4,7 @@
 //	go run ./tests/bench/http              all
 //	KIJKO_BENCH_BASE=../before go run ./tests/bench/http read
 //	                                       beside the server of another checkout, on the same database in the same rounds (read, write, fair)
-//	go run ./tests/bench/http write quota  some of start, read, rules, keys, peer, write, pooler, list, quota, metering, flood, fair, stripe
+//	go run ./tests/bench/http write quota  some of start, read, rules, keys, peer, write, pooler, list, quota, metering, flood, fair, stripe, storm, usage
 package main
 
 import (
@@ -86,7 +86,7 @@ func run(ctx context.Context) (err error) {
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"start", b.coldStart}, {"read", b.read}, {"rules", b.rules}, {"keys", b.keys}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"metering", b.metering}, {"flood", b.flood}, {"fair", b.fair}, {"stripe", b.stripe}} {
+	}{{"start", b.coldStart}, {"read", b.read}, {"rules", b.rules}, {"keys", b.keys}, {"peer", b.peer}, {"write", b.write}, {"pooler", b.pooler}, {"list", b.list}, {"quota", b.quota}, {"metering", b.metering}, {"flood", b.flood}, {"fair", b.fair}, {"stripe", b.stripe}, {"storm", b.storm}, {"usage", b.usage}} {
 		if len(os.Args) > 1 && !slices.Contains(os.Args[1:], step.name) {
 			continue
 		}
@@ -454,6 +454,37 @@ func (b *bench) startBouncer(ctx context.Context) (stop func(), dsn string, err 
 		_ = cmd.Wait()
 		_ = os.RemoveAll(folder)
 	}, "postgres://kijko_server@127.0.0.1:" + port + "/kijko?sslmode=disable", nil
+}
+
+// usage measures p50 of GET /billing/usage of an organization with seven days of each metric beside that of a project, over one connection.
+func (b *bench) usage(ctx context.Context) error {
+	if _, err := b.owner.Exec(ctx, `insert into public.usage_counters (organization_id, metric, period, used, granted, day, day_value)
+		select $1::uuid, m, private.usage_period(m, now()), 70, 100, (now() at time zone 'UTC')::date, 10 from unnest(array['api_calls', 'ingestions', 'storage', 'oracle_queries']) m
+		on conflict do nothing`, b.person.org); err != nil {
+		return err
+	}
+	if _, err := b.owner.Exec(ctx, `insert into public.usage_days (organization_id, metric, day, value)
+		select $1::uuid, m, (now() at time zone 'UTC')::date - d, 10 * d from unnest(array['api_calls', 'ingestions', 'storage', 'oracle_queries']) m, generate_series(1, 30) d
+		on conflict do nothing`, b.person.org); err != nil {
+		return err
+	}
+	if _, err := b.owner.Exec(ctx, "analyze"); err != nil {
+		return err
+	}
+	var ratios, ours, one []float64
+	for range rounds {
+		u, err := b.wrkWith(ctx, "/api/v1/billing/usage", "", 1)
+		if err != nil {
+			return err
+		}
+		p, err := b.wrkWith(ctx, "/api/v1/projects/"+b.project, "", 1)
+		if err != nil {
+			return err
+		}
+		ratios, ours, one = append(ratios, u.p50/p.p50), append(ours, u.p50), append(one, p.p50)
+	}
+	report("S3", fmt.Sprintf("p50 of GET /billing/usage (%.2f ms) / of a one-row GET (%.2f ms)", median(ours), median(one)), median(ratios), "must 1.5")
+	return nil
 }
 
 // list measures P6 and P7, a page of 20 under row-level security.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,7 +43,7 @@ func (b *bench) stripe(ctx context.Context) error {
 		return err
 	}
 	for i, org := range orgs {
-		if _, err := b.owner.Exec(ctx, "select private.take_stripe_event($1, null)", stripeEvent(org, i, 0, -1)); err != nil {
+		if _, err := b.owner.Exec(ctx, "select private.take_stripe_events(array[$1::jsonb], null)", stripeEvent(org, i, 0, -1)); err != nil {
 			return err
 		}
 	}
@@ -51,23 +52,27 @@ func (b *bench) stripe(ctx context.Context) error {
 	}
 	sample := string(stripeEvent(orgs[0], 0, 1, 1))
 	bare := "insert into public.bench_events (id, payload) values (gen_random_uuid()::text, replace(" + quoted(strings.ReplaceAll(sample, ":", ": ")) + ", 'evt_', gen_random_uuid()::text)::jsonb);\n"
-	var ratios, rates, p99 []float64
+	var ratios, rates, p99, servers, databases []float64
 	round := 0
 	for ; round < rounds+1; round++ {
 		lua, err := b.stripeLoad(orgs, round+1)
 		if err != nil {
 			return err
 		}
+		server, postgres := processorTime(b.server.Process.Pid), processorTime(b.cluster.PID())
 		h, err := b.wrk(ctx, "/api/v1/webhooks/stripe", lua)
 		if err != nil {
 			return err
 		}
+		events := h.rate * 3 / 1_000_000
+		server, postgres = (processorTime(b.server.Process.Pid)-server)/events, (processorTime(b.cluster.PID())-postgres)/events
 		t, err := b.pgbench(ctx, "kijko_server", bare, clients)
 		if err != nil {
 			return err
 		}
 		if round > 0 {
 			ratios, rates, p99 = append(ratios, h.rate/t), append(rates, h.rate), append(p99, h.p99)
+			servers, databases = append(servers, server), append(databases, postgres)
 		}
 	}
 	var processed, all int
@@ -75,7 +80,8 @@ func (b *bench) stripe(ctx context.Context) error {
 		return err
 	}
 	report("S1", fmt.Sprintf("events of Stripe (%.0f a second, p99 %.1f ms, %d of %d applied) / pgbench INSERT", median(rates), median(p99), processed, all), median(ratios), "must 0.35")
-	return nil
+	fmt.Printf("     processor time of the server %.0f us and of Postgres %.0f us an event\n", median(servers), median(databases))
+	return b.stripePath(ctx, orgs)
 }
 
 // stripeLoad writes the deliveries of a round, signed now, and gives the script that sends them one after the other.
@@ -87,14 +93,10 @@ func (b *bench) stripeLoad(orgs []string, round int) (string, error) {
 	}
 	defer func() { _ = file.Close() }()
 	w := bufio.NewWriter(file)
-	at := fmt.Sprint(time.Now().Unix())
 	for n := range stripeEvents {
 		tenant := n % len(orgs)
 		body := stripeEvent(orgs[tenant], tenant, round*600+n/len(orgs), (n+n/len(orgs))%6)
-		mac := hmac.New(sha256.New, []byte(stripeSecret))
-		mac.Write([]byte(at + "."))
-		mac.Write(body)
-		if _, err := fmt.Fprintf(w, "t=%s,v1=%s\n%s\n", at, hex.EncodeToString(mac.Sum(nil)), body); err != nil {
+		if _, err := fmt.Fprintf(w, "%s\n%s\n", signature(body), body); err != nil {
 			return "", err
 		}
 	}
@@ -107,6 +109,82 @@ request = function()
   local body = events:read("*l")
   return wrk.format("POST", nil, {["Stripe-Signature"] = signature, ["Content-Type"] = "application/json"}, body)
 end`, nil
+}
+
+// signature is what Stripe sends with a body now.
+func signature(body []byte) string {
+	at := fmt.Sprint(time.Now().Unix())
+	mac := hmac.New(sha256.New, []byte(stripeSecret))
+	mac.Write([]byte(at + "."))
+	mac.Write(body)
+	return "t=" + at + ",v1=" + hex.EncodeToString(mac.Sum(nil))
+}
+
+// processorTime is what a process and its children have used, in seconds.
+func processorTime(pid int) (total float64) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		_, rest, _ := strings.Cut(string(raw), ") ")
+		fields := strings.Fields(rest)
+		own := filepath.Base(filepath.Dir(path)) == strconv.Itoa(pid)
+		if len(fields) < 15 || !own && fields[1] != strconv.Itoa(pid) {
+			continue
+		}
+		for _, ticks := range fields[11:13] {
+			n, _ := strconv.ParseFloat(ticks, 64)
+			total += n / 100
+		}
+	}
+	return total
+}
+
+// stripePath prints where the time of an event goes in Postgres: what each function takes by itself, without those that it calls.
+func (b *bench) stripePath(ctx context.Context, orgs []string) error {
+	if _, err := b.owner.Exec(ctx, "alter role kijko_server set track_functions = 'all'"); err != nil {
+		return err
+	}
+	b.stopServer()
+	if err := b.startServer(ctx); err != nil {
+		return err
+	}
+	lua, err := b.stripeLoad(orgs, rounds+2)
+	if err != nil {
+		return err
+	}
+	if _, err := b.owner.Exec(ctx, "select pg_stat_reset()"); err != nil {
+		return err
+	}
+	var before, after int
+	const count = "select count(*) from private.stripe_events"
+	if err := b.owner.QueryRow(ctx, count).Scan(&before); err != nil {
+		return err
+	}
+	if _, err := b.wrk(ctx, "/api/v1/webhooks/stripe", lua); err != nil {
+		return err
+	}
+	b.stopServer() // its connections report what they did
+	if err := b.owner.QueryRow(ctx, count).Scan(&after); err != nil {
+		return err
+	}
+	rows, err := b.owner.Query(ctx, `select schemaname || '.' || funcname, calls / $1::float8, self_time * 1000 / $1::float8 from pg_stat_user_functions
+		where self_time * 1000 / $1::float8 > 3 order by self_time desc`, after-before)
+	if err != nil {
+		return err
+	}
+	var name string
+	var calls, self float64
+	_, err = pgx.ForEachRow(rows, []any{&name, &calls, &self}, func() error {
+		fmt.Printf("     %-50s %6.2f calls and %6.1f us an event\n", name, calls, self)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return b.startServer(ctx)
 }
 
 // stripeEvent is an event of a tenant's renewal. Real ones have some three kilobytes, most of which we do not read.
