@@ -61,12 +61,16 @@ func (r *run) runOptimize(ctx context.Context) error {
 	if r.delta, err = r.compare(ctx, plans); err != nil {
 		return err
 	}
-	if r.delta == nil {
-		err = r.apply(ctx, plan, plans, stage)
-	} else {
-		err = r.rewrite(ctx, plan, plans, stage)
-	}
-	if err != nil {
+	// The graph needs nothing of this phase, and its resolution of names takes one core.
+	group, working := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.indexGraph(working) })
+	group.Go(func() error {
+		if r.delta == nil {
+			return r.apply(working, plan, plans, stage)
+		}
+		return r.rewrite(working, plan, plans, stage)
+	})
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	stage.finish()
