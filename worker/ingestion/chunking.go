@@ -117,7 +117,6 @@ func (r *run) finishCuts(ctx context.Context, c *cuts) (err error) {
 		c.abort()
 		return err
 	}
-	c.stage.keep(&r.parse)
 	if r.chunked, err = c.chunked.Seal(); err != nil {
 		return err
 	}
@@ -134,8 +133,8 @@ func (r *run) chunkInto(ctx context.Context, cut *cuts, webhook *chunk.Endpoint)
 	if webhook != nil {
 		workers = cap(r.e.hooks) // they wait for the network, not for a core
 	}
-	cut.stage.done = r.parse.Reused
-	err := each(ctx, len(r.files), workers, func(ctx context.Context, i int) error {
+	cut.stage.keep(&r.parse)
+	return each(ctx, len(r.files), workers, func(ctx context.Context, i int) error {
 		if r.kept.Has(i) {
 			return nil
 		}
@@ -159,8 +158,6 @@ func (r *run) chunkInto(ctx context.Context, cut *cuts, webhook *chunk.Endpoint)
 		}
 		return r.keepChunks(ctx, cut, i, &p, chunks)
 	})
-	cut.stage.done -= r.parse.Reused // finishCuts counts them
-	return err
 }
 
 // keepChunks stores the chunks of a file on the disk, and what they tell for the runs to come in the database.

@@ -131,6 +131,7 @@ func (r *run) parseAll(ctx context.Context) error {
 	if err := r.dir.finish("parse", r.parseInput, r.parse); err != nil || cut == nil {
 		return err
 	}
+	cut.stage.keep(&r.parse)
 	return r.finishCuts(ctx, cut)
 }
 
