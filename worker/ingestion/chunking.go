@@ -41,10 +41,10 @@ func (r *run) prepareChunked(ctx context.Context) error {
 
 func (r *run) chunkAll(ctx context.Context) error {
 	if r.chunked != nil {
+		r.showChunks(&chunkStage{done: len(r.files), outcome: r.chunk})
 		return nil
 	}
-	input := fingerprint("chunk", r.parseInput, chunkedSchema, factsSchema, r.t.Strategy, r.t.WebhookURL)
-	if r.dir.done("chunk", input, &r.chunk) {
+	if r.dir.done("chunk", r.chunkInput(), &r.chunk) {
 		chunked, err := spill.Open(r.dir.file("chunked"), len(r.files))
 		if err == nil {
 			if facts, err := spill.Open(r.dir.file("facts"), len(r.files)); err == nil {
@@ -55,58 +55,97 @@ func (r *run) chunkAll(ctx context.Context) error {
 			_ = chunked.Close()
 		}
 	}
-	if err := r.dir.forget("chunk"); err != nil {
-		return err
-	}
 	webhook, err := r.webhook()
 	if err != nil {
 		return err
 	}
-	w, err := spill.Create(r.dir.file("chunked"), len(r.files))
+	cut, err := r.createCuts()
 	if err != nil {
 		return err
+	}
+	if err := r.chunkInto(ctx, cut, webhook); err != nil {
+		cut.abort()
+		return err
+	}
+	return r.finishCuts(ctx, cut)
+}
+
+func (r *run) chunkInput() string {
+	return fingerprint("chunk", r.parseInput, chunkedSchema, factsSchema, r.t.Strategy, r.t.WebhookURL)
+}
+
+// cuts is the result of phase 3 while it is made. It is safe for concurrent use.
+type cuts struct {
+	chunked, facts *spill.Writer
+	records        *records
+	stage          chunkStage
+}
+
+// newCuts begins phase 3 within phase 2; nil if a webhook cuts the files.
+func (r *run) newCuts() (*cuts, error) {
+	if r.t.Strategy == string(chunk.CustomHook) {
+		return nil, nil
+	}
+	return r.createCuts()
+}
+
+func (r *run) createCuts() (*cuts, error) {
+	if err := r.dir.forget("chunk"); err != nil {
+		return nil, err
+	}
+	w, err := spill.Create(r.dir.file("chunked"), len(r.files))
+	if err != nil {
+		return nil, err
 	}
 	facts, err := spill.Create(r.dir.file("facts"), len(r.files))
 	if err != nil {
 		w.Abort()
-		return err
+		return nil, err
 	}
-	stage := &chunkStage{}
-	if err := r.chunkInto(ctx, w, facts, stage, webhook); err != nil {
-		w.Abort()
-		facts.Abort()
-		return err
-	}
-	if r.chunked, err = w.Seal(); err != nil {
-		return err
-	}
-	if r.facts, err = facts.Seal(); err != nil {
-		return err
-	}
-	r.chunk = stage.outcome
-	return r.dir.finish("chunk", input, r.chunk)
+	return &cuts{chunked: w, facts: facts, records: &records{r: r}}, nil
 }
 
-// chunkInto cuts the files that no earlier run has cut.
-func (r *run) chunkInto(ctx context.Context, w, facts *spill.Writer, stage *chunkStage, webhook *chunk.Endpoint) error {
+func (c *cuts) abort() {
+	if c != nil {
+		c.chunked.Abort()
+		c.facts.Abort()
+	}
+}
+
+func (r *run) finishCuts(ctx context.Context, c *cuts) (err error) {
+	if err := c.records.send(ctx, &c.records.recordRows); err != nil {
+		c.abort()
+		return err
+	}
+	if r.chunked, err = c.chunked.Seal(); err != nil {
+		return err
+	}
+	if r.facts, err = c.facts.Seal(); err != nil {
+		return err
+	}
+	r.chunk = c.stage.outcome
+	return r.dir.finish("chunk", r.chunkInput(), r.chunk)
+}
+
+// chunkInto cuts the files that no earlier run and no earlier phase has cut.
+func (r *run) chunkInto(ctx context.Context, cut *cuts, webhook *chunk.Endpoint) error {
 	workers := r.workers()
 	if webhook != nil {
 		workers = cap(r.e.hooks) // they wait for the network, not for a core
 	}
-	store := &records{r: r}
-	stage.keep(&r.parse)
-	err := each(ctx, len(r.files), workers, func(ctx context.Context, i int) error {
+	cut.stage.keep(&r.parse)
+	return each(ctx, len(r.files), workers, func(ctx context.Context, i int) error {
 		if r.kept.Has(i) {
 			return nil
 		}
-		defer r.showChunks(stage)
+		defer r.showChunks(&cut.stage)
 		var p parsedFile
 		ok, err := r.record(i, &p)
 		if err != nil {
 			return err
 		}
 		if !ok {
-			stage.add(&chunk.Quality{})
+			cut.stage.add(&chunk.Quality{})
 			return nil
 		}
 		if p.Text, err = r.textOf(ctx, &p); err != nil {
@@ -117,44 +156,56 @@ func (r *run) chunkInto(ctx context.Context, w, facts *spill.Writer, stage *chun
 		if err != nil {
 			return err
 		}
-		found, err := optimize.FactsOf(*optimizable(r.files[i].Name, &p, chunks))
-		if err != nil {
-			return fmt.Errorf("%s: %w", r.files[i].Name, err)
-		}
-		record := factsRecord{Summary: p.Summary, Facts: *found}
-		record.Quality.Add(chunks)
-		stage.add(&record.Quality)
-		for k := range chunks {
-			if c := &chunks[k]; c.StartByte >= 0 && c.EndByte >= c.StartByte && c.EndByte <= len(p.Text) && p.Text[c.StartByte:c.EndByte] == c.Content {
-				c.Content = ""
-			}
-		}
-		if err := w.Put(i, &chunkedFile{chunks}); err != nil {
-			return err
-		}
-		if webhook != nil {
-			record.Chunks = chunks
-		}
-		raw, err := spill.Encode(nil, &record)
-		if err != nil {
-			return err
-		}
-		if err := facts.PutEncoded(i, raw); err != nil {
-			return err
-		}
-		return store.put(ctx, r.files[i].Name, &p, raw)
+		return r.keepChunks(ctx, cut, i, &p, chunks)
 	})
+}
+
+// keepChunks stores the chunks of a file on the disk, and what they tell for the runs to come in the database.
+func (r *run) keepChunks(ctx context.Context, cut *cuts, i int, p *parsedFile, chunks []chunk.Chunk) error {
+	found, err := optimize.FactsOf(*optimizable(r.files[i].Name, p, chunks))
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.files[i].Name, err)
+	}
+	record := factsRecord{Summary: p.Summary, Facts: *found}
+	record.Quality.Add(chunks)
+	cut.stage.add(&record.Quality)
+	for k := range chunks {
+		if c := &chunks[k]; c.StartByte >= 0 && c.EndByte >= c.StartByte && c.EndByte <= len(p.Text) && p.Text[c.StartByte:c.EndByte] == c.Content {
+			c.Content = ""
+		}
+	}
+	if err := cut.chunked.Put(i, &chunkedFile{chunks}); err != nil {
+		return err
+	}
+	if r.t.Strategy == string(chunk.CustomHook) {
+		record.Chunks = chunks
+	}
+	raw, err := spill.Encode(nil, &record)
 	if err != nil {
 		return err
 	}
-	r.showChunks(stage)
-	return store.send(ctx, &store.recordRows)
+	if err := cut.facts.PutEncoded(i, raw); err != nil {
+		return err
+	}
+	return cut.records.put(ctx, r.files[i].Name, p, raw)
 }
 
 // optimizable is a file as package optimize needs it.
 func optimizable(name string, p *parsedFile, chunks []chunk.Chunk) *optimize.File {
-	return &optimize.File{Path: name, Language: p.File.Language, Layout: p.File.Layout, Verbatim: p.File.Verbatim, Imports: p.File.Imports,
+	f := &optimize.File{Path: name, Language: p.File.Language, Layout: p.File.Layout, Verbatim: p.File.Verbatim, Imports: p.File.Imports,
 		Dependencies: p.File.Dependencies, Chunks: chunks}
+	at := 0
+	for i := range chunks {
+		c := &chunks[i]
+		if c.StartByte != at || c.EndByte < at || c.EndByte > len(p.Text) || c.Content != p.Text[at:c.EndByte] {
+			return f // of a webhook: they need not be the whole text
+		}
+		at = c.EndByte
+	}
+	if at == len(p.Text) {
+		f.Tokens = p.Tokens
+	}
+	return f
 }
 
 // webhook returns the endpoint of custom chunks; nil for the other strategies.

@@ -3,6 +3,7 @@ package ingestion
 import (
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -30,7 +31,11 @@ func (c *wordCounts) add(chunks []pgtype.TSVector) {
 	for _, terms := range chunks {
 		c.chunks++
 		for _, l := range terms.Lexemes {
-			c.of[l.Word]++
+			n, known := c.of[l.Word]
+			if !known {
+				l.Word = strings.Clone(l.Word) // it may be a part of the chunk's text, which would stay in memory with it
+			}
+			c.of[l.Word] = n + 1
 		}
 	}
 	if len(c.of) > maxCounted {

@@ -13,7 +13,11 @@
 // The results of a run lie on the local disk of its worker (Config.WorkDir/<run>), sealed phase by phase: the fetched trees, the parsed
 // files, the chunks. A worker on another machine has none of them and makes them again, silently, from the commits that the run's row
 // names. All steps are functions of their input, so the outcome is the same. The rows in the database (chunks, index) belong to a run that
-// no reader sees before it is complete, or are written by the transaction that completes it. A phase that begins again first removes the rows that it had written.
+// no reader sees before it is complete, or are written by the transaction that completes it. A phase that begins again first removes the rows
+// that it had written.
+//
+// A phase does what it can do early while its input is at hand: files are cut while they are parsed, and what full-text search needs is stored
+// with the chunks. The later phase does it where it was not done: for a webhook, and for another worker that takes the run over.
 //
 // # What is not done again
 //

@@ -8,8 +8,11 @@ import (
 	"kijko/worker/ingestion/source"
 )
 
-// indexGraph makes the graph of the run's files. It becomes visible when the run does.
+// indexGraph makes the graph of the run's files, unless it is made. It becomes visible when the run does.
 func (r *run) indexGraph(ctx context.Context) error {
+	if r.graph != nil {
+		return nil
+	}
 	s, err := newGraphSource(r)
 	if err != nil {
 		return err

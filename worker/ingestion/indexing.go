@@ -39,8 +39,10 @@ func (r *run) runIndex(ctx context.Context) (map[string]any, error) {
 	if err := r.manifest(ctx); err != nil {
 		return nil, err
 	}
-	if err := r.store.clear(ctx, "index"); err != nil {
-		return nil, err
+	if r.counts == nil {
+		if err := r.store.clear(ctx, "index"); err != nil {
+			return nil, err
+		}
 	}
 	if r.delta != nil {
 		// The rows wait for the transaction that ends the run.
@@ -50,7 +52,13 @@ func (r *run) runIndex(ctx context.Context) (map[string]any, error) {
 	began := time.Now()
 	group, working := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		if err := r.indexChunks(working); err != nil {
+		if r.counts == nil {
+			if err := r.indexChunks(working); err != nil {
+				return err
+			}
+		}
+		r.showIndexed(r.optimized.Stored)
+		if err := r.store.words(working, r.counts); err != nil {
 			return err
 		}
 		return r.store.exec(working, "settle the index", "select private.settle_terms($1, $2)")
@@ -71,7 +79,7 @@ func (r *run) runIndex(ctx context.Context) (map[string]any, error) {
 	return r.completion(latency, relevance), nil
 }
 
-// indexChunks fills the full-text index. Chunk ids follow from their numbers, so pages are read, made and written in parallel.
+// indexChunks fills the full-text index where another process has stored the chunks, whose phase 4 did it otherwise. Chunk ids follow from their numbers, so pages are read, made and written in parallel.
 func (r *run) indexChunks(ctx context.Context) error {
 	pages := (r.optimized.Stored + indexPage - 1) / indexPage
 	var mu sync.Mutex
@@ -105,17 +113,22 @@ func (r *run) indexChunks(ctx context.Context) error {
 		done += len(chunks)
 		n := done
 		mu.Unlock()
-		r.progress.update(func(p *progress) {
-			p.percent = max(p.percent, min(99, percentOf(n, r.optimized.Stored)))
-			p.message = fmt.Sprintf("Indexed %d of %d chunks", n, r.optimized.Stored)
-			p.metrics.ChunksCreated = int64(r.optimized.Kept)
-		})
+		r.showIndexed(n)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return r.store.words(ctx, counts)
+	r.counts = counts
+	return nil
+}
+
+func (r *run) showIndexed(n int) {
+	r.progress.update(func(p *progress) {
+		p.percent = max(p.percent, min(99, percentOf(n, r.optimized.Stored)))
+		p.message = fmt.Sprintf("Indexed %d of %d chunks", n, r.optimized.Stored)
+		p.metrics.ChunksCreated = int64(r.optimized.Kept)
+	})
 }
 
 // sample queries the index. It measures the latency, and whether a chunk is found by its own identifiers or first line.

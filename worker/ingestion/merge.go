@@ -195,11 +195,7 @@ func (r *run) rewrite(ctx context.Context, plan *optimize.Plan, plans [][]byte, 
 			if err := d.batch.chunks.add(chunk, id, position, c, reference, r.chunkMetadata(c)); err != nil {
 				return fmt.Errorf("chunk %d of %s: %w", position, name, err)
 			}
-			content := c.Content
-			if reference.Valid {
-				content = "" // its body is indexed at the chunk that holds it
-			}
-			d.terms = append(d.terms, termsOf(name, c.Names, content))
+			d.terms = append(d.terms, w.termsAt(name, position, reference.Valid))
 		}
 		for _, o := range free {
 			d.old = append(d.old, o.id)

@@ -30,7 +30,7 @@ type optimizeOutcome struct {
 // The size of a batch that is stored in one transaction.
 const (
 	batchChunks = 1000
-	batchBytes  = 2 << 20
+	batchBytes  = 1 << 20
 )
 
 // runOptimize is phase 4: it observes all chunks in order, then rewrites and stores them file by file. Where an index exists that differs in
@@ -42,6 +42,7 @@ func (r *run) runOptimize(ctx context.Context) error {
 	if err := r.store.clear(ctx, "chunks"); err != nil {
 		return err
 	}
+	r.counts = nil
 	if err := r.findExempt(ctx); err != nil {
 		return err
 	}
@@ -60,12 +61,16 @@ func (r *run) runOptimize(ctx context.Context) error {
 	if r.delta, err = r.compare(ctx, plans); err != nil {
 		return err
 	}
-	if r.delta == nil {
-		err = r.apply(ctx, plan, plans, stage)
-	} else {
-		err = r.rewrite(ctx, plan, plans, stage)
-	}
-	if err != nil {
+	// The graph needs nothing of this phase, and its resolution of names takes one core.
+	group, working := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.indexGraph(working) })
+	group.Go(func() error {
+		if r.delta == nil {
+			return r.apply(working, plan, plans, stage)
+		}
+		return r.rewrite(working, plan, plans, stage)
+	})
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	stage.finish()
@@ -179,6 +184,15 @@ func (r *run) verbatim(path string, hash []byte) bool {
 type rewritten struct {
 	parsed *parsedFile
 	result optimize.Result
+	terms  []pgtype.TSVector // of the chunks, if they hold their bodies
+}
+
+// termsAt is what full-text search needs of a chunk. The body of a reference is indexed at the chunk that holds it.
+func (w *rewritten) termsAt(path string, position int, isReference bool) pgtype.TSVector {
+	if isReference {
+		return termsOf(path, w.result.Chunks[position].Names, "")
+	}
+	return w.terms[position]
 }
 
 // rewriteOne makes the stored form of a file; nil for a file that was left out.
@@ -191,16 +205,32 @@ func (r *run) rewriteOne(ctx context.Context, plan *optimize.Plan, i int) (*rewr
 	if err != nil {
 		return nil, fmt.Errorf("optimize %s: %w", f.Path, err)
 	}
-	return &rewritten{p, result}, nil
+	w := &rewritten{parsed: p, result: result}
+	for k := range result.Chunks {
+		c := &result.Chunks[k]
+		w.terms = append(w.terms, termsOf(r.files[i].Name, c.Names, c.Content))
+	}
+	return w, nil
 }
 
 // apply is the second pass of a run that makes a new index: files are rewritten in parallel and stored in order, while the next batch is
-// being made.
+// being made. What full-text search needs is stored with the chunks, while their contents are at hand.
 func (r *run) apply(ctx context.Context, plan *optimize.Plan, plans [][]byte, stage *optimizeStage) error {
+	counts := newWordCounts()
 	group, ctx := errgroup.WithContext(ctx)
 	batches := make(chan *batch)
+	stored := make(chan *batch, 1) // their chunks are stored, their terms are not
 	group.Go(func() error {
-		stored := 0
+		for b := range stored {
+			if err := r.store.terms(ctx, b.chunks.ids, b.terms); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	group.Go(func() error {
+		defer close(stored)
+		batchesStored := 0
 		for b := range batches {
 			if err := r.store.files(ctx, &b.files); err != nil {
 				return err
@@ -210,10 +240,16 @@ func (r *run) apply(ctx context.Context, plan *optimize.Plan, plans [][]byte, st
 			}
 			// The stored chunks are looked up by chunks that refer to them, so the tables are analyzed whenever their number has
 			// doubled.
-			if stored++; stored&(stored-1) == 0 {
+			if batchesStored++; batchesStored&(batchesStored-1) == 0 {
 				if err := r.store.survey(ctx); err != nil {
 					return err
 				}
+			}
+			b.chunks.contents = nil
+			select {
+			case stored <- b:
+			case <-ctx.Done():
+				return context.Cause(ctx)
 			}
 		}
 		return r.store.survey(ctx)
@@ -235,9 +271,11 @@ func (r *run) apply(ctx context.Context, plan *optimize.Plan, plans [][]byte, st
 			return r.rewriteOne(ctx, plan, i)
 		}, func(i int, w *rewritten) error {
 			if w != nil {
+				from := len(b.terms)
 				if err := r.add(b, i, r.t.id(kindFile, i), w, plans[i], bodies, stage); err != nil {
 					return err
 				}
+				counts.add(b.terms[from:])
 			}
 			stage.applied(i + 1)
 			r.showOptimize(stage)
@@ -251,13 +289,18 @@ func (r *run) apply(ctx context.Context, plan *optimize.Plan, plans [][]byte, st
 		}
 		return send()
 	})
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	r.counts = counts
+	return nil
 }
 
-// batch is stored in one transaction; files come first, because chunks refer to them.
+// batch is stored in order: chunks refer to files, and terms to chunks.
 type batch struct {
 	files  fileRows
 	chunks chunkRows
+	terms  []pgtype.TSVector
 }
 
 // add appends a file and its chunks. It runs in file order, so numbers and references are the same in every attempt.
@@ -277,6 +320,7 @@ func (r *run) add(b *batch, i int, fileID uuid.UUID, w *rewritten, plan []byte, 
 		if err := b.chunks.add(id, fileID, position, c, reference, r.chunkMetadata(c)); err != nil {
 			return fmt.Errorf("chunk %d of %s: %w", position, r.files[i].Name, err)
 		}
+		b.terms = append(b.terms, w.termsAt(r.files[i].Name, position, reference.Valid))
 	}
 	stage.add(&w.result)
 	return nil

@@ -105,7 +105,10 @@ func (r *run) parseAll(ctx context.Context) error {
 		return err
 	}
 	stage := newParseStage(r)
-	err = r.parseInto(ctx, w, kept, stage)
+	cut, err := r.newCuts()
+	if err == nil {
+		err = r.parseInto(ctx, w, kept, stage, cut)
+	}
 	if err == nil {
 		binaries := r.parse.Binaries
 		r.parse = stage.outcome()
@@ -115,6 +118,7 @@ func (r *run) parseAll(ctx context.Context) error {
 	if err != nil {
 		w.Abort()
 		kept.Abort()
+		cut.abort()
 		return err
 	}
 	if r.parsed, err = w.Seal(); err != nil {
@@ -124,7 +128,11 @@ func (r *run) parseAll(ctx context.Context) error {
 		return err
 	}
 	r.showParsed(stage, 100)
-	return r.dir.finish("parse", r.parseInput, r.parse)
+	if err := r.dir.finish("parse", r.parseInput, r.parse); err != nil || cut == nil {
+		return err
+	}
+	cut.stage.keep(&r.parse)
+	return r.finishCuts(ctx, cut)
 }
 
 func tooManyFailed(o parseOutcome, files int) error {
@@ -148,7 +156,7 @@ type job struct {
 
 // parseInto streams every origin through the parsers. One goroutine reads, because sources are streams. The amount that is read
 // ahead is bounded by bytes, not by files.
-func (r *run) parseInto(ctx context.Context, w, kept *spill.Writer, stage *parseStage) error {
+func (r *run) parseInto(ctx context.Context, w, kept *spill.Writer, stage *parseStage, cut *cuts) error {
 	changes, err := r.changes(ctx)
 	if err != nil {
 		return err
@@ -176,7 +184,7 @@ func (r *run) parseInto(ctx context.Context, w, kept *spill.Writer, stage *parse
 	for range r.workers() {
 		parsers.Go(func() error {
 			for j := range jobs {
-				err := r.parseOne(working, w, stage, blobs, j, changes)
+				err := r.parseOne(working, w, stage, cut, blobs, j, changes)
 				flight.Release(j.weight)
 				if err != nil {
 					return err
@@ -263,7 +271,8 @@ func (r *run) leaveOut(w *spill.Writer, stage *parseStage, i int, cause error) e
 	return nil
 }
 
-func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, blobs *blobs, j job, changes []map[string]gitfetch.Change) error {
+// parseOne also cuts the file, unless a webhook does that: its tree and its text are at hand.
+func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, cut *cuts, blobs *blobs, j job, changes []map[string]gitfetch.Change) error {
 	f := r.files[j.index]
 	p := parsedFile{Text: j.text}
 	if r.t.AnonymizeSecrets && !j.masked {
@@ -280,10 +289,11 @@ func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, 
 		return err
 	}
 	p.File, p.Bytes = *parsed, len(p.Text)
+	tally := token.NewTally(p.Text)
+	p.Tokens = tally.Total()
 	if f.Stored != nil {
-		p.Tokens, p.Hash = int(f.Stored.Tokens), [32]byte(f.Stored.Hash)
+		p.Hash = [32]byte(f.Stored.Hash)
 	} else {
-		p.Tokens = token.Count(p.Text)
 		p.Hash = sha256.Sum256([]byte(p.Text))
 	}
 	if f.Change != nil {
@@ -299,6 +309,12 @@ func (r *run) parseOne(ctx context.Context, w *spill.Writer, stage *parseStage, 
 	}
 	if f.Stored == nil {
 		if err := blobs.put(ctx, blob{hash: p.Hash, content: []byte(p.Text), tokens: int64(p.Tokens), lines: int32(p.File.Lines)}); err != nil {
+			return err
+		}
+	}
+	if cut != nil {
+		chunks := chunk.SplitCounted(&p.File, r.name(f), p.Text, &tally, chunk.Strategy(r.t.Strategy))
+		if err := r.keepChunks(ctx, cut, j.index, &p, chunks); err != nil {
 			return err
 		}
 	}

@@ -46,13 +46,15 @@ func (r *run) chunkSchema() string {
 
 const (
 	recordPage   = 500     // records read at once
-	recordBatch  = 2 << 20 // bytes of records or contents written at once
+	recordBatch  = 1 << 20 // bytes of records or contents written at once
 	binaryLimit  = 50 << 20
 	rereadAtOnce = 100
 )
 
 var (
-	compressor, _   = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithEncoderCRC(false))
+	// The window is that of a large record; the default takes 8 MB for each of the two encoders.
+	compressor, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(2), zstd.WithEncoderCRC(false),
+		zstd.WithWindowSize(512<<10))
 	decompressor, _ = zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(1<<30))
 )
 

@@ -50,6 +50,7 @@ type run struct {
 	optimized  *optimizeOutcome
 	exempt     map[string]string // contents by path of the files that the techniques treat otherwise than the run's own
 	delta      *delta            // what an incremental run changes in the index; nil for a run that makes a new index
+	counts     *wordCounts       // of the index whose terms phase 4 of this process has stored
 	graph      *graph.Graph
 }
 

@@ -43,11 +43,15 @@ func Count(text string) int {
 	}
 	b, _ := pool.Get().(*scratch)
 	n := b.count(text)
+	b.done()
+	return n
+}
+
+func (b *scratch) done() {
 	if cap(b.nodes) > keepNodes {
 		b.nodes, b.heap = nil, nil
 	}
 	pool.Put(b)
-	return n
 }
 
 func (b *scratch) count(s string) int {

@@ -200,7 +200,7 @@ end
 $$;
 comment on function private.sample_search is 'Best chunks of a leased run for a query. Authorization: callable by the worker only, for the run it holds.';
 
--- Chunks in order, for indexing: the next phase reads its input from the database.
+-- Chunks in order, for indexing by a worker that did not store them.
 create or replace function private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer)
 returns table (id uuid, path text, content text, metadata jsonb, has_body boolean)
 language plpgsql volatile security definer set search_path = ''

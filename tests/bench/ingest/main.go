@@ -78,7 +78,7 @@ func worker(ctx context.Context) error {
 	}
 	defer w.Close()
 	if path := os.Getenv("BENCH_PROFILE"); path != "" {
-		f, err := os.Create(path)
+		f, err := os.Create(path + "." + strconv.Itoa(os.Getpid())) // each run is a process of its own
 		if err != nil {
 			return err
 		}

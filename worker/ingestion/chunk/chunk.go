@@ -138,10 +138,15 @@ func (k *Chunk) hash(layout parse.Layout, lines *parse.Lines) string {
 // Split cuts text by a strategy; f must come from parsing this text under this path. An unknown strategy, and Custom,
 // cut as semantic does. The empty text has no chunks.
 func Split(f *parse.File, path, text string, s Strategy) []Chunk {
+	return SplitCounted(f, path, text, nil, s)
+}
+
+// SplitCounted is Split of a text whose tokens have been counted; nil if they have not.
+func SplitCounted(f *parse.File, path, text string, tally *token.Tally, s Strategy) []Chunk {
 	if text == "" {
 		return nil
 	}
-	c := &cutter{text: text, cuts: cuts(f, text)}
+	c := &cutter{text: text, tally: tally, cuts: cuts(f, text)}
 	switch {
 	case s == Fixed:
 		c.fixed()
@@ -199,7 +204,7 @@ func (c *cutter) chunks(f *parse.File, path string) []Chunk {
 		k.StartColumn, k.EndColumn = columns(c.text, start, u.end)
 		k.Hash = k.hash(f.Layout, &verbatim)
 		if k.Tokens < 0 {
-			k.Tokens = token.Count(content)
+			k.Tokens = c.count(start, u.end)
 		}
 		breaks := strings.Count(content, "\n")
 		k.EndLine = line + breaks

@@ -13,20 +13,25 @@ type unit struct{ end, tokens int }
 
 // cutter collects the ends of chunks from the front to the back of one text.
 type cutter struct {
-	text string
-	cuts []parse.Cut
-	ends []unit
-	most int // tokens of a piece of separate; 0 means GroupTokens
+	text  string
+	tally *token.Tally // of the text; made when it is first needed
+	cuts  []parse.Cut
+	ends  []unit
+	most  int // tokens of a piece of separate; 0 means GroupTokens
 
-	counted      stretch // the last counted stretch, because it is often counted twice
+	counted      stretch // the last counted stretch: one without line ends is often counted twice
 	countedUnits int
 }
 
 type stretch struct{ start, end int }
 
 func (c *cutter) count(start, end int) int {
+	if c.tally == nil {
+		tally := token.NewTally(c.text)
+		c.tally = &tally
+	}
 	if k := (stretch{start, end}); c.counted != k {
-		c.counted, c.countedUnits = k, token.Count(c.text[start:end])
+		c.counted, c.countedUnits = k, c.tally.Count(start, end)
 	}
 	return c.countedUnits
 }

@@ -92,20 +92,6 @@ type state struct {
 	lost   int
 }
 
-func (s *state) text() string {
-	var b strings.Builder
-	headed := headedBody(s)
-	for i := range s.bodies {
-		if i == headed {
-			b.WriteString(s.header)
-		}
-		for j := range s.bodies[i].lines {
-			b.WriteString(s.bodies[i].lines[j].text)
-		}
-	}
-	return b.String()
-}
-
 // Apply rewrites one file. The file must be as it was observed.
 func (p *Plan) Apply(f File) (Result, error) {
 	if !p.sealed {
@@ -123,7 +109,10 @@ func (p *Plan) Apply(f File) (Result, error) {
 		read.seal(b.lines, i)
 		b.cited = i < observed && p.chunks[first+uint32(i)].cited
 	}
-	now.tokens = token.Count(now.text())
+	region, before := regionOf(&f), now.texts()
+	if now.tokens = f.Tokens; now.tokens == 0 {
+		now.tokens = token.Count(strings.Join(before, ""))
+	}
 	r := Result{OriginalTokens: now.tokens}
 	if !f.NeverCompress {
 		w := work{p: p, f: &f, first: first, observed: observed, source: now.bodies}
@@ -136,18 +125,19 @@ func (p *Plan) Apply(f File) (Result, error) {
 			if !technique(&next) {
 				continue
 			}
-			next.tokens = token.Count(next.text())
+			texts := next.texts()
+			next.tokens = now.tokens + region.difference(before, texts)
 			if next.tokens >= now.tokens {
 				continue // the text did not get smaller: it stays unchanged
 			}
 			r.Removed[t] = now.tokens - next.tokens
-			now = next
+			now, before = next, texts
 		}
 		now.lost += w.missing(&now)
 	}
 	r.OptimizedTokens, r.LostTokens = now.tokens, now.lost
 	r.Header = now.header
-	r.Chunks = p.chunksOf(&f, &now)
+	r.Chunks = p.chunksOf(&f, &now, region)
 	for i := range now.bodies {
 		r.References = append(r.References, now.bodies[i].refs...)
 	}
@@ -155,7 +145,7 @@ func (p *Plan) Apply(f File) (Result, error) {
 }
 
 // chunksOf makes the stored chunks. A body that became empty is dropped.
-func (p *Plan) chunksOf(f *File, s *state) []Chunk {
+func (p *Plan) chunksOf(f *File, s *state, source region) []Chunk {
 	out := make([]Chunk, 0, len(s.bodies))
 	headed := headedBody(s)
 	for i := range s.bodies {
@@ -169,8 +159,16 @@ func (p *Plan) chunksOf(f *File, s *state) []Chunk {
 		}
 		c := Chunk{Chunk: f.Chunks[i], Duplicate: b.duplicate}
 		if text != c.Content {
+			var was []string
+			for l := range strings.Lines(c.Content) {
+				was = append(was, l)
+			}
+			texts := make([]string, 0, len(b.lines)+1)
+			if i == headed {
+				texts = appendText(texts, s.header)
+			}
+			c.Tokens += source.difference(was, appendLines(texts, b.lines))
 			c.Content = text
-			c.Tokens = token.Count(text)
 		}
 		out = append(out, c)
 	}

@@ -21,6 +21,7 @@ type File struct {
 	Imports       []parse.Import     // lines of import statements never belong to blocks
 	Dependencies  []parse.Dependency // imports that may move to the list
 	Chunks        []chunk.Chunk
+	Tokens        int // of the chunks' contents together; 0 if they have not been counted
 
 	Skip [Techniques]bool // techniques that do not run
 	// Lead begins a comment of the language. With it all markers and the imports list are comments, so that code stays code.

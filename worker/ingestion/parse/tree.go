@@ -10,6 +10,7 @@ import "C"
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -65,18 +66,22 @@ func (t tree) lost(g *grammar) (n uint32) {
 // errStopped means that the parser stopped because of the time limit or the context.
 var errStopped = errors.New("stopped")
 
-// engine is one tree-sitter parser. It serves one caller at a time.
+// engine parses one text after another. It serves one caller at a time.
 type engine struct {
-	parser *C.TSParser
+	heap   *C.kj_heap
 	cancel *C.size_t // in C's memory, because the parser reads it while it runs
 }
 
+// start must be called before the runtime allocates any memory.
+var start = sync.OnceFunc(func() { C.kj_start() })
+
 func newEngine() *engine {
-	return &engine{parser: C.ts_parser_new(), cancel: (*C.size_t)(C.calloc(1, C.sizeof_size_t))}
+	start()
+	return &engine{heap: C.kj_heap_new(), cancel: (*C.size_t)(C.calloc(1, C.sizeof_size_t))}
 }
 
 func (e *engine) close() {
-	C.ts_parser_delete(e.parser)
+	C.kj_heap_delete(e.heap)
 	C.free(unsafe.Pointer(e.cancel))
 }
 
@@ -99,7 +104,7 @@ func (e *engine) parse(ctx context.Context, g *grammar, text string, limit time.
 			}
 		}()
 	}
-	t := C.kj_parse(e.parser, g.language, (*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.uint32_t(len(text)),
+	t := C.kj_parse(e.heap, g.language, (*C.char)(unsafe.Pointer(unsafe.StringData(text))), C.uint32_t(len(text)),
 		C.uint64_t(limit.Microseconds()), e.cancel, maxDepth, maxNodes)
 	defer C.kj_free(t)
 	switch t.status {

@@ -14,14 +14,13 @@ typedef struct TSLanguage TSLanguage;
 typedef struct { uint32_t context[4]; const void *id; const TSTree *tree; } TSNode;
 typedef struct { const void *tree; const void *id; uint32_t context[3]; } TSTreeCursor;
 
+void ts_set_allocator(void *(*)(size_t), void *(*)(size_t, size_t), void *(*)(void *, size_t), void (*)(void *));
 TSParser *ts_parser_new(void);
 void ts_parser_delete(TSParser *);
 bool ts_parser_set_language(TSParser *, const TSLanguage *);
 void ts_parser_set_timeout_micros(TSParser *, uint64_t);
 void ts_parser_set_cancellation_flag(TSParser *, const size_t *);
-void ts_parser_reset(TSParser *);
 TSTree *ts_parser_parse_string(TSParser *, const TSTree *, const char *, uint32_t);
-void ts_tree_delete(TSTree *);
 TSNode ts_tree_root_node(const TSTree *);
 TSTreeCursor ts_tree_cursor_new(TSNode);
 void ts_tree_cursor_delete(TSTreeCursor *);
@@ -70,7 +69,15 @@ typedef struct {
 	uint8_t truncated;
 } kj_tree;
 
-kj_tree kj_parse(TSParser *, const TSLanguage *, const char *text, uint32_t len, uint64_t micros, const size_t *cancel,
+// kj_start replaces tree-sitter's allocator. Call it once, before anything else.
+void kj_start(void);
+
+// kj_heap is the memory of one parse after another.
+typedef struct kj_heap kj_heap;
+kj_heap *kj_heap_new(void);
+void kj_heap_delete(kj_heap *);
+
+kj_tree kj_parse(kj_heap *, const TSLanguage *, const char *text, uint32_t len, uint64_t micros, const size_t *cancel,
 	uint32_t max_depth, uint32_t max_nodes);
 void kj_free(kj_tree);
 
