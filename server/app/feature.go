@@ -88,7 +88,7 @@ func (a *App) addFeatures(ctx context.Context, exec *api.Executor) error {
 	if a.reflexes, err = reflexes.New(reflexes.Settings{Exec: exec, Box: box, Tester: executions.Tester(), Log: a.log}); err != nil {
 		return err
 	}
-	if a.contexts, err = contexts.New(contexts.Settings{Exec: exec, Uploads: uploads, Watch: a.realtime.Watch, Log: a.log}); err != nil {
+	if a.contexts, err = contexts.New(contexts.Settings{Exec: exec, Uploads: uploads, Watch: a.realtime.Watch, Wait: a.cfg.ExecutionWait, Log: a.log}); err != nil {
 		return err
 	}
 	received, err := pushes.New(exec, box, a.log)

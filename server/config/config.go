@@ -50,7 +50,7 @@ type Config struct {
 	Google       bool `env:"GOOGLE_ENABLED" envDefault:"false" doc:"Sign-in with Google is on in Keycloak's realm, whose import reads the same setting."`
 	GitHubSignIn bool `env:"GITHUB_ENABLED" envDefault:"false" doc:"The same for GitHub."`
 
-	ExecutionWait time.Duration `env:"KIJKO_EXECUTION_WAIT" envDefault:"120s" doc:"How long a request waits for the end of the run that it started."`
+	ExecutionWait time.Duration `env:"KIJKO_EXECUTION_WAIT" envDefault:"120s" doc:"How long a request waits for the end of the run that it started, or, at most 25 s, of its work on a context."`
 	DataRegion    string        `env:"KIJKO_DATA_REGION" envDefault:"Unknown" doc:"Where the data of this installation is, as the compliance page shows it: region."`
 	DataCountry   string        `env:"KIJKO_DATA_COUNTRY" envDefault:"Unknown" doc:"The country of it, such as Germany."`
 	DataProvider  string        `env:"KIJKO_DATA_PROVIDER" envDefault:"Unknown" doc:"Whose machines they are, such as Hetzner."`

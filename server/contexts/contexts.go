@@ -28,7 +28,9 @@ type Settings struct {
 	Watch func(room string, f func(realtime.Event)) (stop func())
 	// Ask is the interval of the fallback query; default 2 s.
 	Ask time.Duration
-	Log *slog.Logger
+	// Wait is how long a request waits for its work, at most 25 s.
+	Wait time.Duration
+	Log  *slog.Logger
 }
 
 // Feature is the contexts' part of the edge.

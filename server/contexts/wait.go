@@ -63,7 +63,7 @@ func (f *Feature) finish(c *api.Call, answer api.Answer) (api.Answer, error) {
 
 // Await holds a request until an operation has ended, as long as the request wants to wait.
 func (f *Feature) Await(c *api.Call, operationID string) (ended bool, err error) {
-	patience, preferred := c.Patience(longest)
+	patience, preferred := c.Patience(min(longest, f.s.Wait))
 	if preferred != "" {
 		c.Ctx.Set("Preference-Applied", preferred)
 	}

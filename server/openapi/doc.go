@@ -50,6 +50,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
@@ -158,8 +159,9 @@ func (d *Document) NotFound(param string) string {
 	return "NOT_FOUND"
 }
 
-// Load assembles and compiles the embedded files. An error names the file or operation at fault.
-func Load() (*Document, error) { return LoadFrom(files) }
+// Load assembles and compiles the embedded files, once in a process: its callers share the document and only read it. An error names the
+// file or operation at fault.
+var Load = sync.OnceValues(func() (*Document, error) { return LoadFrom(files) })
 
 // LoadFrom does the same with other files, for tests.
 func LoadFrom(fsys fs.FS) (*Document, error) {
@@ -180,14 +182,8 @@ func LoadFrom(fsys fs.FS) (*Document, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openapi: %w", err)
 	}
-	compiler := jsonschema.NewCompiler()
-	compiler.DefaultDraft(jsonschema.Draft2020)
-	compiler.AssertFormat()
-	if err := compiler.AddResource(documentURL, plain); err != nil {
-		return nil, fmt.Errorf("openapi: %w", err)
-	}
 	d.JSON = raw
-	if err := d.compile(plain.(map[string]any), compiler); err != nil {
+	if err := d.compile(plain.(map[string]any)); err != nil {
 		return nil, err
 	}
 	for _, op := range d.Operations {
@@ -410,8 +406,9 @@ func escape(token string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(token, "~", "~0"), "/", "~1")
 }
 
-func (d *Document) compile(doc map[string]any, compiler *jsonschema.Compiler) error {
+func (d *Document) compile(doc map[string]any) error {
 	paths := doc["paths"].(map[string]any)
+	all := &schemas{doc: doc}
 	seen := map[string]string{}
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
 		item := paths[path].(map[string]any)
@@ -420,7 +417,7 @@ func (d *Document) compile(doc map[string]any, compiler *jsonschema.Compiler) er
 			if !ok {
 				continue
 			}
-			c := opCompiler{doc: doc, compiler: compiler, pointer: "#/paths/" + escape(path) + "/" + method}
+			c := opCompiler{schemas: all, name: method + " " + path, pointer: "#/paths/" + escape(path) + "/" + method}
 			op, err := c.operation(strings.ToUpper(method), path, raw)
 			if err != nil {
 				return fmt.Errorf("openapi: %s %s: %w", method, path, err)
@@ -432,14 +429,14 @@ func (d *Document) compile(doc map[string]any, compiler *jsonschema.Compiler) er
 			d.Operations = append(d.Operations, op)
 		}
 	}
-	return nil
+	return all.compile()
 }
 
 // opCompiler compiles one operation.
 type opCompiler struct {
-	doc      map[string]any
-	compiler *jsonschema.Compiler
-	pointer  string
+	*schemas
+	name    string
+	pointer string
 }
 
 func (c opCompiler) operation(method, path string, raw map[string]any) (*Operation, error) {
@@ -521,14 +518,9 @@ func (c opCompiler) resolve(value map[string]any, pointer string) (map[string]an
 			return value, pointer, nil
 		}
 		pointer = ref
-		var at any = c.doc
-		for _, token := range strings.Split(strings.TrimPrefix(ref, "#/"), "/") {
-			token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
-			m, _ := at.(map[string]any)
-			at = m[token]
-		}
+		at, err := c.lookup(strings.TrimPrefix(ref, "#"))
 		next, ok := at.(map[string]any)
-		if !ok {
+		if err != nil || !ok {
 			return nil, "", fmt.Errorf("%s leads nowhere", ref)
 		}
 		value = next
@@ -560,9 +552,8 @@ func (c opCompiler) params(op *Operation, raw map[string]any) error {
 			}
 			p.Type = fmt.Sprint(items["type"])
 		}
-		if p.schema, err = c.compiler.Compile(documentURL + pointer + "/schema"); err != nil {
-			return fmt.Errorf("parameter %s: %w", p.Name, err)
-		}
+		at := len(op.Params)
+		c.want(pointer+"/schema", c.name+": parameter "+p.Name, func(s *jsonschema.Schema) { op.Params[at].schema = s })
 		op.Params = append(op.Params, p)
 	}
 	return nil
@@ -588,13 +579,11 @@ func (c opCompiler) body(op *Operation, raw map[string]any) error {
 		if op.BodyType == "" {
 			op.BodyType = mediaType
 		}
-		schema, err := c.compiler.Compile(documentURL + pointer + "/content/" + escape(mediaType) + "/schema")
-		if err != nil {
-			return fmt.Errorf("request body: %w", err)
-		}
-		if !streamed {
-			op.body = schema
-		}
+		c.want(pointer+"/content/"+escape(mediaType)+"/schema", c.name+": request body", func(s *jsonschema.Schema) {
+			if !streamed {
+				op.body = s
+			}
+		})
 	}
 	return nil
 }
@@ -618,17 +607,11 @@ func (c opCompiler) answers(op *Operation, raw map[string]any) error {
 		}
 		op.responses[code] = nil
 		if content, ok := answer["content"].(map[string]any); ok && content["application/json"] != nil {
-			schema, err := c.compiler.Compile(documentURL + pointer + "/content/application~1json/schema")
-			if err != nil {
-				return fmt.Errorf("answer %s: %w", status, err)
-			}
-			op.responses[code] = schema
+			c.want(pointer+"/content/application~1json/schema", c.name+": answer "+status, func(s *jsonschema.Schema) { op.responses[code] = s })
 		}
 		content, _ := answer["content"].(map[string]any)
 		if stream, ok := content["text/event-stream"].(map[string]any); ok && stream["x-events"] != nil {
-			if op.events, err = c.compiler.Compile(documentURL + pointer + "/content/text~1event-stream/x-events"); err != nil {
-				return fmt.Errorf("events: %w", err)
-			}
+			c.want(pointer+"/content/text~1event-stream/x-events", c.name+": events", func(s *jsonschema.Schema) { op.events = s })
 		}
 	}
 	if op.Success == 0 {

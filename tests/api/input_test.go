@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -47,7 +48,8 @@ func takesJSON(op *openapi.Operation) bool { return op.HasBody() && op.BodyType 
 
 func TestBadInput(t *testing.T) {
 	t.Parallel()
-	s := stack.New(t, func(c *config.Config) { c.ServiceToken = serviceToken })
+	// There is no worker, so no request waits long for its work.
+	s := stack.New(t, func(c *config.Config) { c.ServiceToken, c.ExecutionWait = serviceToken, 50*time.Millisecond })
 	anna := newTenant(t, s, "Anna")
 	document, err := openapi.Load()
 	require.NoError(t, err)

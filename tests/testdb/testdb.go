@@ -193,7 +193,8 @@ func buildTemplate(ctx context.Context, c *devpg.Cluster, name string) error {
 	return err
 }
 
-// clone retries while another clone of the same template is under way in another process.
+// clone retries while another clone of the same template is under way in another process. It copies files, as PostgreSQL did before version 15: writing each page to the log as well takes twice the processor time, and only
+// spares a checkpoint, which costs next to nothing where no file is synchronized.
 func clone(ctx context.Context, c *devpg.Cluster, template, name string) error {
 	admin, err := pgx.Connect(ctx, c.DSN(devpg.Superuser, "postgres"))
 	if err != nil {
@@ -201,7 +202,7 @@ func clone(ctx context.Context, c *devpg.Cluster, template, name string) error {
 	}
 	defer func() { _ = admin.Close(ctx) }()
 	for {
-		_, err = admin.Exec(ctx, "create database "+name+" template "+template)
+		_, err = admin.Exec(ctx, "create database "+name+" template "+template+" strategy file_copy")
 		var pg *pgconn.PgError
 		if !errors.As(err, &pg) || pg.Code != "55006" || ctx.Err() != nil {
 			return err

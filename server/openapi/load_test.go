@@ -1,0 +1,11 @@
+package openapi
+
+import "testing"
+
+func BenchmarkLoad(b *testing.B) {
+	for b.Loop() {
+		if _, err := LoadFrom(files); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
