@@ -174,7 +174,7 @@ func TestReadsAtAStandbyAreNeverOldAndNeverFail(t *testing.T) {
 	require.Greater(t, served(), before, "standbys answered none of the reads")
 
 	// Tenants.
-	project := anna.Do("POST", "/projects", map[string]string{"name": "Hers"}).Want(http.StatusCreated).String("id")
+	project := anna.Do("POST", "/projects", map[string]string{"name": "Hers"}).Want(http.StatusCreated).String("project.id")
 	stan.At(two.App.URL()).Get("/projects/" + project).Want(http.StatusNotFound)
 	elsewhere.Get("/projects/" + project).Want(http.StatusOK)
 
