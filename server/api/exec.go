@@ -65,7 +65,12 @@ type Executor struct {
 	whole time.Duration
 	// named is false behind a pooler that does not support prepared statements.
 	named bool
+	// standbys answer reads; nil: there are none.
+	standbys *Standbys
 }
+
+// UseStandbys sends reads to standbys. It is called before the first call.
+func (x *Executor) UseStandbys(s *Standbys) { x.standbys = s }
 
 // acquire bounds the wait for a slot and a connection, so that a missing database causes a quick 503 and not a queue. For a read, this wait
 // and the wait for a lock together stay below three seconds.
@@ -208,6 +213,11 @@ func (x *Executor) Run(ctx context.Context, r *Request) (Answer, error) {
 }
 
 func (x *Executor) run(ctx context.Context, r *Request) (Answer, timing, error) {
+	if x.standbys != nil && r.ReadOnly && r.Within == 0 {
+		if a, t, ok := x.standbys.run(ctx, r); ok {
+			return a, t, nil
+		}
+	}
 	a, t, err := x.once(ctx, r)
 	if err != nil && isLost(err) {
 		// The cause that ended this connection has mostly ended the idle ones too. The second attempt must not take one of those.
@@ -246,6 +256,11 @@ func isLost(err error) bool {
 }
 
 func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error) {
+	return x.onceAt(ctx, r, nil)
+}
+
+// onceAt makes the call once. At a standby it also gives the position that the answer includes.
+func (x *Executor) onceAt(ctx context.Context, r *Request, at **int64) (Answer, timing, error) {
 	var t timing
 	began := time.Now()
 	acquireCtx, cancel := context.WithTimeout(ctx, acquire[r.kind()])
@@ -278,7 +293,7 @@ func (x *Executor) once(ctx context.Context, r *Request) (Answer, timing, error)
 	batch.Queue(enter, args...)
 	batch.Queue(r.SQL, r.Args...)
 	results := conn.SendBatch(ctx, batch)
-	answer, woken, err := read(results)
+	answer, woken, err := read(results, at)
 	if closeErr := results.Close(); err == nil {
 		err = closeErr
 	}
@@ -333,10 +348,14 @@ func prepare(ctx context.Context, conn *pgx.Conn, statements ...string) error {
 // woken is what a call left behind: events, jobs, and a caller at an address that the organization's allow-list warns of.
 type woken struct{ events, jobs, warned bool }
 
-func read(results pgx.BatchResults) (Answer, woken, error) {
+func read(results pgx.BatchResults, at **int64) (Answer, woken, error) {
 	var a Answer
 	var w woken
-	if _, err := results.Exec(); err != nil {
+	if at != nil {
+		if err := scanPlace(results, at); err != nil {
+			return a, w, err
+		}
+	} else if _, err := results.Exec(); err != nil {
 		return a, w, err
 	}
 	rows, err := results.Query()

@@ -69,6 +69,7 @@ type App struct {
 	cfg      config.Config
 	log      *slog.Logger
 	pool     *pgxpool.Pool
+	standbys *api.Standbys // nil: none
 	api      *api.App
 	registry *prometheus.Registry
 	identity *identity.Identity
@@ -123,13 +124,20 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *App, err error) 
 			a.close()
 		}
 	}()
-	a.pool, err = db.OpenPool(ctx, db.PoolOptions{DSN: cfg.Database, Size: cfg.DatabasePool, Unnamed: !cfg.DatabaseNames,
-		Traced: cfg.Tracing != "", Timeout: cfg.Timeout, Application: "kijko server"})
+	reach := db.PoolOptions{DSN: cfg.Database, Size: cfg.DatabasePool, Unnamed: !cfg.DatabaseNames,
+		Traced: cfg.Tracing != "", Timeout: cfg.Timeout, Application: "kijko server"}
+	a.pool, err = db.OpenPool(ctx, reach)
 	if err != nil {
 		return nil, err
 	}
 	wakes := &waker{}
 	exec := api.NewExecutor(a.pool, wakes)
+	if len(cfg.DatabaseReads) > 0 {
+		if a.standbys, err = api.OpenStandbys(ctx, reach, cfg.DatabaseReads, o.Log); err != nil {
+			return nil, err
+		}
+		exec.UseStandbys(a.standbys)
+	}
 	encryption, err := cfg.EncryptionKeys()
 	if err != nil {
 		return nil, err
@@ -209,7 +217,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 	}
 	a.registry = prometheus.NewRegistry()
 	a.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		poolCollector(a.pool, exec), socketCollector(a.realtime, a.socketio), spanCollector(o.Tracing))
+		poolCollector(a.pool, exec), socketCollector(a.realtime, a.socketio), spanCollector(o.Tracing), a.standbys)
 	a.api, err = api.New(api.Deps{
 		Document: document, Exec: exec, Auth: a.identity, Keys: a.keys, Handlers: handlers, Origins: a.cfg.Origins, ClientIP: clientIP,
 		Version: a.cfg.Version, Log: o.Log, Registry: a.registry, MetricsToken: a.cfg.MetricsToken, Development: a.cfg.Debug,
@@ -217,7 +225,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 		Observe: o.Observe, Visited: a.presence.note, Called: a.reflexes.Called, Timeout: a.cfg.Timeout, Greeting: o.Greeting,
 		Checks: append([]api.Check{databaseCheck(a.pool), queueCheck(a.pool), listenerCheck(a.realtime), authCheck(a.identity.Verifier()),
 			stripeCheck(a.cfg), a.files.check(), aiCheck(a.models), graphCheck(a.pool, a.graph), tracingCheck(o.Tracing), meteringCheck(a.pool, a.cfg.OpenMeterURL != "")},
-			neighborChecks(a.pool, a.others)...),
+			append(neighborChecks(a.pool, a.others), a.standbys.Checks()...)...),
 		Mount: func(app *fiber.App) {
 			a.identity.Mount(app)
 			a.realtime.Routes(app)
@@ -241,6 +249,9 @@ func (a *App) URL() string { return "http://" + a.Addr() }
 // MetricsURL returns the URL of metrics on a separate listener; empty: there is none.
 func (a *App) MetricsURL() string { return a.metrics.url() }
 
+// Standbys returns the standbys, whose numbers tests read; nil: there are none.
+func (a *App) Standbys() *api.Standbys { return a.standbys }
+
 // Realtime returns the realtime server, whose numbers tests read.
 func (a *App) Realtime() *realtime.Server { return a.realtime }
 
@@ -261,6 +272,7 @@ func (a *App) Run(ctx context.Context) error {
 	wg.Go(func() { a.declare(background) })
 	wg.Go(func() { tellVersion(background, a.pool, a.log) })
 	wg.Go(func() { a.presence.run(background) })
+	wg.Go(func() { a.standbys.Run(background) })
 	if a.cfg.IsTraced() {
 		wg.Go(func() { a.models.Prices().Keep(background, a.pool) })
 	}
@@ -329,6 +341,7 @@ func (a *App) close() {
 		_ = a.listener.Close()
 	}
 	a.metrics.close()
+	a.standbys.Close()
 	if a.pool != nil {
 		a.pool.Close()
 	}

@@ -27,6 +27,7 @@ type Config struct {
 	MetricsToken string `env:"KIJKO_METRICS_TOKEN" secret:"true" doc:"Bearer token that opens /metrics on KIJKO_ADDR; at least 32 characters. Empty: 404 there."`
 
 	DatabaseDirect string        `env:"DATABASE_DIRECT_URL" secret:"true" doc:"The same without a transaction pooler, for LISTEN. Default: DATABASE_URL."`
+	DatabaseReads  []string      `env:"DATABASE_READ_URLS" secret:"true" doc:"Addresses of hot standbys that answer reads, separated by commas (docs/operations.md, Standbys). Empty: none."`
 	DatabasePool   int           `env:"KIJKO_DB_POOL" envDefault:"0" doc:"Connections for requests; 0 is ten for each processor (reads use two of them at a time)."`
 	DatabaseNames  bool          `env:"KIJKO_DB_PREPARED" envDefault:"true" doc:"Named prepared statements. Set false behind a transaction pooler that cannot keep them."`
 	Timeout        time.Duration `env:"KIJKO_REQUEST_TIMEOUT" envDefault:"15s" doc:"Longest time for one request to the database."`
