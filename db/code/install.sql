@@ -12,6 +12,8 @@
 {{ template "core/triggers.sql" . }}
 {{ template "jobs/functions.sql" . }}
 {{ template "jobs/floor.sql" . }}
+{{ template "jobs/leases.sql" . }}
+{{ template "jobs/workers.sql" . }}
 {{ template "jobs/access.sql" . }}
 {{ template "usage/functions.sql" . }}
 {{ template "usage/limits.sql" . }}

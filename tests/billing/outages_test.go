@@ -20,7 +20,7 @@ import (
 
 // due makes the jobs of calls to Stripe due, as time would.
 func (s *shop) due(p *client.Person) {
-	s.DB.Exec(`update jobs.stored_jobs set run_at = now() where job_type like 'billing.%' and run_at > now()
+	s.DB.Exec(`update jobs.stored_jobs set run_at = now() where job_type like 'billing.%' and run_at > now() and lease is null
 		and (convert_from(args, 'UTF8')::jsonb ->> 'organizationId' = $1 or convert_from(args, 'UTF8')::jsonb ->> 'callId' in (select id::text from private.stripe_calls where organization_id = $1::uuid))`, p.OrgID)
 }
 

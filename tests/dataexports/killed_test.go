@@ -87,7 +87,6 @@ func TestAKilledWorkerIsReplaced(t *testing.T) {
 	_ = first.Wait()
 	require.Equal(t, "processing", status(e.ID), "nothing is ready before all is stored")
 	require.Len(t, half(), 1)
-	l.DB.Exec("update private.data_exports set lease_expires_at = clock_timestamp() where id = $1", e.ID)
 
 	second := start()
 	require.Eventually(t, func() bool { return status(e.ID) == "ready" }, 10*time.Minute, 50*time.Millisecond)

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,6 +14,23 @@ import (
 	"kijko/tests/testdb"
 	"kijko/worker/llm/llmtest"
 )
+
+// program builds the worker, and returns what starts it against the lab.
+func (l *skillLab) program(t *testing.T) func() *exec.Cmd {
+	t.Helper()
+	path := worker.Program(t)
+	return func() *exec.Cmd {
+		cmd := exec.Command(path)
+		m := l.models.Config()
+		cmd.Env = append(os.Environ(), "DEBUG=true", "DATABASE_WORKER_URL="+l.DB.DSN("kijko_worker"), "KIJKO_DATA_DIR="+t.TempDir(),
+			"ENCRYPTION_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "KIJKO_LOG_LEVEL=error", "KIJKO_WORKER_EXECUTIONS=200",
+			"ANTHROPIC_API_KEY="+m.AnthropicKey, "ANTHROPIC_BASE_URL="+m.AnthropicURL)
+		cmd.Stderr = os.Stderr
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _, _ = cmd.Process.Wait() })
+		return cmd
+	}
+}
 
 // A worker is killed in the middle of 200 model calls, 20 of which belong to habits whose calls will fail. Another worker takes over. Each
 // run ends once, its owner is notified once, each habit counts one failure, and each run is paid for once.
@@ -36,18 +54,7 @@ func TestKilledWorkerInTheMiddleOfTwoHundredModelCalls(t *testing.T) {
 	l.DB.Exec(`select private.start_execution(skill_id, user_id, organization_id, 'habit', id, '{"topic": "failure"}') from public.habits`)
 	l.DB.Exec(`select private.start_execution($1, $2, $3, 'manual', null, '{"topic": "trees"}') from generate_series(1, 180)`, skill, l.anna.ID, l.anna.OrgID)
 
-	path := worker.Program(t)
-	process := func() *exec.Cmd {
-		cmd := exec.Command(path)
-		m := l.models.Config()
-		cmd.Env = append(os.Environ(), "DEBUG=true", "DATABASE_WORKER_URL="+l.DB.DSN("kijko_worker"), "KIJKO_DATA_DIR="+t.TempDir(),
-			"ENCRYPTION_KEY=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "KIJKO_LOG_LEVEL=error", "KIJKO_WORKER_EXECUTIONS=200",
-			"ANTHROPIC_API_KEY="+m.AnthropicKey, "ANTHROPIC_BASE_URL="+m.AnthropicURL)
-		cmd.Stderr = os.Stderr
-		require.NoError(t, cmd.Start())
-		t.Cleanup(func() { _ = cmd.Process.Kill(); _, _ = cmd.Process.Wait() })
-		return cmd
-	}
+	process := l.program(t)
 	first := process()
 	require.Eventually(t, func() bool { return len(l.models.Calls()) == runs }, 60*time.Second, 20*time.Millisecond, "all calls are in flight")
 	require.LessOrEqual(t, l.count("select count(*) from pg_stat_activity where datname = current_database() and usename = 'kijko_worker'"), 15)
@@ -81,4 +88,45 @@ func TestKilledWorkerInTheMiddleOfTwoHundredModelCalls(t *testing.T) {
 				union all select entity_id, data from private.event_inbox where type = 'execution_update') e
 			group by entity_id) x`)
 	require.Equal(t, "3 3", told)
+}
+
+// A worker that is suspended in the middle of its model calls keeps its lock, and its runs until their leases end. Then another worker has
+// them, and the first one, awake again, changes nothing.
+func TestASuspendedWorkerKeepsItsRunsUntilTheirLeasesEnd(t *testing.T) {
+	t.Parallel()
+	const runs = 5
+	l := newSkillLab(t)
+	var second atomic.Bool
+	l.models.Always(func(llmtest.Call) llmtest.Reply {
+		if second.Load() {
+			return llmtest.Answer("second")
+		}
+		return llmtest.Silence()
+	})
+	skill := l.skill(l.anna, "Writer")
+	l.DB.Exec(`select private.start_execution($1, $2, $3, 'manual', null, '{"topic": "trees"}') from generate_series(1, $4::integer)`, skill, l.anna.ID, l.anna.OrgID, runs)
+	process := l.program(t)
+	first := process()
+	require.Eventually(t, func() bool { return len(l.models.Calls()) == runs }, time.Minute, 20*time.Millisecond, "all calls are in flight")
+	require.NoError(t, first.Process.Signal(syscall.SIGSTOP))
+	second.Store(true)
+	process()
+	require.Eventually(t, func() bool { return l.count("select count(*) from jobs.workers") == 2 }, time.Minute, 20*time.Millisecond)
+	// What the second worker would do to the first, it does to one that died.
+	l.DB.Exec("insert into jobs.workers (id, lock_key, pid, server) values (1, 1, 1, private.server_run())")
+	require.Eventually(t, func() bool { return l.count("select count(*) from jobs.workers where id = 1") == 0 }, time.Minute, 20*time.Millisecond)
+	require.Equal(t, runs, l.count("select count(*) from public.skill_executions where status = 'running' and takes = 1"))
+
+	l.DB.Exec("update public.skill_executions set lease_expires_at = now()")
+	l.DB.Exec("update private.schedules set run_at = now() where name = 'executions.sweep'")
+	require.Eventually(t, func() bool {
+		return l.count("select count(*) from public.skill_executions where status = 'completed'") == runs
+	}, time.Minute,
+		20*time.Millisecond)
+	require.NoError(t, first.Process.Signal(syscall.SIGCONT))
+	require.NoError(t, first.Process.Signal(syscall.SIGTERM))
+	_, _ = first.Process.Wait()
+	require.Equal(t, runs, l.count("select count(*) from public.skill_executions where status = 'completed' and output = 'second' and takes = 2"))
+	require.Equal(t, runs, l.used(l.anna), "paid for once")
+	require.Equal(t, 1, l.count("select count(*) from jobs.workers"), "a worker that stops leaves nothing")
 }

@@ -197,7 +197,7 @@ func TestTheStepsOutsideAreFinishedByJobs(t *testing.T) {
 	}
 	stack.Eventually(t, "two steps fail", func() bool { return failed() == 2 })
 	stop()
-	s.DB.Exec("update jobs.stored_jobs set run_at = now()")
+	s.DB.Exec("update jobs.stored_jobs set run_at = now() where lease is null")
 	stop = work()
 	defer stop()
 	stack.Eventually(t, "all steps are done", func() bool {

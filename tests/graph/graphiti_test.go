@@ -130,7 +130,7 @@ func TestGraphitiReceivesEntitiesAndFacts(t *testing.T) {
 	s.anna.Do("DELETE", "/projects/"+s.id.String(), nil).Want(200)
 	stack.Eventually(t, "a deleted context leaves", func() bool {
 		// A push that failed before is tried again first, after a pause that grew with its attempts.
-		s.DB.Exec("update jobs.stored_jobs set run_at = now() where job_type = 'graph.mirror' and run_at > now()")
+		s.DB.Exec("update jobs.stored_jobs set run_at = now() where job_type = 'graph.mirror' and run_at > now() and lease is null")
 		entities, messages := server.holds(s.id.String())
 		return len(entities)+len(messages) == 0
 	})

@@ -206,7 +206,7 @@ select cmp_ok(private.run_due(), '>=', 1, 'the sweep is known to the schedules')
 select tests.act_as('anna');
 select throws_ok($$ select private.take_executions(1, 1) $$, '42501', null, 'nobody but the worker takes');
 select throws_ok($$ select private.finish_execution(null, null, null) $$, '42501', null, 'or ends a run');
-select throws_ok($$ select private.claim_execution(null, 1) $$, '42501', null, 'or claims one');
+select throws_ok($$ select private.claim_execution(null, 1, null) $$, '42501', null, 'or claims one');
 select throws_ok($$ select private.publish_output(null, null, 0, '') $$, '42501', null, 'or speaks for it');
 select throws_ok($$ select private.sweep_executions() $$, '42501', null, 'or sweeps');
 select tests.reset();

@@ -383,7 +383,6 @@ func TestARememberedPushSurvivesAKilledWorker(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 	require.Equal(t, 1, l.runs("outcome = 'open'"))
-	l.DB.Exec("update public.ingestion_runs set lease_expires_at = now() where lease_owner is not null")
 	start()
 	stack.Eventually(t, "both runs are done", func() bool { return l.runs("outcome = 'completed'") == 2 })
 	require.Equal(t, 1, l.runs("private.run_scope(r) ? 'repositoryIds'"))

@@ -28,6 +28,7 @@ import (
 	"kijko/worker/ingestion"
 	"kijko/worker/integrations"
 	"kijko/worker/jobs"
+	"kijko/worker/lease"
 	"kijko/worker/llm"
 	"kijko/worker/metering"
 	"kijko/worker/outbox"
@@ -132,8 +133,10 @@ type Worker struct {
 	summaries   *summary.Engine
 	compression *compression.Engine
 	exports     *dataexports.Engine
+	process     *lease.Process
 	prices      *llm.Prices // nil: no spans are sent
 	runner      *runner.Runner
+	log         *slog.Logger
 }
 
 // New wires all parts. It makes no network request; it only runs the local git.
@@ -171,7 +174,7 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	w := &Worker{graph: c.Graph, neighbors: c.Neighbors}
+	w := &Worker{graph: c.Graph, neighbors: c.Neighbors, log: c.Log}
 	defer func() {
 		if err != nil {
 			w.Close()
@@ -180,6 +183,8 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if w.pool, err = openPool(ctx, c); err != nil {
 		return nil, err
 	}
+	direct := func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) }
+	w.process = lease.NewProcess(direct, w.takenOver, c.Log)
 	hosts, err := gitfetch.NewHosts(c.Hosts)
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
@@ -188,13 +193,13 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
 	}
-	keeper := &connections.Keeper{Pool: w.pool, Providers: c.Connections, Box: c.Box, Log: c.Log}
+	keeper := &connections.Keeper{Pool: w.pool, Process: w.process, Providers: c.Connections, Box: c.Box, Log: c.Log}
 	if c.Connections == nil {
 		keeper.Box = nil
 	}
 	watching := &pushes.Engine{Pool: w.pool, Keeper: keeper, Git: git, Log: c.Log}
 	keeper.Leave = watching.Leave
-	w.engine, err = ingestion.New(ingestion.Config{Pool: w.pool, Git: git, Open: c.Blobs.Get, Connected: keeper.Git, Unseal: c.Unseal,
+	w.engine, err = ingestion.New(ingestion.Config{Pool: w.pool, Process: w.process, Git: git, Open: c.Blobs.Get, Connected: keeper.Git, Unseal: c.Unseal,
 		Webhook: public.Client(c.Hosts.AllowPrivate), WorkDir: filepath.Join(c.DataDir, "ingest"), Parsers: c.Parsers, Limits: c.GitLimits, ContextFiles: c.ContextFiles,
 		Log: c.Log})
 	if err != nil {
@@ -203,12 +208,12 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	if c.Embed == nil {
 		c.Embed = embed.New(embed.Config{})
 	}
-	w.enrichments, err = enrichments.New(enrichments.Config{Pool: w.pool, Embed: c.Embed, Policy: c.Policy, Parsers: c.Parsers, Log: c.Log})
+	w.enrichments, err = enrichments.New(enrichments.Config{Pool: w.pool, Process: w.process, Embed: c.Embed, Policy: c.Policy, Parsers: c.Parsers, Log: c.Log})
 	if err != nil {
 		return nil, err
 	}
 	w.compression = compression.New(w.pool, 0, c.Log)
-	w.exports = dataexports.New(w.pool, c.Blobs, c.Log)
+	w.exports = dataexports.New(w.pool, w.process, c.Blobs, c.Log)
 	check, err := condition.NewEvaluator()
 	if err != nil {
 		return nil, fmt.Errorf("worker: %w", err)
@@ -217,13 +222,13 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 	leases := []runner.Lease{jobs.IngestionRun(w.engine, c.Slots), jobs.EnrichmentsRun(w.enrichments, c.Slots), jobs.DataExportsWrite(w.exports, exportSlots)}
 	hear := map[string]func(string){}
 	if c.Models != nil {
-		w.skills, err = executions.New(executions.Config{Pool: w.pool, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy,
+		w.skills, err = executions.New(executions.Config{Pool: w.pool, Process: w.process, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy,
 			Connections: executionConnections, Patience: c.Grace / 2, Log: c.Log})
 		if err != nil {
 			return nil, err
 		}
 		batches = append(batches, jobs.ExecutionsRun(w.skills, c.Executions))
-		w.summaries, err = summary.New(summary.Config{Pool: w.pool, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy, Log: c.Log})
+		w.summaries, err = summary.New(summary.Config{Pool: w.pool, Process: w.process, Providers: c.Models, Unseal: c.UnsealKey, Policy: c.Policy, Log: c.Log})
 		if err != nil {
 			return nil, err
 		}
@@ -234,21 +239,23 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		}
 	}
 	guard := integrations.NewGuard(c.Hosts.AllowPrivate)
-	connected := integrations.NewEngine(w.pool, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), guard, c.Log)
+	connected := integrations.NewEngine(w.pool, w.process, c.Box, integrations.NewProviders(c.Integrations, c.IntegrationTimeout), guard, c.Log)
 	batches = append(batches, jobs.WebhooksDeliver(connected), jobs.IntegrationsRun(connected),
-		jobs.RegistryRun(registry.New(w.pool, c.Box, guard, c.Registry, c.Log)), jobs.OutboxSend(outbox.New(w.pool, c.Neighbors, c.Log)))
+		jobs.RegistryRun(registry.New(w.pool, w.process, c.Box, guard, c.Registry, c.Log)), jobs.OutboxSend(outbox.New(w.pool, w.process, c.Neighbors, c.Log)))
 	paid := &billing.Engine{Pool: w.pool, Register: c.Register}
 	if c.Stripe != nil {
 		paid.Stripe = billing.Reader{Stripe: c.Stripe}
 	}
+	meter := metering.New(w.pool, c.Metering, c.Log)
+	meter.Process = w.process
 	ticks := []runner.Tick{
 		{Name: "schedules", Every: time.Second, Do: w.runDue},
-		{Name: "metering", Every: c.MeteringEvery, Do: metering.New(w.pool, c.Metering, c.Log).Run},
+		{Name: "metering", Every: c.MeteringEvery, Do: meter.Run},
 		{Name: "work directories", Every: 10 * time.Minute, Do: w.engine.Sweep},
 	}
 	var payments *billing.Driver
 	if c.Stripe != nil {
-		payments = &billing.Driver{Stripe: c.Stripe, Ask: w.ask, Log: c.Log}
+		payments = &billing.Driver{Stripe: c.Stripe, Ask: w.ask, Process: w.process, Log: c.Log}
 	}
 	var mirror *graph.Mirror
 	if c.Graph != nil {
@@ -256,8 +263,8 @@ func New(ctx context.Context, c Config) (_ *Worker, err error) {
 		ticks = append(ticks, runner.Tick{Name: "graph mirror", Every: c.GraphSweep, Do: mirror.Sweep})
 	}
 	w.runner, err = runner.New(runner.Config{
-		Pool: w.pool, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
-		Listen: func(ctx context.Context) (*pgx.Conn, error) { return db.Connect(ctx, c.ListenDSN, db.WorkerLimits()) },
+		Pool: w.pool, Process: w.process, Workers: c.Workers, Poll: c.Poll, Grace: c.Grace, Log: c.Log, Batches: batches, Hear: hear,
+		Listen: direct,
 		Leases: leases,
 		Types: []runner.Type{jobs.IngestionDrop(w.pool), jobs.EnrichmentsDrop(w.pool), jobs.BlobsDelete(w.pool, c.Blobs), jobs.AuditExport(w.pool, c.Blobs), jobs.MailSend(w.pool, c.Mailer), jobs.AnnouncementsTell(w.pool),
 			jobs.ReflexesMatch(w.pool, check), jobs.SessionsEnd(w.pool, c.Provider), jobs.InvitationsTell(w.pool), jobs.ConnectionsRevoke(keeper), jobs.ConnectionsSync(keeper),
@@ -285,14 +292,25 @@ func openPool(ctx context.Context, c Config) (*pgxpool.Pool, error) {
 		return err
 	}
 	pc.ConnConfig.RuntimeParams["application_name"] = "kijko worker"
-	// Short jobs, in two queues, hold one connection each and may need another one. A run of an ingestion or an enrichment needs one now and
-	// then, as ticks do. Hundreds of skills share a few. By default that makes fourteen connections, and fifteen with the listening one.
-	pc.MaxConns = int32(4*c.Workers + c.Slots + 1 + executionConnections)
+	// Short jobs, in two queues, may need one connection each, and each queue needs one or two to take and end jobs. A run of an ingestion or
+	// an enrichment needs one now and then, as ticks do. Hundreds of skills share a few. By default that makes thirteen connections, and
+	// fifteen with the one that listens and the one that holds the lock.
+	pc.MaxConns = int32(2*c.Workers + 3 + c.Slots + 1 + executionConnections)
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
 		return nil, fmt.Errorf("worker: database: %w", err)
 	}
 	return pool, nil
+}
+
+// takenOver gives the work of a worker that died to others, at once and not when the schedules look.
+func (w *Worker) takenOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := db.Exec(ctx, w.pool, "select private.sweep_leases()"); err != nil {
+		w.log.Error("the work of a worker that died waits for the next sweep", "error", err)
+	}
+	w.runner.Wake()
 }
 
 // ask is the database of calls to Stripe.
@@ -315,6 +333,7 @@ func (w *Worker) Names() []string { return w.runner.Names() }
 func (w *Worker) Run(ctx context.Context) error {
 	holding, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var group sync.WaitGroup
+	group.Go(func() { w.process.Run(holding) })
 	group.Go(func() { w.engine.Hold(holding) })
 	group.Go(func() { w.enrichments.Hold(holding) })
 	group.Go(func() { w.exports.Hold(holding) })

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"time"
 
+	"kijko/worker/lease"
 	"kijko/worker/stripe"
 )
 
@@ -20,6 +21,8 @@ type Driver struct {
 	Stripe *stripe.Client
 	Ask    Database
 	Log    *slog.Logger
+	// Process tells workers that this one lives; nil: only the time of the lease does.
+	Process *lease.Process
 }
 
 // Refusal is how a call ended without what was asked.
@@ -71,7 +74,7 @@ func (d *Driver) Drive(ctx context.Context, callID string, isForward bool) (Resu
 	seconds := int((d.Stripe.Timeout() + lag) / time.Second)
 	for {
 		var now said
-		if err := d.Ask(working, "take_stripe_call", map[string]any{"callId": callID, "seconds": seconds, "isForward": isForward}, &now); err != nil {
+		if err := d.Ask(working, "take_stripe_call", map[string]any{"callId": callID, "seconds": seconds, "isForward": isForward, "worker": d.Process.ID()}, &now); err != nil {
 			return Result{}, fmt.Errorf("take a call: %w", err)
 		}
 		secret := ""

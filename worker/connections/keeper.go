@@ -13,12 +13,15 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
+	"kijko/worker/lease"
 	"kijko/worker/seal"
 )
 
 // Keeper opens tokens, and renews them. Its pool is of kijko_server or kijko_worker.
 type Keeper struct {
-	Pool      *pgxpool.Pool
+	Pool *pgxpool.Pool
+	// Process tells workers that this one lives; nil: only the time of a lease does.
+	Process   *lease.Process
 	Providers *Providers
 	// Box is nil on an installation without an encryption key, which keeps no tokens.
 	Box *seal.Box
@@ -109,7 +112,7 @@ func (k *Keeper) take(ctx context.Context, id uuid.UUID, refused *int32) (held, 
 	if k == nil || k.Box == nil {
 		return held{}, ErrNone
 	}
-	owner := uuid.New()
+	owner := k.Process.Token()
 	for {
 		var state string
 		var provider, sealed *string

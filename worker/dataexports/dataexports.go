@@ -55,16 +55,17 @@ type Blobs interface {
 
 // Engine writes exports. Make it with New.
 type Engine struct {
-	pool   *pgxpool.Pool
-	blobs  Blobs
-	log    *slog.Logger
-	leases *lease.Keeper
+	pool    *pgxpool.Pool
+	process *lease.Process
+	blobs   Blobs
+	log     *slog.Logger
+	leases  *lease.Keeper
 }
 
-// New makes an Engine. The pool belongs to kijko_worker.
-func New(pool *pgxpool.Pool, blobs Blobs, log *slog.Logger) *Engine {
-	e := &Engine{pool: pool, blobs: blobs, log: log}
-	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Expires: true, Renew: e.renew, Log: log})
+// New makes an Engine. The pool belongs to kijko_worker; process may be nil.
+func New(pool *pgxpool.Pool, process *lease.Process, blobs Blobs, log *slog.Logger) *Engine {
+	e := &Engine{pool: pool, process: process, blobs: blobs, log: log}
+	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Expires: true, Renew: e.renew, Process: process, Log: log})
 	return e
 }
 
@@ -115,7 +116,7 @@ func (e *Engine) Claim(ctx context.Context, args []byte) (func(context.Context),
 	if err := exactjson.Unmarshal(args, &job); err != nil {
 		return nil, fmt.Errorf("dataexports: job: %w", err)
 	}
-	t := &task{owner: uuid.New()}
+	t := &task{owner: e.process.Token()}
 	var err error
 	if t.key, err = storage.NewKey(); err != nil {
 		return nil, fmt.Errorf("dataexports: %w", err)

@@ -40,8 +40,10 @@ const (
 // Config configures an Engine. Pool and Embed are required.
 type Config struct {
 	// Pool belongs to kijko_worker.
-	Pool  *pgxpool.Pool
-	Embed *embed.Set
+	Pool *pgxpool.Pool
+	// Process tells other workers that this one lives; nil: only the times of its leases do.
+	Process *lease.Process
+	Embed   *embed.Set
 	// Policy is the retry policy for the embedding provider; default llm.DefaultPolicy.
 	Policy *llm.Policy
 	// Parsers is how many files are parsed at once; default GOMAXPROCS.
@@ -72,7 +74,7 @@ func New(c Config) (*Engine, error) {
 	if c.Policy != nil {
 		e.policy = *c.Policy
 	}
-	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Look: lookEvery, Expires: true, Renew: e.renew, Log: c.Log})
+	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Look: lookEvery, Expires: true, Renew: e.renew, Process: c.Process, Log: c.Log})
 	return e, nil
 }
 
@@ -116,7 +118,7 @@ func (e *Engine) Claim(ctx context.Context, args []byte) (func(context.Context),
 	if err := exactjson.Unmarshal(args, &job); err != nil {
 		return nil, fmt.Errorf("enrichments: job: %w", err)
 	}
-	owner := uuid.New()
+	owner := e.c.Process.Token()
 	var claimed []byte
 	err := e.c.Pool.QueryRow(ctx, "select private.claim_enrichment($1, $2, $3)", job.RunID, owner, int(leaseFor/time.Second)).Scan(&claimed)
 	if err != nil {

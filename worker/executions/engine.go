@@ -33,7 +33,9 @@ type Providers interface {
 // Config configures an Engine. Pool and Providers are required.
 type Config struct {
 	// Pool belongs to kijko_worker.
-	Pool      *pgxpool.Pool
+	Pool *pgxpool.Pool
+	// Process tells other workers that this one lives; nil: only the times of its leases do.
+	Process   *lease.Process
 	Providers Providers
 	// Unseal opens an organization's own key for a provider. Nil: runs that need such a key fail.
 	Unseal func(organizationID uuid.UUID, provider, sealed string) (string, error)
@@ -76,7 +78,7 @@ func New(c Config) (*Engine, error) {
 	}
 	e := &Engine{c: c, policy: policy, places: make(chan struct{}, c.Connections)}
 	// While the database cannot be reached the calls go on. Their results are dropped if another worker took the runs over.
-	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Renew: e.renew, Log: c.Log})
+	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Renew: e.renew, Process: c.Process, Log: c.Log})
 	return e, nil
 }
 

@@ -34,7 +34,7 @@ type task struct {
 
 func (e *Engine) take(ctx context.Context, n int) (tasks []*task, seen int, err error) {
 	rows, err := e.c.Pool.Query(ctx, `select id, outcome, token, answers, called, sealed_key, parameters, prompt, elapsed_ms, limit_ms, is_streamed, organization_id, user_id
-		from private.take_executions($1, $2)`, n, int(leaseFor/time.Second))
+		from private.take_executions($1, $2, $3)`, n, int(leaseFor/time.Second), e.c.Process.ID())
 	if err != nil {
 		return nil, 0, fmt.Errorf("take executions: %w", err)
 	}

@@ -35,7 +35,9 @@ const (
 type Config struct {
 	// Pool belongs to kijko_worker.
 	Pool *pgxpool.Pool
-	Git  *gitfetch.Fetcher
+	// Process tells other workers that this one lives; nil: only the times of its leases do.
+	Process *lease.Process
+	Git     *gitfetch.Fetcher
 	// Open reads a stored upload.
 	Open func(ctx context.Context, key string) (io.ReadCloser, error)
 	// Connected calls do with the starter's connection to the provider of a repository, or with the zero Auth if there is none. It calls do
@@ -100,7 +102,7 @@ func New(c Config) (*Engine, error) {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
 	e := &Engine{c: c, parser: parse.New(), redact: redact, hooks: make(chan struct{}, 4)}
-	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Look: lookEvery, Expires: true, Renew: e.renew, Log: c.Log})
+	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Look: lookEvery, Expires: true, Renew: e.renew, Process: c.Process, Log: c.Log})
 	return e, nil
 }
 
@@ -116,7 +118,7 @@ func (e *Engine) Claim(ctx context.Context, args []byte) (func(context.Context),
 	if err := json.Unmarshal(args, &job); err != nil {
 		return nil, fmt.Errorf("ingest: job: %w", err)
 	}
-	owner := uuid.New()
+	owner := e.c.Process.Token()
 	var claimed []byte
 	err := e.c.Pool.QueryRow(ctx, "select private.claim_run($1, $2, $3)", job.RunID, owner, int(leaseFor/time.Second)).Scan(&claimed)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"kijko/worker/lease"
 	"kijko/worker/seal"
 )
 
@@ -22,6 +23,7 @@ const leaseTime = 2 * time.Minute
 // Engine does the work of the queues "webhooks" and "integrations".
 type Engine struct {
 	pool      *pgxpool.Pool
+	process   *lease.Process
 	box       *seal.Box
 	providers *Providers
 	guard     *Guard
@@ -29,22 +31,22 @@ type Engine struct {
 }
 
 // NewEngine makes an Engine. If box is nil, no sealed value can be opened, so attempts and synchronizations fail.
-func NewEngine(pool *pgxpool.Pool, box *seal.Box, providers *Providers, guard *Guard, log *slog.Logger) *Engine {
-	return &Engine{pool: pool, box: box, providers: providers, guard: guard, log: log}
+func NewEngine(pool *pgxpool.Pool, process *lease.Process, box *seal.Box, providers *Providers, guard *Guard, log *slog.Logger) *Engine {
+	return &Engine{pool: pool, process: process, box: box, providers: providers, guard: guard, log: log}
 }
 
 // TakeDeliveries leases waiting attempts.
 func (e *Engine) TakeDeliveries(ctx context.Context, n int) ([]func(context.Context), int, error) {
-	return take(ctx, e, "select private.take_deliveries($1, $2)", n, e.deliver)
+	return take(ctx, e, "select private.take_deliveries($1, $2, $3)", n, func(d Delivery) uuid.UUID { return uuid.MustParse(d.Token) }, e.deliver)
 }
 
 // TakeWork leases waiting synchronizations and revocations.
 func (e *Engine) TakeWork(ctx context.Context, n int) ([]func(context.Context), int, error) {
-	return take(ctx, e, "select private.take_integration_work($1, $2)", n, e.work)
+	return take(ctx, e, "select private.take_integration_work($1, $2, $3)", n, func(t task) uuid.UUID { return t.Token }, e.work)
 }
 
-func take[T any](ctx context.Context, e *Engine, sql string, n int, do func(context.Context, T)) (works []func(context.Context), seen int, err error) {
-	rows, err := e.pool.Query(ctx, sql, n, int(leaseTime.Seconds()))
+func take[T any](ctx context.Context, e *Engine, sql string, n int, token func(T) uuid.UUID, do func(context.Context, T)) (works []func(context.Context), seen int, err error) {
+	rows, err := e.pool.Query(ctx, sql, n, int(leaseTime.Seconds()), e.process.ID())
 	if err != nil {
 		return nil, 0, fmt.Errorf("take work: %w", err)
 	}
@@ -65,6 +67,8 @@ func take[T any](ctx context.Context, e *Engine, sql string, n int, do func(cont
 			// would stay unknown whether the message arrived.
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
 			defer cancel()
+			ctx, release := e.process.Context(ctx, token(task))
+			defer release()
 			do(ctx, task)
 		})
 	}

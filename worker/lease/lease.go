@@ -2,7 +2,9 @@
 //
 // A lease is a mark on a row: a token and an expiry time. The database gives it and takes it back. Every write of the work names the token,
 // so work that lost its lease writes nothing (fencing). A Keeper renews the leases of this process and ends the context of work whose lease
-// is gone. Invariants: start Run before the first Add and stop it after the last release; Add takes a token only once.
+// is gone. Invariants: start Run before the first Add and stop it after the last release; Add takes a lease only once.
+//
+// A Process tells other workers that this one lives, so that they need not wait for the end of its leases when it dies.
 package lease
 
 import (
@@ -21,7 +23,7 @@ var ErrLost = errors.New("lease: it is gone")
 // Lease is a lease that this process holds. The token is new with each take-over; the id names the work.
 type Lease struct{ ID, Token uuid.UUID }
 
-// Options configure a Keeper. All except Look and Expires are required.
+// Options configure a Keeper. All except Look, Expires and Process are required.
 type Options struct {
 	// For is how long a lease lasts, Every how often it is renewed.
 	For, Every time.Duration
@@ -32,19 +34,20 @@ type Options struct {
 	Expires bool
 	// Renew asks the database for the leases that are gone, and extends the others where renew is true.
 	Renew func(ctx context.Context, held []Lease, renew bool) (gone []Lease, err error)
-	Log   *slog.Logger
+	// Process ends the work when it gives up the identity that the token names; nil: only the lease does.
+	Process *Process
+	Log     *slog.Logger
 }
 
 // Keeper holds the leases of one kind of work. Make it with New.
 type Keeper struct {
 	o  Options
 	mu sync.Mutex
-	// Keyed by token: one process may take the same work again before its earlier lease is released.
-	held map[uuid.UUID]*holding
+	// Keyed by work and token: one process may take the same work again before its earlier lease is released.
+	held map[Lease]*holding
 }
 
 type holding struct {
-	lease  Lease
 	lose   context.CancelCauseFunc
 	expiry time.Time
 }
@@ -54,21 +57,23 @@ func New(o Options) *Keeper {
 	if o.Look <= 0 {
 		o.Look = o.Every
 	}
-	return &Keeper{o: o, held: map[uuid.UUID]*holding{}}
+	return &Keeper{o: o, held: map[Lease]*holding{}}
 }
 
 // Add holds a lease from now on. The work runs under the returned context, which ends with ErrLost when the lease is gone. The work calls
 // release at its end.
 func (k *Keeper) Add(ctx context.Context, l Lease) (working context.Context, release func()) {
-	working, lose := context.WithCancelCause(ctx)
+	working, leave := k.o.Process.Context(ctx, l.Token)
+	working, lose := context.WithCancelCause(working)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.held[l.Token] = &holding{lease: l, lose: lose, expiry: time.Now().Add(k.o.For)}
+	k.held[l] = &holding{lose: lose, expiry: time.Now().Add(k.o.For)}
 	return working, func() {
 		lose(nil)
+		leave()
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		delete(k.held, l.Token)
+		delete(k.held, l)
 	}
 }
 
@@ -76,8 +81,8 @@ func (k *Keeper) Add(ctx context.Context, l Lease) (working context.Context, rel
 func (k *Keeper) Lose(id uuid.UUID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, h := range k.held {
-		if h.lease.ID == id {
+	for l, h := range k.held {
+		if l.ID == id {
 			h.lose(ErrLost)
 		}
 	}
@@ -119,8 +124,8 @@ func (k *Keeper) leases() []Lease {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	leases := make([]Lease, 0, len(k.held))
-	for _, h := range k.held {
-		leases = append(leases, h.lease)
+	for l := range k.held {
+		leases = append(leases, l)
 	}
 	return leases
 }
@@ -130,12 +135,12 @@ func (k *Keeper) note(renewed, gone []Lease, expiry time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, l := range renewed {
-		if h := k.held[l.Token]; h != nil {
+		if h := k.held[l]; h != nil {
 			h.expiry = expiry
 		}
 	}
 	for _, l := range gone {
-		if h := k.held[l.Token]; h != nil {
+		if h := k.held[l]; h != nil {
 			h.lose(ErrLost)
 		}
 	}
@@ -149,7 +154,7 @@ func (k *Keeper) expire(leases []Lease) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, l := range leases {
-		if h := k.held[l.Token]; h != nil && time.Now().After(h.expiry) {
+		if h := k.held[l]; h != nil && time.Now().After(h.expiry) {
 			h.lose(ErrLost)
 		}
 	}

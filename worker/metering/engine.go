@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"kijko/db"
+	"kijko/worker/lease"
 )
 
 const (
@@ -30,6 +31,8 @@ type Engine struct {
 	Pool *pgxpool.Pool
 	To   *Client
 	Log  *slog.Logger
+	// Process tells other workers that this one lives; nil: only the time of the lease does.
+	Process *lease.Process
 
 	owner    uuid.UUID
 	declared atomic.Bool
@@ -60,6 +63,8 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // batch sends one batch; again is true when it was accepted and more may wait.
 func (e *Engine) batch(ctx context.Context) (again bool, err error) {
+	// One token for all batches: a batch that could not be ended is taken again at once.
+	e.owner = e.Process.Keep(e.owner)
 	units, err := e.take(ctx)
 	if err != nil || len(units) == 0 {
 		return false, err

@@ -16,6 +16,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kijko/worker/lease"
 )
 
 // Delivery is a row of the outbox, as the database hands it out.
@@ -75,13 +77,14 @@ const (
 // Engine takes and sends deliveries.
 type Engine struct {
 	pool      *pgxpool.Pool
+	process   *lease.Process
 	neighbors map[string]Neighbor
 	log       *slog.Logger
 }
 
 // New makes an Engine. A delivery to a neighbor that is not among these is tried again later: another worker may know it.
-func New(pool *pgxpool.Pool, neighbors []Neighbor, log *slog.Logger) *Engine {
-	e := &Engine{pool: pool, neighbors: map[string]Neighbor{}, log: log}
+func New(pool *pgxpool.Pool, process *lease.Process, neighbors []Neighbor, log *slog.Logger) *Engine {
+	e := &Engine{pool: pool, process: process, neighbors: map[string]Neighbor{}, log: log}
 	for _, n := range neighbors {
 		e.neighbors[n.Name()] = n
 	}
@@ -90,7 +93,7 @@ func New(pool *pgxpool.Pool, neighbors []Neighbor, log *slog.Logger) *Engine {
 
 // Take leases waiting deliveries.
 func (e *Engine) Take(ctx context.Context, n int) (works []func(context.Context), seen int, err error) {
-	rows, err := e.pool.Query(ctx, "select private.take_outbox($1, $2)", n, int(leaseTime.Seconds()))
+	rows, err := e.pool.Query(ctx, "select private.take_outbox($1, $2, $3)", n, int(leaseTime.Seconds()), e.process.ID())
 	if err != nil {
 		return nil, 0, fmt.Errorf("take deliveries: %w", err)
 	}
@@ -116,6 +119,8 @@ func (e *Engine) Take(ctx context.Context, n int) (works []func(context.Context)
 func (e *Engine) deliver(ctx context.Context, d Delivery) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
 	defer cancel()
+	ctx, release := e.process.Context(ctx, d.Token)
+	defer release()
 	err := e.send(ctx, d)
 	result := map[string]any{"id": d.ID, "token": d.Token, "ok": err == nil}
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"kijko/db"
 	"kijko/worker/integrations"
+	"kijko/worker/lease"
 	"kijko/worker/seal"
 )
 
@@ -39,16 +40,17 @@ type Source struct {
 
 // Engine works the queue "registry".
 type Engine struct {
-	pool   *pgxpool.Pool
-	box    *seal.Box
-	guard  *integrations.Guard
-	source Source
-	log    *slog.Logger
+	pool    *pgxpool.Pool
+	process *lease.Process
+	box     *seal.Box
+	guard   *integrations.Guard
+	source  Source
+	log     *slog.Logger
 }
 
 // New makes an Engine. Without a box servers with headers cannot be connected.
-func New(pool *pgxpool.Pool, box *seal.Box, guard *integrations.Guard, source Source, log *slog.Logger) *Engine {
-	return &Engine{pool: pool, box: box, guard: guard, source: source, log: log}
+func New(pool *pgxpool.Pool, process *lease.Process, box *seal.Box, guard *integrations.Guard, source Source, log *slog.Logger) *Engine {
+	return &Engine{pool: pool, process: process, box: box, guard: guard, source: source, log: log}
 }
 
 // task is a server to connect, or a synchronization.
@@ -62,7 +64,7 @@ type task struct {
 
 // Take leases waiting servers, and takes a waiting synchronization.
 func (e *Engine) Take(ctx context.Context, n int) (works []func(context.Context), seen int, err error) {
-	rows, err := e.pool.Query(ctx, "select private.take_registry_work($1, $2)", n, int(leaseTime.Seconds()))
+	rows, err := e.pool.Query(ctx, "select private.take_registry_work($1, $2, $3)", n, int(leaseTime.Seconds()), e.process.ID())
 	if err != nil {
 		return nil, 0, fmt.Errorf("take work of the registry: %w", err)
 	}
@@ -102,6 +104,8 @@ type outcome struct {
 func (e *Engine) connect(ctx context.Context, t task) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
 	defer cancel()
+	ctx, release := e.process.Context(ctx, t.Token)
+	defer release()
 	result := outcome{ID: t.ID, Token: t.Token}
 	headers, err := Open(e.box, t.ID.String(), t.Sealed)
 	if err != nil {

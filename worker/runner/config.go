@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"kijko/worker/lease"
 )
 
 // Job is the input of a handler.
@@ -66,8 +68,10 @@ type Tick struct {
 
 // Config configures a Runner.
 type Config struct {
-	// Pool belongs to kijko_worker, with search_path jobs (gue names no schema). Each running short job holds one connection.
+	// Pool belongs to kijko_worker, with search_path jobs (gue names no schema). Running jobs hold no connection of it.
 	Pool *pgxpool.Pool
+	// Process is what other workers know of this one; nil: when it dies, its short jobs are due again after 15 s.
+	Process *lease.Process
 	// Listen opens the connection for LISTEN; it must not go through a transaction pooler.
 	Listen func(ctx context.Context) (*pgx.Conn, error)
 	Types  []Type

@@ -1,7 +1,7 @@
 // Package runner works the queue. Three kinds of jobs go through it:
 //
-//   - A Type is a short piece of work, done while gue holds the job's transaction open. It writes through its own connections and must
-//     be safe to do twice.
+//   - A Type is a short piece of work. Its job keeps its row under a lease while it is done, and is deleted afterwards, together with the
+//     others that ended meanwhile. It writes through its own connections and must be safe to do twice.
 //   - A Lease is work of minutes or hours. Its job only takes a lease on a row and is then deleted. The work holds neither transaction
 //     nor connection. A worker that finds the lease expired takes the work over. The runner does not renew leases; the caller does, with
 //     package lease for instance.

@@ -51,12 +51,8 @@ func (r *Runner) Names() []string {
 // Wake tells all idle loops to look at their queues. It never blocks; a notification does the same.
 func (r *Runner) Wake() { r.wakeups.send() }
 
-// Run works until ctx ends and all work has come back. It returns an error only when it cannot begin.
+// Run works until ctx ends and all work has come back.
 func (r *Runner) Run(ctx context.Context) error {
-	workers, err := r.workers()
-	if err != nil {
-		return err
-	}
 	// Short jobs may outlive ctx by the grace time.
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -66,17 +62,9 @@ func (r *Runner) Run(ctx context.Context) error {
 	})()
 
 	var group sync.WaitGroup
-	for _, w := range workers {
+	for _, q := range r.queues() {
 		wakeup := r.wakeups.add()
-		group.Go(func() {
-			loop(ctx, wakeup, r.c.Poll, func() bool {
-				if !w.WorkOne(handlerContext{context.WithoutCancel(working), working}) {
-					return false
-				}
-				r.taken.Add(1)
-				return true
-			})
-		})
+		group.Go(func() { q.run(ctx, working, wakeup) })
 	}
 	for _, l := range r.c.Leases {
 		wakeup := r.wakeups.add()
@@ -93,34 +81,6 @@ func (r *Runner) Run(ctx context.Context) error {
 	group.Go(func() { r.listen(ctx) })
 	group.Wait()
 	return nil
-}
-
-// workers makes Config.Workers gue workers for each queue of short jobs.
-func (r *Runner) workers() ([]*gue.Worker, error) {
-	byQueue := map[string]gue.WorkMap{}
-	for _, t := range r.c.Types {
-		if byQueue[t.Queue] == nil {
-			byQueue[t.Queue] = gue.WorkMap{}
-		}
-		byQueue[t.Queue][t.Name] = r.handler(t)
-	}
-	var workers []*gue.Worker
-	for queue, work := range byQueue {
-		for range r.c.Workers {
-			w, err := gue.NewWorker(r.client, work, gue.WithWorkerQueue(queue), gue.WithWorkerPollStrategy(gue.RunAtPollStrategy),
-				gue.WithWorkerLogger(gueslog.New(r.c.Log)), gue.WithWorkerUnknownJobWorkFunc(unknown))
-			if err != nil {
-				return nil, fmt.Errorf("runner: queue %s: %w", queue, err)
-			}
-			workers = append(workers, w)
-		}
-	}
-	return workers, nil
-}
-
-// unknown handles a job of a type that only a newer version knows: it leaves the job for a worker of that version.
-func unknown(_ context.Context, j *gue.Job) error {
-	return gue.ErrRescheduleJobIn(time.Minute, "no worker of this version knows the type "+j.Type)
 }
 
 // loop calls do repeatedly until there is nothing to do, then waits for a wake-up or the next poll.

@@ -3,6 +3,8 @@ package runner_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"kijko/tests/testdb"
+	"kijko/worker/lease"
 	"kijko/worker/runner"
 )
 
@@ -130,6 +133,110 @@ func TestJobs(t *testing.T) {
 		b.enqueue("newer", "default")
 		b.run(c)
 		require.Eventually(t, func() bool { return b.count("select count(*) from jobs.gue_jobs where run_at > now()") == 1 }, 5*time.Second, 10*time.Millisecond)
+	})
+}
+
+func TestShortJobsUnderLeases(t *testing.T) {
+	t.Run("ManyWorkersDoEachJobOnceAndNoTransactionStaysOpen", func(t *testing.T) {
+		b := setup(t)
+		const jobs = 400
+		var mu sync.Mutex
+		times := map[string]int{}
+		all := make(chan struct{})
+		for range 3 {
+			c := b.config()
+			c.Workers = 7
+			c.Types = []runner.Type{quick("count", func(_ context.Context, j runner.Job) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if times[j.ID]++; len(times) == jobs {
+					close(all)
+				}
+				return nil
+			})}
+			b.run(c)
+		}
+		_, err := b.conn.Exec(context.Background(), "select private.enqueue('count', '{}') from generate_series(1, $1)", jobs)
+		require.NoError(t, err)
+		<-all
+		require.Eventually(t, func() bool { return b.count("select count(*) from jobs.stored_jobs") == 0 }, time.Minute, 10*time.Millisecond)
+		mu.Lock()
+		defer mu.Unlock()
+		for id, n := range times {
+			require.Equal(t, 1, n, id)
+		}
+	})
+	t.Run("NoMoreThanWorkersRunAndNoTransactionStaysOpen", func(t *testing.T) {
+		b := setup(t)
+		c := b.config()
+		c.Workers = 2
+		running, finish := make(chan struct{}, 10), make(chan struct{})
+		c.Types = []runner.Type{quick("long", func(context.Context, runner.Job) error { running <- struct{}{}; <-finish; return nil })}
+		for range 3 {
+			b.enqueue("long", "default")
+		}
+		b.run(c)
+		<-running
+		<-running
+		require.Equal(t, 1, b.count("select count(*) from jobs.stored_jobs where lease is null"), "the third waits")
+		require.Zero(t, b.count("select count(*) from pg_stat_activity where usename = 'kijko_worker' and state like 'idle in transaction%' and datname = current_database()"))
+		close(finish)
+		<-running
+	})
+	t.Run("AJobThatWasGivenToAnotherIsNotEndedByItsFormerWorker", func(t *testing.T) {
+		b := setup(t)
+		c := b.config()
+		running, finish := make(chan struct{}, 2), make(chan struct{})
+		c.Types = []runner.Type{quick("lost", func(context.Context, runner.Job) error { running <- struct{}{}; <-finish; return nil })}
+		b.enqueue("lost", "default")
+		_, stop := b.run(c)
+		<-running
+		b.db.Exec("update jobs.stored_jobs set lease = gen_random_uuid(), run_at = now() + interval '1 hour'")
+		close(finish)
+		stop()
+		require.Equal(t, 1, b.count("select count(*) from jobs.stored_jobs"))
+	})
+	t.Run("AnEarlierJobIsDoneFirst", func(t *testing.T) {
+		b := setup(t)
+		for range 5 {
+			b.enqueue("a", "default")
+		}
+		want := testdb.Value[string](b.db, "select string_agg(job_id, ' ' order by run_at, priority, job_id) from jobs.stored_jobs")
+		done := make(chan string, 5)
+		c := b.config()
+		c.Workers = 1
+		c.Types = []runner.Type{quick("a", func(_ context.Context, j runner.Job) error { done <- j.ID; return nil })}
+		b.run(c)
+		var got []string
+		for range 5 {
+			got = append(got, <-done)
+		}
+		require.Equal(t, want, strings.Join(got, " "))
+	})
+	t.Run("AWorkerThatDiesLeavesItsJobsToOthers", func(t *testing.T) {
+		b := setup(t)
+		connect := func(ctx context.Context) (*pgx.Conn, error) { return pgx.Connect(ctx, b.db.DSN("kijko_worker")) }
+		dead := lease.NewProcess(connect, nil, slog.New(slog.DiscardHandler))
+		conn, err := connect(t.Context())
+		require.NoError(t, err)
+		_, err = conn.Exec(t.Context(), "select private.register_worker($1, 1, false)", *dead.ID())
+		require.NoError(t, err)
+		b.enqueue("a", "default")
+		require.Equal(t, 1, testdb.Value[int](b.db, "select count(*)::int from private.lease_jobs('default', 1, $1, 3600)", dead.Token()))
+		require.NoError(t, conn.PgConn().Conn().Close())
+
+		c := b.config()
+		done := make(chan struct{}, 1)
+		c.Types = []runner.Type{quick("a", func(context.Context, runner.Job) error { done <- struct{}{}; return nil })}
+		var r *runner.Runner
+		c.Process = lease.NewProcess(connect, func(context.Context) { r.Wake() }, slog.New(slog.DiscardHandler))
+		r, _ = b.run(c)
+		living, stop := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() { c.Process.Run(living); close(ended) }()
+		<-done
+		stop()
+		<-ended
 	})
 }
 

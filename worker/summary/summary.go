@@ -43,7 +43,9 @@ type Providers interface {
 // Config configures an Engine. Pool and Providers are required.
 type Config struct {
 	// Pool belongs to kijko_worker.
-	Pool      *pgxpool.Pool
+	Pool *pgxpool.Pool
+	// Process tells other workers that this one lives; nil: only the times of its leases do.
+	Process   *lease.Process
 	Providers Providers
 	// Unseal opens an organization's own key for a provider. Nil: organizations with such a key get extractive summaries.
 	Unseal func(organizationID uuid.UUID, provider, sealed string) (string, error)
@@ -71,7 +73,7 @@ func New(c Config) (*Engine, error) {
 	if c.Policy != nil {
 		e.policy = *c.Policy
 	}
-	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Renew: e.renew, Log: c.Log})
+	e.leases = lease.New(lease.Options{For: leaseFor, Every: renewEvery, Renew: e.renew, Process: c.Process, Log: c.Log})
 	return e, nil
 }
 
@@ -128,7 +130,7 @@ func (e *Engine) Claim(ctx context.Context, args []byte) (func(context.Context),
 	if err := exactjson.Unmarshal(args, &job); err != nil {
 		return nil, fmt.Errorf("summary: job: %w", err)
 	}
-	owner := uuid.New()
+	owner := e.c.Process.Token()
 	var claimed []byte
 	err := e.c.Pool.QueryRow(ctx, "select private.claim_summary($1, $2, $3)", job.JobID, owner, int(leaseFor/time.Second)).Scan(&claimed)
 	if err != nil {

@@ -130,14 +130,14 @@ begin
   if c.settled_at is not null then
     return jsonb_strip_nulls(jsonb_build_object('settled', true, 'operation', c.operation, 'answer', c.answer, 'refusal', c.refusal));
   end if;
-  update private.stripe_calls x set step = c.step, notes = c.notes, lease = gen_random_uuid(), sends = c.sends + 1,
+  update private.stripe_calls x set step = c.step, notes = c.notes, lease = private.new_lease((p ->> 'worker')::bigint), sends = c.sends + 1,
     leased_until = clock_timestamp() + make_interval(secs => (p ->> 'seconds')::integer)
   where x.id = c.id returning * into c;
   return jsonb_build_object('lease', c.lease, 'operation', c.operation, 'step', c.step);
 end
 $$;
 comment on function private.take_stripe_call is
-  'Takes a call for sending: {lease, step}, {busy} or {settled, answer, refusal}. Authorization: callable by the server and the worker only.';
+  'Takes a call for sending: {lease, step}, {busy} or {settled, answer, refusal}. p.worker: the identity of a worker. Authorization: callable by the server and the worker only.';
 
 create or replace function private.stripe_refusal(p_code text, p_details jsonb default null) returns jsonb
 language sql stable parallel safe

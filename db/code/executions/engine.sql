@@ -70,9 +70,9 @@ comment on function private.prepare_execution is 'The rendered prompt, or errorC
 -- Leases one run: the first start of a pending one, or the take-over of one whose worker is gone. outcome 'run' comes with all that is
 -- needed to call the model; 'none' means that no work is left; 'busy' that another transaction is changing the row just now. The parameters
 -- are those to send: for a model that takes no sampling parameters they are left out, and `withoutSampling` is set.
-drop function if exists private.claim_execution(uuid, integer);
+drop function if exists private.claim_execution(uuid, integer, bigint);
 create function private.claim_execution(
-  p_id uuid, p_seconds integer, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
+  p_id uuid, p_seconds integer, p_worker bigint, out outcome text, out token uuid, out answers text, out called text, out sealed_key text,
   out parameters jsonb, out prompt text, out elapsed_ms bigint, out limit_ms bigint, out is_streamed boolean, out organization_id uuid, out user_id uuid
 )
 language plpgsql volatile security definer set search_path = ''
@@ -116,7 +116,7 @@ begin
     return;
   end if;
 
-  token := gen_random_uuid();
+  token := private.new_lease(p_worker);
   if e.status = 'pending' then
     update public.skill_executions x set status = 'running', takes = 1, model = s.model, model_called = v_route.called,
       lease_token = token, lease_expires_at = clock_timestamp() + make_interval(secs => p_seconds)
@@ -146,8 +146,8 @@ comment on function private.claim_execution is
 -- Takes waiting jobs and leases their runs, all in one transaction and one round trip: a deleted job has a leased run, and a run that was
 -- not leased keeps its job. Returns one row for each job taken; outcome 'run' is work. A run whose claim fails unexpectedly is tried five
 -- times and then becomes a dead letter, for an administrator to see. So no content of one person blocks the runs of others.
-drop function if exists private.take_executions(integer, integer);
-create function private.take_executions(p_limit integer, p_seconds integer)
+drop function if exists private.take_executions(integer, integer, bigint);
+create function private.take_executions(p_limit integer, p_seconds integer, p_worker bigint default null)
 returns table (id uuid, outcome text, token uuid, answers text, called text, sealed_key text, parameters jsonb, prompt text,
   elapsed_ms bigint, limit_ms bigint, is_streamed boolean, organization_id uuid, user_id uuid)
 language plpgsql volatile security definer set search_path = ''
@@ -169,7 +169,7 @@ begin
     v_error := null;
     begin
       v_id := (convert_from(v_job.args, 'UTF8')::jsonb ->> 'executionId')::uuid;
-      select * into v from private.claim_execution(v_id, p_seconds);
+      select * into v from private.claim_execution(v_id, p_seconds, p_worker);
     exception when others then
       v_error := sqlstate || ' ' || sqlerrm;
     end;

@@ -20,6 +20,7 @@ jobs.dead_letters erased
 jobs.queue_floor none queues
 jobs.stored_jobs erased
 jobs.unique_keys erased
+jobs.workers none server
 private.account_tokens erased
 private.activity_days none type
 private.agents erased

@@ -32,7 +32,7 @@ comment on function private.take_jobs is 'Takes jobs of a queue away and gives t
 -- ---------------------------------------------------------------------------------------------------------------------- attempts
 
 -- Returns one element for each job that was looked at; null where there is nothing to send.
-create or replace function private.take_deliveries(p_limit integer, p_seconds integer) returns setof jsonb
+create or replace function private.take_deliveries(p_limit integer, p_seconds integer, p_worker bigint default null) returns setof jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -42,7 +42,7 @@ declare
 begin
   for v_args in select t from private.take_jobs('webhooks', p_limit) t loop
     update public.webhook_deliveries x
-    set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), leases = x.leases + 1
+    set lease_token = private.new_lease(p_worker), lease_until = clock_timestamp() + make_interval(secs => p_seconds), leases = x.leases + 1
     where x.id = private.as_uuid(v_args ->> 'deliveryId') and x.status = 'pending' and x.lease_token is null
     returning * into d;
     if not found then
@@ -124,7 +124,7 @@ grant execute on function private.delivery_of to kijko_server;
 
 -- ------------------------------------------------------------------------------------------------------ synchronizing and revoking
 
-create or replace function private.take_integration_work(p_limit integer, p_seconds integer) returns setof jsonb
+create or replace function private.take_integration_work(p_limit integer, p_seconds integer, p_worker bigint default null) returns setof jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -135,14 +135,14 @@ begin
   for v_args in select t from private.take_jobs('integrations', p_limit) t loop
     if v_args ? 'revocationId' then
       update private.integration_revocations x
-      set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), tries = x.tries + 1
+      set lease_token = private.new_lease(p_worker), lease_until = clock_timestamp() + make_interval(secs => p_seconds), tries = x.tries + 1
       where x.id = private.as_uuid(v_args ->> 'revocationId') and x.lease_token is null
       returning * into r;
       return next case when found then jsonb_build_object('kind', 'revocation', 'id', r.id, 'token', r.lease_token, 'provider', r.provider,
         'organizationId', r.organization_id, 'sealed', r.sealed) end;
     else
       update public.integrations x
-      set sync_token = gen_random_uuid(), sync_lease_until = clock_timestamp() + make_interval(secs => p_seconds), sync_leases = x.sync_leases + 1
+      set sync_token = private.new_lease(p_worker), sync_lease_until = clock_timestamp() + make_interval(secs => p_seconds), sync_leases = x.sync_leases + 1
       where x.id = private.as_uuid(v_args ->> 'integrationId') and x.sync_requested_at is not null and x.sync_token is null
       returning * into i;
       return next case when found then jsonb_build_object('kind', 'sync', 'id', i.id, 'token', i.sync_token, 'provider', i.provider,

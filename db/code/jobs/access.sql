@@ -6,3 +6,4 @@ create policy all_worker on jobs.stored_jobs to kijko_worker using (true) with c
 create policy select_worker on jobs.queue_floor for select to kijko_worker using (true);
 create policy all_worker on jobs.unique_keys to kijko_worker using (true) with check (true);
 create policy all_worker on jobs.dead_letters to kijko_worker using (true) with check (true);
+-- jobs.workers is read and written by functions only (db/code/jobs/workers.sql).

@@ -15,7 +15,11 @@ create or replace function private.is_model_routable(p_model text) returns boole
 language plpgsql stable security definer parallel safe set search_path = ''
 as $$
 begin
-  return private.model_provider(p_model) is not null or exists (select from public.model_aliases a where a.alias = p_model);
+  -- Two statements: as one, Postgres would plan the query again at every call.
+  if private.model_provider(p_model) is not null then
+    return true;
+  end if;
+  return exists (select from public.model_aliases a where a.alias = p_model);
 end
 $$;
 comment on function private.is_model_routable is 'May a skill name this model? Authorization: gives away public knowledge only.';

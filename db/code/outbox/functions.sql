@@ -136,7 +136,7 @@ comment on function private.queue_next_of_series is 'Enqueues the first waiting 
 
 -- Returns one element for each job that was looked at; null where there is nothing to send. A delivery behind another one of its series
 -- waits without a job: the end of the earlier one enqueues it.
-create or replace function private.take_outbox(p_limit integer, p_seconds integer) returns setof jsonb
+create or replace function private.take_outbox(p_limit integer, p_seconds integer, p_worker bigint default null) returns setof jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -146,7 +146,7 @@ declare
 begin
   for v_args in select t from private.take_jobs('outbox', p_limit) t loop
     update private.outbox o
-    set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), attempts = o.attempts + 1, status = 'waiting'
+    set lease_token = private.new_lease(p_worker), lease_until = clock_timestamp() + make_interval(secs => p_seconds), attempts = o.attempts + 1, status = 'waiting'
     where o.id = private.as_uuid(v_args ->> 'deliveryId') and o.lease_token is null
       and not exists (select from private.outbox e
         where e.neighbor = o.neighbor and e.series = o.series and e.status = 'waiting' and e.position < o.position)

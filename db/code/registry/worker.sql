@@ -6,7 +6,7 @@ language sql immutable parallel safe
 return nullif(btrim(left(private.one_line(p_text), p_most)), '');
 comment on function private.outside_text is 'Text of another system on one line of at most p_most characters; null where nothing is left.';
 
-create or replace function private.take_registry_work(p_limit integer, p_seconds integer) returns setof jsonb
+create or replace function private.take_registry_work(p_limit integer, p_seconds integer, p_worker bigint default null) returns setof jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
@@ -19,7 +19,7 @@ begin
       continue;
     end if;
     update public.mcp_servers x
-    set lease_token = gen_random_uuid(), lease_until = clock_timestamp() + make_interval(secs => p_seconds), tries = x.tries + 1
+    set lease_token = private.new_lease(p_worker), lease_until = clock_timestamp() + make_interval(secs => p_seconds), tries = x.tries + 1
     where x.id = private.as_uuid(v_args ->> 'serverId') and x.status = 'connecting' and x.lease_token is null
     returning * into s;
     return next case when found then jsonb_build_object('kind', 'server', 'id', s.id, 'token', s.lease_token, 'url', s.url,

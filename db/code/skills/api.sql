@@ -110,8 +110,11 @@ grant execute on function private.skill_with, private.new_skill, private.add_ski
 create or replace function api.create_skill(p jsonb) returns jsonb
 language plpgsql volatile
 as $$
+declare
+  -- In a variable, so that skill_json is inlined: with a volatile call as its argument each request would plan it again.
+  s public.skills := private.add_skill(private.skill_with(private.new_skill(), p -> 'body', true));
 begin
-  return private.skill_json(private.add_skill(private.skill_with(private.new_skill(), p -> 'body', true)));
+  return private.skill_json(s);
 end
 $$;
 comment on function api.create_skill is 'POST /skills: Skill. Errors: 400, 409 SKILL_NAME_EXISTS.';
@@ -149,7 +152,10 @@ declare
   o public.skills := private.locked_skill(p);
   n public.skills := private.skill_with(o, p -> 'body', false);
 begin
-  return private.skill_json(case when n is distinct from o then private.change_skill(n) else o end);
+  if n is distinct from o then
+    o := private.change_skill(n);
+  end if;
+  return private.skill_json(o);
 end
 $$;
 comment on function api.update_skill is 'PUT /skills/{skillId}: Skill. Errors: 400, 403 FORBIDDEN, 404 SKILL_NOT_FOUND, 409 SKILL_NAME_EXISTS.';

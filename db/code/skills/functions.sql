@@ -112,6 +112,11 @@ create or replace function private.known_parameters(p_parameters jsonb) returns 
 language plpgsql immutable parallel safe
 as $$
 begin
+  -- The usual parameters need no query.
+  if jsonb_typeof(p_parameters) = 'object' and jsonb_strip_nulls(p_parameters) = p_parameters
+    and p_parameters - array['temperature', 'max_tokens', 'top_p', 'top_k', 'stop_sequences'] = '{}' then
+    return p_parameters;
+  end if;
   return case when jsonb_typeof(p_parameters) = 'object' then (
       select coalesce(jsonb_object_agg(m.key, m.value), '{}') from jsonb_each(p_parameters) m
       where m.key in ('temperature', 'max_tokens', 'top_p', 'top_k', 'stop_sequences') and m.value <> 'null')
@@ -149,8 +154,12 @@ begin
     end if;
   end loop;
   p := p -> 'stop_sequences';
-  if p is not null and (jsonb_typeof(p) <> 'array' or jsonb_array_length(p) > 8
-      or exists (select from jsonb_array_elements(p) e where jsonb_typeof(e) <> 'string' or char_length(e #>> '{}') not between 1 and 100)) then
+  -- Within one condition the subquery would make a query of it also where there is no list.
+  if p is null then
+    return;
+  end if;
+  if jsonb_typeof(p) <> 'array' or jsonb_array_length(p) > 8
+      or exists (select from jsonb_array_elements(p) e where jsonb_typeof(e) <> 'string' or char_length(e #>> '{}') not between 1 and 100) then
     field := 'parameters.stop_sequences';
     message := 'Stop sequences must be a list of at most 8 texts of 1 to 100 characters';
   end if;
@@ -242,6 +251,8 @@ comment on function private.fields_fault is 'What is wrong with an input schema;
 create or replace function private.skill_fault(s public.skills, p_model text, out field text, out message text)
 language plpgsql stable parallel safe
 as $$
+declare
+  v record;
 begin
   case
     when coalesce(s.name, '') = '' then
@@ -269,10 +280,12 @@ begin
     when s.is_active is null then
       field := 'isActive'; message := 'Active must be true or false';
     else
-      select f.field, f.message into field, message from private.parameters_fault(s.parameters) f;
-      if message is null then
-        select f.field, f.message into field, message from private.fields_fault(s.input_schema) f;
+      v := private.parameters_fault(s.parameters);
+      if v.message is null then
+        v := private.fields_fault(s.input_schema);
       end if;
+      field := v.field;
+      message := v.message;
   end case;
 end
 $$;

@@ -28,7 +28,8 @@ begin
   new.description := nullif(new.description, '');
   new.parameters := private.known_parameters(new.parameters);
   new.input_schema := private.known_fields(new.input_schema);
-  select * into v from private.skill_fault(new, case when tg_op = 'UPDATE' then old.model end);
+  -- An assignment is no query.
+  v := private.skill_fault(new, case when tg_op = 'UPDATE' then old.model end);
   if v.message is not null then
     perform private.refuse_field(v.field, v.message);
   end if;

@@ -304,16 +304,8 @@ func execute(ctx context.Context, dsn, sql string, args ...any) error {
 
 // assembled gives all engines by name, each installed on an empty database.
 func (b *bench) assemble(ctx context.Context) error {
-	graphile, err := installGraphile(ctx, filepath.Join(b.dir, "graphile"))
-	if err != nil {
-		return err
-	}
-	river, err := installRiver(ctx, b.dir)
-	if err != nil {
-		return err
-	}
 	b.engines = map[string]engine{}
-	for _, name := range []string{"kijko", "graphile", "river", "gue"} {
+	for _, name := range b.among("kijko", "graphile", "river", "gue") {
 		if _, err := b.cluster.EnsureDatabase(ctx, name); err != nil {
 			return err
 		}
@@ -322,8 +314,16 @@ func (b *bench) assemble(ctx context.Context) error {
 		case "kijko":
 			b.engines[name] = kijko{owner: dsn, worker: b.cluster.DSN("kijko_worker", name)}
 		case "graphile":
+			graphile, err := installGraphile(ctx, filepath.Join(b.dir, "graphile"))
+			if err != nil {
+				return err
+			}
 			b.engines[name] = peer{graphile, dsn}
 		case "river":
+			river, err := installRiver(ctx, b.dir)
+			if err != nil {
+				return err
+			}
 			b.engines[name] = peer{river, dsn}
 		case "gue":
 			b.engines[name] = plainGue{dsn}

@@ -1,9 +1,10 @@
-// Command jobs measures the job engine: J1 to J3 and J5 of the targets, beside graphile-worker, River and gue with their defaults, all in
+// Command jobs measures the job engine: J1 to J3, J5 and J6 of the targets, beside graphile-worker, River and gue with their defaults, all in
 // one PostgreSQL with durable commits, twenty jobs at once. Rounds are interleaved, medians are printed. The tests that kill workers
 // measure J4 (go test -run Kill ./tests).
 //
 //	go run ./tests/bench/jobs              all
 //	go run ./tests/bench/jobs J1 J3        some
+//	go run ./tests/bench/jobs J1 kijko     without the other engines
 package main
 
 import (
@@ -38,6 +39,16 @@ type bench struct {
 	dir     string
 	cluster *devpg.Cluster
 	engines map[string]engine
+	// wanted names the engines to run; none: all.
+	wanted []string
+}
+
+// among gives those of the engines that were asked for.
+func (b *bench) among(names ...string) []string {
+	if len(b.wanted) == 0 {
+		return names
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return !slices.Contains(b.wanted, name) })
 }
 
 func run(ctx context.Context, wanted []string) (err error) {
@@ -54,13 +65,20 @@ func run(ctx context.Context, wanted []string) (err error) {
 	defer func() {
 		err = errors.Join(err, b.cluster.Stop(context.WithoutCancel(ctx)), devpg.Remove(data))
 	}()
+	isEngine := func(name string) bool { return slices.Contains([]string{"kijko", "graphile", "river", "gue"}, name) }
+	for _, name := range wanted {
+		if isEngine(name) {
+			b.wanted = append(b.wanted, name)
+		}
+	}
+	wanted = slices.DeleteFunc(slices.Clone(wanted), isEngine)
 	if err := b.assemble(ctx); err != nil {
 		return err
 	}
 	for _, step := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"J1", b.throughput}, {"J2", b.pickup}, {"J3", b.heldSnapshot}, {"J5", b.longJobs}} {
+	}{{"J1", b.throughput}, {"J2", b.pickup}, {"J3", b.heldSnapshot}, {"J5", b.longJobs}, {"J6", b.costs}} {
 		if len(wanted) > 0 && !slices.Contains(wanted, step.name) {
 			continue
 		}
@@ -90,7 +108,7 @@ func (b *bench) throughput(ctx context.Context) error {
 	const jobs = 20_000
 	rates := map[string][]float64{}
 	for i := range rounds {
-		for _, name := range []string{"kijko", "graphile", "river", "gue"} {
+		for _, name := range b.among("kijko", "graphile", "river", "gue") {
 			backlog := jobs
 			if name == "gue" || name == "river" {
 				// gue scans its whole backlog for each job, so a short backlog flatters it. River's defaults take twenty jobs ten times a
@@ -106,7 +124,7 @@ func (b *bench) throughput(ctx context.Context) error {
 			rates[name] = append(rates[name], rate)
 		}
 	}
-	for _, name := range []string{"graphile", "river", "gue"} {
+	for _, name := range b.among("graphile", "river", "gue") {
 		aim := ""
 		if name == "graphile" {
 			aim = "must 1.5, aim 3"
@@ -122,7 +140,7 @@ func (b *bench) pickup(ctx context.Context) error {
 	const jobs = 200
 	tails, middles := map[string][]float64{}, map[string][]float64{}
 	for range rounds {
-		for _, name := range []string{"kijko", "graphile", "river"} {
+		for _, name := range b.among("kijko", "graphile", "river") {
 			all, err := b.engines[name].latency(ctx, jobs)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -132,7 +150,7 @@ func (b *bench) pickup(ctx context.Context) error {
 			tails[name] = append(tails[name], all[len(all)*99/100].Seconds()*1000)
 		}
 	}
-	for _, name := range []string{"graphile", "river"} {
+	for _, name := range b.among("graphile", "river") {
 		aim := ""
 		if name == "graphile" {
 			aim = "must 1.2, aim 0.7"
@@ -147,7 +165,7 @@ func (b *bench) pickup(ctx context.Context) error {
 // left out: its defaults take two hundred jobs a second, so a hundred thousand take longer than this bench runs.
 func (b *bench) heldSnapshot(ctx context.Context) error {
 	const sample, finished = 10_000, 100_000
-	for _, name := range []string{"kijko", "graphile"} {
+	for _, name := range b.among("kijko", "graphile") {
 		before, err := b.rate(ctx, name, sample)
 		if err != nil {
 			return err

@@ -5,7 +5,7 @@
 //	suite                  everything
 //	suite -only lint       gofmt, go vet, staticcheck
 //	suite -only go         the Go tests, with coverage; with -match only tests whose name fits the pattern, without coverage
-//	suite -only sql        the pgTAP files; with -match only those whose name contains the text
+//	suite -only sql        the pgTAP files; with -match only those whose name contains one of the texts between commas
 //	suite -only coverage   the tables, from the profile of the last run
 //	suite -peers           real peers that take minutes to build or to fetch, with -only of one; see peers.go
 //
@@ -52,7 +52,7 @@ var steps = []step{
 
 var withPeers = flag.Bool("peers", false, "run the tests with real peers")
 
-var match = flag.String("match", "", "only tests like this: a part of a pgTAP file's name, or a pattern of Go tests' names")
+var match = flag.String("match", "", "only tests like this: parts of pgTAP files' names, or a pattern of Go tests' names")
 
 func main() {
 	only := flag.String("only", "", "run one step: lint, go, sql or coverage; with -peers one peer")

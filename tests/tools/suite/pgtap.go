@@ -40,7 +40,8 @@ func sqlTests(ctx context.Context, out io.Writer) (t tally, err error) {
 		return t, fmt.Errorf("find tests: %w", err)
 	}
 	files = slices.DeleteFunc(files, func(f string) bool {
-		return filepath.Base(f) == helpersFile || strings.HasSuffix(f, pgtap.Suffix) || !strings.Contains(filepath.Base(f), *match)
+		wanted := func(part string) bool { return strings.Contains(filepath.Base(f), part) }
+		return filepath.Base(f) == helpersFile || strings.HasSuffix(f, pgtap.Suffix) || !slices.ContainsFunc(strings.Split(*match, ","), wanted)
 	})
 	if len(files) == 0 {
 		return t, fmt.Errorf("no test in %s", pgtapFolder)
