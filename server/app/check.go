@@ -22,14 +22,15 @@ import (
 	"kijko/worker/telemetry"
 )
 
-// databaseCheck is healthy when the database answers and has the migrations of this binary.
+// databaseCheck is healthy when the database answers and has the migrations of this binary. It may have those of the next release: servers of
+// both run side by side during an upgrade, and those of this one must not leave the service before the others are there.
 func databaseCheck(pool *pgxpool.Pool) api.Check {
 	return api.Check{Name: "database", Critical: true, Probe: func(ctx context.Context) api.CheckResult {
 		var version int32
 		if err := db.Row(ctx, pool, "select private.schema_version()", nil, &version); err != nil {
 			return api.CheckResult{Status: "unhealthy", Code: "UNREACHABLE"}
 		}
-		if version != db.ExpectedVersion() {
+		if version < db.ExpectedVersion() {
 			return api.CheckResult{Status: "unhealthy", Code: "MIGRATIONS_PENDING"}
 		}
 		postgres, err := db.VersionOf(ctx, pool)

@@ -67,3 +67,16 @@ func TestHealthIsAsTheContractSays(t *testing.T) {
 		require.Equal(t, "healthy", s.In(t).Get("//health").Value("status"), "the public route repeats an answer for up to 5 s")
 	})
 }
+
+// During an upgrade servers of two releases run beside one database: those of the release before stay in the service, those of the next wait.
+func TestReadinessDuringAnUpgrade(t *testing.T) {
+	t.Parallel()
+	s := stack.New(t)
+	ready := func() bool { return s.Get("//health/ready").Status == 200 }
+	stack.Eventually(t, "the server is ready", ready)
+	s.DB.Exec("update public.schema_version set version = version - 1")
+	stack.Eventually(t, "a server waits for its migrations", func() bool { return s.Get("//health/ready").Value("checks.database.code") == "MIGRATIONS_PENDING" })
+	require.False(t, ready())
+	s.DB.Exec("update public.schema_version set version = version + 2")
+	stack.Eventually(t, "a server is ready beside the migrations of the next release", ready)
+}
