@@ -7582,7 +7582,6 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.job_status(p_code text) returns integer: sql immutable; authenticated
 -- private.js_number(p_number jsonb) returns text: plpgsql immutable; authenticated, kijko_server, kijko_worker, service_role
 -- private.json_bytes(p_value jsonb) returns integer: plpgsql immutable; anon, authenticated, kijko_server, kijko_worker, service_role
--- private.judge_look(c private.stripe_calls) returns jsonb: plpgsql stable definer
 -- private.keep_answer(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.keep_backup_codes(p_user_id uuid, p jsonb) returns void: plpgsql volatile definer
 -- private.keep_check(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
@@ -7904,6 +7903,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.queue_audit_mail(s audit_schedules, p_owner users, p_message text, p_link text) returns void: plpgsql volatile definer
 -- private.queue_btw_check(p_org_id uuid, p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
 -- private.queue_btw_checks(p_at timestamp with time zone DEFAULT now()) returns void: plpgsql volatile definer
+-- private.queue_changed_rates() returns void: plpgsql volatile definer
 -- private.queue_compression(p_project_id uuid, p_number integer) returns uuid: plpgsql volatile definer
 -- private.queue_deliveries(p_neighbor text, p_org_id uuid, p_kind text, p_subject_ids uuid[], p_series uuid) returns void: plpgsql volatile definer
 -- private.queue_details_copy(p_org_id uuid) returns void: plpgsql volatile definer
@@ -7957,6 +7957,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.recheck_sockets(p_users uuid[], p_sessions uuid[], p_orgs uuid[], p_projects uuid[]) returns text[]: plpgsql volatile; kijko_server
 -- private.reclaim_units(p_org_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer; kijko_worker
 -- private.recompressed(p_operation context_operations) returns jsonb: plpgsql stable definer; authenticated
+-- private.reconcile_call(c private.stripe_calls) returns jsonb: plpgsql stable definer
 -- private.reconnect_mcp_server(p_id text) returns mcp_servers: plpgsql volatile definer; authenticated
 -- private.record_activity(p_project_id uuid, p_type text, p_description text, p_metadata jsonb DEFAULT NULL::jsonb, p_user_id uuid DEFAULT NULL::uuid) returns void: plpgsql volatile definer
 -- private.record_attempt(p_user_id uuid, p_org_id uuid, p_method text, p_status text, p_reason text, p_user_agent text DEFAULT NULL::text) returns void: plpgsql volatile definer
@@ -8033,6 +8034,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.renew_executions(p_ids uuid[], p_tokens uuid[], p_seconds integer) returns SETOF uuid: plpgsql volatile definer; kijko_worker
 -- private.renew_integration(p_id uuid, p_token uuid, p_sealed text) returns boolean: plpgsql volatile definer; kijko_worker
 -- private.renew_token(p_id uuid, p_owner uuid, p_sealed text, p_expires_at timestamp with time zone) returns boolean: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.repeated_phase(p_phase jsonb) returns jsonb: sql stable
 -- private.report_agent(p jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.report_enrichment(p_run_id uuid, p_owner uuid, p_percent integer, p_message text) returns void: plpgsql volatile definer; kijko_worker
 -- private.report_run(p_run_id uuid, p_owner uuid, p jsonb) returns boolean: plpgsql volatile definer; kijko_worker
@@ -8296,7 +8298,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.take_registry_work(p_limit integer, p_seconds integer, p_worker bigint DEFAULT NULL::bigint) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_state(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_stripe_call(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server, kijko_worker
--- private.take_stripe_event(p_payload jsonb, p_is_live boolean) returns jsonb: plpgsql volatile definer; kijko_server
+-- private.take_stripe_events(p_payloads jsonb[], p_is_live boolean, p_request_ids text[] DEFAULT NULL::text[]) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_units(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.takes_images(p_called text) returns boolean: sql immutable
 -- private.takes_sampling(p_called text) returns boolean: plpgsql stable definer; authenticated, kijko_server, kijko_worker, service_role
@@ -8522,7 +8524,6 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.update_graph_nodes(p_project_id uuid, p_ids uuid[], p_parts integer[], p_types text[], p_names text[], p_paths text[], p_languages text[], p_starts integer[], p_ends integer[], p_exported boolean[], p_references integer[]) returns void: plpgsql volatile definer; kijko_worker
 -- private.update_team_member(p_id text, p_body jsonb) returns jsonb: plpgsql volatile definer; authenticated
 -- private.upper_ascii(p_text text) returns text: sql immutable; authenticated
--- private.usage_at(p_org_id uuid, p_metric text, p_day date, p_today date) returns bigint: plpgsql stable definer
 -- private.usage_json() returns jsonb: plpgsql stable definer; authenticated
 -- private.usage_lock(p_org_id uuid, p_metric text) returns bigint: sql immutable
 -- private.usage_of(p_org_id uuid, p_at timestamp with time zone DEFAULT now()) returns jsonb: plpgsql stable definer

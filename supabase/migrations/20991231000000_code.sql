@@ -1720,49 +1720,85 @@ grant execute on function private.is_open, private.require_gate to authenticated
 
 -- What the overview of usage shows (contract 50, section 5.1). Nothing has to run at midnight: each point is computed from counters and days.
 
--- Units of a metric at the end of a UTC day that is not in the future; for a counter of months the total of the month so far.
-create or replace function private.usage_at(p_org_id uuid, p_metric text, p_day date, p_today date) returns bigint
-language plpgsql stable security definer set search_path = ''
-as $$
-declare
-  v_month constant date := date_trunc('month', p_day::timestamp)::date;
-begin
-  if p_metric = 'oracle_queries' then
-    return private.units_used(p_org_id, p_metric, p_day);
-  elsif p_metric = 'storage' then
-    return coalesce((select t.value from public.usage_trend t where t.organization_id = p_org_id and t.metric = 'storage' and t.day <= p_day
-      order by t.day desc limit 1), 0);
-  end if;
-  -- The total of the month without the days after this one: days before it need no rows, and retention may have deleted them.
-  return greatest(0, private.units_used(p_org_id, p_metric, v_month)
-    - coalesce((select sum(t.value) from public.usage_trend t where t.organization_id = p_org_id and t.metric = p_metric
-        and t.day > p_day and t.day < v_month + interval '1 month'), 0)
-    -- Units that server processes have taken ahead and not handed to a request yet are counted today.
-    - case when p_metric = 'api_calls' and p_day = p_today then coalesce((select sum(l.units) from private.unit_leases l
-        where l.organization_id = p_org_id and l.period = v_month), 0) else 0 end);
-end
-$$;
-comment on function private.usage_at is 'Units at the end of a day. Authorization: callable by functions of ours only.';
-
+-- One pass over the counters and one over the days: a statement for each metric and day would cost ten times a read of one row.
 create or replace function private.usage_of(p_org_id uuid, p_at timestamptz default now()) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
+  c_metrics constant text[] := array['api_calls', 'ingestions', 'storage', 'seats', 'oracle_queries'];
   c_gb constant numeric := 1073741824;
   v_today constant date := (p_at at time zone 'UTC')::date;
+  v_first constant date := v_today - 6;
+  v_month constant date := date_trunc('month', v_today::timestamp)::date;
+  -- How many of the seven days belong to the month before.
+  v_before constant integer := greatest(0, v_month - v_first);
+  v_dates constant text[] := array(select private.iso((v_first + i)::timestamp at time zone 'UTC') from generate_series(0, 6) i);
+  -- Seven points of each metric, in the order above. Seats have none.
+  v_points bigint[] := array_fill(0::bigint, array[35]);
+  v_limits bigint[];
+  v_from integer;
+  v_since integer := 8;
+  v_stored boolean := false;
+  v_seats integer;
+  r record;
 begin
+  select array(select private.limit_of(s, p, m) from unnest(c_metrics) m) into v_limits
+  from public.subscriptions s join public.plans p on p.id = private.plan_in_effect(s) where s.organization_id = p_org_id;
+  for r in
+    select c.metric, c.period, sum(c.used) as used from public.usage_counters c
+    where c.organization_id = p_org_id and c.metric = any (c_metrics)
+      and (c.period between least(v_first, date_trunc('month', v_first::timestamp)::date) and v_today or c.metric = 'storage')
+    group by c.metric, c.period
+  loop
+    v_from := 7 * (array_position(c_metrics, r.metric) - 1);
+    if r.metric = 'storage' then
+      v_stored := true;
+    elsif r.metric = 'oracle_queries' then
+      if r.period >= v_first then
+        v_points[v_from + 1 + (r.period - v_first)] := r.used;
+      end if;
+    else
+      -- The total of the month, of which the later days are taken off below: days before a moment need no rows, and retention may have
+      -- deleted them.
+      for i in case r.period when v_month then v_before + 1 else 1 end .. case r.period when v_month then 7 else v_before end loop
+        v_points[v_from + i] := r.used;
+      end loop;
+    end if;
+  end loop;
+  for r in
+    select t.metric, t.day, t.day - v_first + 1 as n, t.value from public.usage_trend t
+    where t.organization_id = p_org_id and t.metric = any ('{api_calls,ingestions,storage}') and t.day between v_first and (v_month + interval '1 month' - interval '1 day')::date
+    order by t.day
+  loop
+    v_from := 7 * (array_position(c_metrics, r.metric) - 1);
+    if r.metric = 'storage' then
+      v_since := least(v_since, r.n);
+      for i in r.n .. 7 loop
+        v_points[v_from + i] := r.value;
+      end loop;
+    else
+      for i in case when r.day >= v_month then v_before + 1 else 1 end .. least(7, r.n - 1) loop
+        v_points[v_from + i] := greatest(0, v_points[v_from + i] - r.value);
+      end loop;
+    end if;
+  end loop;
+  if v_stored and v_since > 1 then
+    select t.value into r from public.usage_trend t where t.organization_id = p_org_id and t.metric = 'storage' and t.day < v_first order by t.day desc limit 1;
+    for i in 1 .. v_since - 1 loop
+      v_points[14 + i] := coalesce(r.value, 0);
+    end loop;
+  end if;
+  -- Units that server processes have taken ahead and not handed to a request yet are counted today.
+  v_points[7] := greatest(0, v_points[7] - coalesce((select sum(l.units) from private.unit_leases l where l.organization_id = p_org_id and l.period = v_month), 0));
+  v_seats := private.seats_used(p_org_id);
   return (
-    select jsonb_agg(jsonb_build_object('type', m.metric, 'current', u.used, 'limit', l.quota,
-      'percentage', case when l.quota < 0 then 0 when l.quota = 0 then 100 else round(100 * u.used / l.quota) end, 'trend', t.points) order by m.n)
-    from unnest(array['api_calls', 'ingestions', 'storage', 'seats', 'oracle_queries']) with ordinality m (metric, n)
-    cross join lateral (select private.plan_limit(p_org_id, m.metric) as quota) l
-    cross join lateral (
-      select case when m.metric = 'seats' then '[]' else (
-        select jsonb_agg(jsonb_build_object('date', private.iso(d.day::timestamp at time zone 'UTC'), 'value', v.value) order by d.day)
-        from generate_series(0, 6) back, lateral (select v_today - back as day) d,
-          lateral (select private.usage_at(p_org_id, m.metric, d.day, v_today) as units) x,
-          lateral (select case when m.metric = 'storage' then trim_scale(round(x.units / c_gb, 2)) else x.units::numeric end as value) v) end as points) t
-    cross join lateral (select case when m.metric = 'seats' then private.seats_used(p_org_id)::numeric else (t.points -> 6 ->> 'value')::numeric end as used) u
+    select jsonb_agg(jsonb_build_object('type', m.metric, 'current', u.used, 'limit', v_limits[m.n],
+      'percentage', case when v_limits[m.n] < 0 then 0 when v_limits[m.n] = 0 then 100 else round(100 * u.used / v_limits[m.n]) end,
+      'trend', case m.metric when 'seats' then '[]' else (
+        select jsonb_agg(jsonb_build_object('date', v_dates[i], 'value', case m.metric when 'storage' then trim_scale(round(v_points[14 + i] / c_gb, 2)) else v_points[7 * m.n - 7 + i] end) order by i)
+        from generate_series(1, 7) i) end) order by m.n)
+    from unnest(c_metrics) with ordinality m (metric, n)
+    cross join lateral (select case m.metric when 'seats' then v_seats::numeric when 'storage' then trim_scale(round(v_points[21] / c_gb, 2)) else v_points[7 * m.n] end as used) u
   );
 end
 $$;
@@ -12335,7 +12371,7 @@ end
 $$;
 comment on function private.sample_search is 'Best chunks of a leased run for a query. Authorization: callable by the worker only, for the run it holds.';
 
--- Chunks in order, for indexing: the next phase reads its input from the database.
+-- Chunks in order, for indexing by a worker that did not store them.
 create or replace function private.read_chunks(p_run_id uuid, p_owner uuid, p_after uuid, p_limit integer)
 returns table (id uuid, path text, content text, metadata jsonb, has_body boolean)
 language plpgsql volatile security definer set search_path = ''
@@ -24701,7 +24737,7 @@ create or replace trigger _900_notify_context_removed after delete on public.pro
 
 -- Settings of the index of symbols and of the embeddings (contract 60, section 10.4), kinds of db/code/contexts/settings.sql.
 
--- The worker's own judgement (worker/ingestion/source): classes and braces are closed, a backslash has a next character, and the braces have
+-- The worker's own rule (worker/ingestion/source): classes and braces are closed, a backslash has a next character, and the braces have
 -- at most 64 combinations, because each of them is tried.
 create or replace function private.is_exclude_pattern(p_pattern text) returns boolean
 language plpgsql immutable parallel safe
@@ -29227,7 +29263,9 @@ begin
       order by t.score desc, t.path collate "C", t.start_line, t.id), '[]')
     from first t
     cross join lateral (select private.compressed_stretch(p_project_id, t.file_id, (t.start_line - 1)::double precision
-      / greatest((select max(c.end_line) from public.chunks c where c.organization_id = v_org and c.run_id = v_run and c.file_id = t.part), 1)) as text) z
+      / greatest((select max(c.end_line) from public.chunks c where c.organization_id = v_org and c.run_id = v_run and c.file_id = t.part), 1)) as text
+      -- Without this the planner reads the text once for each mention of it.
+      offset 0) z
   );
 end
 $$;
@@ -36915,50 +36953,84 @@ grant execute on function private.apply_stripe_object to kijko_server, kijko_wor
 
 -- Events of Stripe (contract 50, section 8.1): stored once, applied once. The server has checked the signature.
 
--- payload: an event as Stripe sent it. p_is_live: is the key that is set one for real money? null: no key is set.
-create or replace function private.take_stripe_event(p_payload jsonb, p_is_live boolean) returns jsonb
+-- payloads: events as Stripe sent them, of which several may come at once; they share a transaction, so one that fails undoes all, and the
+-- server sends each by itself then. p_is_live: is the key that is set one for real money? null: no key is set. The answers are in the order of
+-- the events.
+create or replace function private.take_stripe_events(p_payloads jsonb[], p_is_live boolean, p_request_ids text[] default null) returns jsonb
 language plpgsql volatile security definer set search_path = ''
 as $$
 declare
-  c_id constant text := p_payload ->> 'id';
-  c_type constant text := p_payload ->> 'type';
-  v_object jsonb := p_payload #> '{data,object}';
-  v_created constant timestamptz := coalesce(private.stripe_time(p_payload -> 'created'), now());
-  v_live constant boolean := coalesce((p_payload ->> 'livemode')::boolean, false);
-  v_known private.stripe_events;
-  v_customer text;
+  v_payload jsonb;
+  v_object jsonb;
+  e private.stripe_events;
+  v_rows private.stripe_events[] := '{}';
+  v_known jsonb;
+  v_answers jsonb := '[]';
+  v_settled text[] := '{}';
   f record;
 begin
-  -- A duplicate at the same time waits here. The row is written once, when its outcome is known.
-  perform pg_advisory_xact_lock(hashtextextended(c_id, 64));
-  select * into v_known from private.stripe_events e where e.id = c_id;
-  if v_known.processed_at is not null then
-    return jsonb_build_object('status', 'already_processed', 'eventType', v_known.type, 'outcome', v_known.outcome);
+  if cardinality(p_payloads) > 1 then
+    -- One organization whose subscription is locked must not hold up the events of others.
+    perform set_config('lock_timeout', '200ms', true);
   end if;
-  if v_live <> p_is_live or jsonb_typeof(v_object) is distinct from 'object' then
-    select 'ignored' as outcome, null::uuid as organization_id, null::text[] as alerts into f;
-  else
-    if c_type = 'payment_method.detached' then
-      v_object := private.whole_stripe_object(p_payload);
+  -- Duplicates at the same time wait here, all in one order. A row is written once, when its outcome is known.
+  perform pg_advisory_xact_lock(k) from (select hashtextextended(p ->> 'id', 64) as k from unnest(p_payloads) p order by 1) x;
+  select jsonb_object_agg(x.id, x.outcome) into v_known from private.stripe_events x
+  where x.id = any (array(select p ->> 'id' from unnest(p_payloads) p)) and x.processed_at is not null;
+  for n in 1 .. cardinality(p_payloads) loop
+    v_payload := p_payloads[n];
+    e.id := v_payload ->> 'id';
+    e.type := v_payload ->> 'type';
+    if v_known ? e.id then
+      v_answers := v_answers || jsonb_build_object('status', 'already_processed', 'eventType', e.type, 'outcome', v_known -> e.id);
+      continue;
     end if;
-    f := private.apply_stripe_fact(c_type, v_object, v_created, c_id);
-  end if;
-  v_customer := case when v_object ->> 'object' = 'customer' then v_object ->> 'id' else private.stripe_id(v_object -> 'customer') end;
-  insert into private.stripe_events as e (id, type, api_version, created, livemode, payload, processed_at, outcome, error, organization_id, customer_id, alerts, next_try_at)
-  values (c_id, c_type, p_payload ->> 'api_version', v_created, v_live, p_payload, case when f.outcome <> 'unmatched' then now() end, f.outcome,
-    case when f.outcome = 'unmatched' then f.alerts[1] end, f.organization_id, v_customer, f.alerts, case when f.outcome = 'unmatched' then now() + interval '1 minute' end)
+    if p_request_ids is not null then
+      perform set_config('app.request_id', p_request_ids[n], true);
+    end if;
+    v_object := v_payload #> '{data,object}';
+    e.created := coalesce(private.stripe_time(v_payload -> 'created'), now());
+    e.livemode := coalesce((v_payload ->> 'livemode')::boolean, false);
+    if e.livemode <> p_is_live or jsonb_typeof(v_object) is distinct from 'object' then
+      e.outcome := 'ignored';
+      e.organization_id := null;
+      e.alerts := null;
+    else
+      if e.type = 'payment_method.detached' then
+        v_object := private.whole_stripe_object(v_payload);
+      end if;
+      f := private.apply_stripe_fact(e.type, v_object, e.created, e.id);
+      e.outcome := f.outcome;
+      e.organization_id := f.organization_id;
+      e.alerts := f.alerts;
+    end if;
+    e.api_version := v_payload ->> 'api_version';
+    e.payload := v_payload;
+    e.received_at := now();
+    e.customer_id := case when v_object ->> 'object' = 'customer' then v_object ->> 'id' else private.stripe_id(v_object -> 'customer') end;
+    e.processed_at := case when e.outcome <> 'unmatched' then now() end;
+    e.error := case when e.outcome = 'unmatched' then e.alerts[1] end;
+    e.next_try_at := case when e.outcome = 'unmatched' then now() + interval '1 minute' end;
+    e.attempts := 1;
+    v_rows := v_rows || e;
+    if e.outcome = 'processed' and e.customer_id is not null then
+      v_settled := v_settled || e.customer_id;
+    end if;
+    v_known := coalesce(v_known, '{}') || jsonb_build_object(e.id, e.outcome);
+    v_answers := v_answers || jsonb_strip_nulls(jsonb_build_object('status', 'ok', 'eventType', e.type, 'outcome', e.outcome, 'alerts', to_jsonb(e.alerts)));
+  end loop;
+  insert into private.stripe_events as x select r.* from unnest(v_rows) r
   on conflict (id) do update set payload = excluded.payload, processed_at = excluded.processed_at, outcome = excluded.outcome, error = excluded.error,
-    organization_id = excluded.organization_id, customer_id = excluded.customer_id, alerts = excluded.alerts, next_try_at = excluded.next_try_at, attempts = e.attempts + 1;
-  if f.outcome = 'processed' and exists (select from private.stripe_events e where e.outcome = 'unmatched' and e.customer_id = v_customer) then
-    -- What this event made known may be what others waited for.
-    perform private.retry_stripe_events(now(), v_customer);
-  end if;
-  return jsonb_strip_nulls(jsonb_build_object('status', 'ok', 'eventType', c_type, 'outcome', f.outcome, 'alerts', to_jsonb(f.alerts)));
+    organization_id = excluded.organization_id, customer_id = excluded.customer_id, alerts = excluded.alerts, next_try_at = excluded.next_try_at, attempts = x.attempts + 1;
+  -- What these events made known may be what others waited for.
+  perform private.retry_stripe_events(now(), c.id)
+  from (select distinct x.customer_id as id from private.stripe_events x where x.outcome = 'unmatched' and x.customer_id = any (v_settled) order by 1) c;
+  return v_answers;
 end
 $$;
-comment on function private.take_stripe_event is
-  'Stores and applies an event whose signature was checked: {status, eventType, outcome, alerts?}. Authorization: callable by the server only.';
-grant execute on function private.take_stripe_event to kijko_server;
+comment on function private.take_stripe_events is
+  'Stores and applies events whose signatures were checked: {status, eventType, outcome, alerts?}[]. Authorization: callable by the server only.';
+grant execute on function private.take_stripe_events to kijko_server;
 
 -- A detached method names no customer any more; the event says which one it was.
 create or replace function private.whole_stripe_object(p_payload jsonb) returns jsonb
@@ -37059,6 +37131,7 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 begin
   perform private.retry_stripe_events(p_at);
+  perform private.queue_changed_rates();
   -- 14 days after the first failed payment the plan is free. Units that were granted under it go back.
   perform private.apply_plan(s.organization_id) from public.subscriptions s
   where s.status = 'past_due' and private.is_lapsed(s.organization_id, s.stripe_subscription_id, p_at)
@@ -37066,7 +37139,7 @@ begin
       and c.granted_under <> private.plan_limit(s.organization_id, c.metric));
 end
 $$;
-comment on function private.sweep_billing is 'Tries unmatched events of Stripe again, and applies plans that lapsed. Authorization: callable by schedules only.';
+comment on function private.sweep_billing is 'Tries unmatched events of Stripe again, has changed rates of VAT copied, and applies plans that lapsed. Authorization: callable by schedules only.';
 
 -- The server names its prices at its start. Former ones stay, because subscriptions keep theirs.
 create or replace function private.declare_stripe_prices(p_prices jsonb) returns void
@@ -37439,7 +37512,7 @@ comment on function api.resume_subscription is
 grant execute on function private.refuse_contract, private.plan_rank, private.assert_plan_fits, private.plan_change, api.update_subscription, api.cancel_subscription,
   api.resume_subscription to authenticated;
 
--- Writes to Stripe (contract 50, section 2.4). An operation of api plans one: it judges under the lock of the organization's subscription and
+-- Writes to Stripe (contract 50, section 2.4). An operation of api plans one: it checks the rules under the lock of the organization's subscription and
 -- stores a row of private.stripe_calls with the first request to Stripe. The server sends that request outside of any transaction, and hands
 -- Stripe's answer to private.settle_stripe_call, which applies it and gives the next request, or ends the call. A process may die anywhere: the
 -- request is in the row with its Idempotency-Key, so a repeat or the job billing.recover sends the very same one, and Stripe answers what it
@@ -37671,7 +37744,7 @@ begin
     when 'failed' then
       c := private.look_or_give_up(c);
     when 'refused' then
-      -- What Stripe refuses may be so already. The steps that ask for an end have reached it; a change is judged by what Stripe has.
+      -- What Stripe refuses may be so already. The steps that ask for an end have reached it; a change is reconciled with what Stripe has.
       if private.is_step_dispensable(v_name, p ->> 'code', (p ->> 'status')::integer) then
         perform private.apply_stripe_step(c, v_name, null, null);
         c.done := c.done || v_name;
@@ -37688,7 +37761,7 @@ begin
   end case;
   if c.settled_at is null and v_refusal is null and (c.step ->> 'name' = v_name or 'look' = any (c.done)) then
     if 'look' = any (c.done) then
-      v_refusal := private.judge_look(c);
+      v_refusal := private.reconcile_call(c);
       c.step := null;
     else
       c.step := private.next_stripe_step(c);
@@ -37764,6 +37837,16 @@ language sql stable parallel safe
 return (select jsonb_agg(case when i ->> 'price' = c.request ->> 'formerPriceId' then i || jsonb_build_object('price', c.request ->> 'priceId') else i end)
   from jsonb_array_elements(c.notes #> '{phase,items}') i);
 comment on function private.items_after is 'The items of a subscription after a downgrade.';
+
+-- What is left out of a phase would end with the change.
+create or replace function private.repeated_phase(p_phase jsonb) returns jsonb
+language sql stable parallel safe
+return jsonb_strip_nulls(jsonb_build_object(
+  'start_date', p_phase -> 'start_date', 'end_date', p_phase -> 'end_date', 'trial_end', p_phase -> 'trial_end', 'proration_behavior', 'none',
+  'items', (select jsonb_agg(jsonb_build_object('price', coalesce(i -> 'price' ->> 'id', i ->> 'price'), 'quantity', coalesce(i -> 'quantity', '1'))) from jsonb_array_elements(p_phase -> 'items') i),
+  'default_tax_rates', (select jsonb_agg(coalesce(t ->> 'id', t #>> '{}')) from jsonb_array_elements(nullif(p_phase -> 'default_tax_rates', 'null')) t),
+  'coupon', coalesce(p_phase -> 'coupon' ->> 'id', p_phase ->> 'coupon'), 'metadata', nullif(p_phase -> 'metadata', '{}')));
+comment on function private.repeated_phase is 'A phase of a schedule at Stripe, as Stripe takes it back.';
 
 create or replace function private.stripe_metadata(c private.stripe_calls) returns jsonb
 language sql stable parallel safe
@@ -37886,7 +37969,6 @@ language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   v_invoice jsonb;
-  v_phase jsonb;
 begin
   case
     when p_name = 'customer' then
@@ -37913,13 +37995,7 @@ begin
       return jsonb_build_object('notes', jsonb_build_object('answer', jsonb_build_object('url', p_body ->> 'url')));
     when p_name = 'schedule' then
       insert into private.stripe_schedules (id, organization_id, subscription_id) values (p_body ->> 'id', c.organization_id, c.request ->> 'subscriptionId') on conflict do nothing;
-      -- The running phase has to be repeated as it is: what is left out of it would end now.
-      v_phase := p_body -> 'phases' -> 0;
-      return jsonb_build_object('notes', jsonb_build_object('schedule', p_body ->> 'id', 'phase', jsonb_strip_nulls(jsonb_build_object(
-        'start_date', v_phase -> 'start_date', 'end_date', v_phase -> 'end_date', 'trial_end', v_phase -> 'trial_end', 'proration_behavior', 'none',
-        'items', (select jsonb_agg(jsonb_build_object('price', coalesce(i -> 'price' ->> 'id', i ->> 'price'), 'quantity', coalesce(i -> 'quantity', '1'))) from jsonb_array_elements(v_phase -> 'items') i),
-        'default_tax_rates', (select jsonb_agg(coalesce(t ->> 'id', t #>> '{}')) from jsonb_array_elements(nullif(v_phase -> 'default_tax_rates', 'null')) t),
-        'coupon', coalesce(v_phase -> 'coupon' ->> 'id', v_phase ->> 'coupon'), 'metadata', nullif(v_phase -> 'metadata', '{}')))));
+      return jsonb_build_object('notes', jsonb_build_object('schedule', p_body ->> 'id', 'phase', private.repeated_phase(p_body #> '{phases,0}')));
     when p_name = 'phases' then
       update public.subscriptions x set pending_plan_id = c.request ->> 'planId', pending_billing_interval = c.request ->> 'billingInterval'
       where x.organization_id = c.organization_id and x.stripe_subscription_id = c.request ->> 'subscriptionId';
@@ -37960,7 +38036,7 @@ $$;
 comment on function private.stripe_answer is 'What the caller of a call gets. Authorization: callable by functions of ours only.';
 
 -- What Stripe has after a request whose outcome was in doubt, or which it refused.
-create or replace function private.judge_look(c private.stripe_calls) returns jsonb
+create or replace function private.reconcile_call(c private.stripe_calls) returns jsonb
 language plpgsql stable security definer set search_path = ''
 as $$
 declare
@@ -37976,7 +38052,7 @@ begin
     else private.stripe_refusal('STRIPE_ERROR') end;
 end
 $$;
-comment on function private.judge_look is 'The refusal of a call by what Stripe has; null when it has what was asked. Authorization: callable by functions of ours only.';
+comment on function private.reconcile_call is 'The refusal of a call by what Stripe has; null when it has what was asked. Authorization: callable by functions of ours only.';
 
 -- Checkout and the customer portal (contract 50, section 2.4): pages of Stripe, to which an owner is sent.
 
@@ -38392,6 +38468,7 @@ declare
   v_path constant text := '/v1/customers/' || s.stripe_customer_id;
   v_number constant text := (select d.btw_number from public.billing_details d where d.organization_id = c.organization_id);
   v_old text;
+  v_schedule text;
 begin
   if 'details' <> all (c.done) then
     return private.stripe_step(c.id, 'details', 'POST', v_path, private.stripe_customer_params(c.organization_id, true));
@@ -38405,8 +38482,20 @@ begin
   elsif v_number is not null and 'tax_id' <> all (c.done)
     and not exists (select from jsonb_array_elements(coalesce(c.notes -> 'taxIds', '[]')) x where x ->> 'value' = v_number) then
     return private.stripe_step(c.id, 'tax_id', 'POST', v_path || '/tax_ids', jsonb_build_object('type', 'eu_vat', 'value', v_number));
-  elsif c.request ->> 'subscriptionId' is not null and 'subscription_tax' <> all (c.done)
-    and (select x.tax_rate_id from private.stripe_copies x where x.organization_id = c.organization_id) is distinct from p_tax_rate_id then
+  elsif c.request ->> 'subscriptionId' is null
+    or (select x.tax_rate_id from private.stripe_copies x where x.organization_id = c.organization_id) is not distinct from p_tax_rate_id then
+    return null;
+  end if;
+  -- A downgrade waits in a schedule, whose phases have rates of their own: what the subscription is told does not reach the phase to come.
+  v_schedule := (select x.id from private.stripe_schedules x where x.organization_id = c.organization_id and x.subscription_id = c.request ->> 'subscriptionId'
+    order by x.created_at limit 1);
+  if v_schedule is not null and 'held' <> all (c.done) then
+    return private.stripe_step(c.id, 'held', 'GET', '/v1/subscription_schedules/' || v_schedule);
+  elsif c.notes ? 'phases' then
+    return case when 'held_phases' <> all (c.done) then private.stripe_step(c.id, 'held_phases', 'POST', '/v1/subscription_schedules/' || v_schedule,
+      jsonb_build_object('proration_behavior', 'none', 'phases', (select jsonb_agg(x || jsonb_build_object('default_tax_rates', jsonb_build_array(p_tax_rate_id)) order by n)
+        from jsonb_array_elements(c.notes -> 'phases') with ordinality y (x, n)))) end;
+  elsif 'subscription_tax' <> all (c.done) then
     return private.stripe_step(c.id, 'subscription_tax', 'POST', '/v1/subscriptions/' || (c.request ->> 'subscriptionId'),
       jsonb_build_object('default_tax_rates', jsonb_build_array(p_tax_rate_id)));
   end if;
@@ -38427,6 +38516,10 @@ begin
     -- What was sent is what is copied, if the details changed since the step was stored.
     v_copied := v_copied || jsonb_build_object('customer', c.step -> 'params');
     return jsonb_build_object('notes', jsonb_build_object('copied', v_copied));
+  elsif p_name = 'held' and p_body ->> 'status' in ('active', 'not_started') then
+    -- A schedule that ended holds the subscription no longer. Of the others each phase is repeated, but for those that are over.
+    return jsonb_build_object('notes', jsonb_build_object('phases', (select jsonb_agg(private.repeated_phase(x) order by n)
+      from jsonb_array_elements(p_body -> 'phases') with ordinality y (x, n) where coalesce((x ->> 'end_date')::bigint > extract(epoch from now()), true))));
   elsif p_name = 'tax_ids' then
     return jsonb_build_object('notes', jsonb_build_object('taxIds', (select coalesce(jsonb_agg(jsonb_build_object('id', x ->> 'id', 'value', x ->> 'value')), '[]')
       from jsonb_array_elements(p_body -> 'data') x where x ->> 'type' = 'eu_vat')));
@@ -38446,6 +38539,17 @@ begin
 end
 $$;
 comment on function private.note_details_copy is 'Notes what Stripe has now. Authorization: callable by functions of ours only.';
+
+-- A rate changes on a day, and no row of the organization with it. The job of each stores the copy, which ends its turn here.
+create or replace function private.queue_changed_rates() returns void
+language plpgsql volatile security definer set search_path = ''
+as $$
+begin
+  perform private.queue_details_copy(c.organization_id) from private.stripe_copies c
+  where c.tax_rate_id = any (array(select t.id from private.stripe_tax_rates t where t.rate <> private.vat_rate(t.country, now()))) limit 100;
+end
+$$;
+comment on function private.queue_changed_rates is 'Has subscriptions taxed by the rate that is in force now. Authorization: callable by schedules only.';
 
 -- Operations of contract 50, sections 1, 2.1, 5.1, 6 and 7.
 
@@ -42932,11 +43036,13 @@ drop function if exists
   private.judge_granting(text, text),
   private.judge_guard(private.guards, text, boolean, timestamptz, timestamptz, text, timestamptz),
   private.judge_invitation(public.team_invitations, text, text),
+  private.judge_look(private.stripe_calls),
   private.judge_managing(uuid, text, public.project_members, text),
   private.judge_project_name(uuid, text, uuid),
   private.judge_upload(text, text, bigint, text),
   private.judge_viewers(uuid[], uuid[], uuid[], uuid[]),
   private.queue_told_mail(text, public.users, uuid, text, text, text, text),
+  private.take_stripe_event(jsonb, boolean),
   private.tell_announcement(uuid, integer),
   private.tell_audit_export(uuid, uuid, text, bigint, text),
   private.tell_broken_integration(public.integrations),
@@ -42978,7 +43084,8 @@ drop function if exists
   private.tg_skills__judge(),
   private.tg_user_settings__tell_webhooks(),
   private.tg_users__judge_names(),
-  private.tg_users__tell_provider();
+  private.tg_users__tell_provider(),
+  private.usage_at(uuid, text, date, date);
 
 -- A database that was restored into another cluster has marks with transaction ids of the one that it came from. Where those are ahead of
 -- this cluster's, the floors of queue and event log and the counts of the audit trail would stand still until it has caught up. No

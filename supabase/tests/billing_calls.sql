@@ -193,6 +193,29 @@ select is(pg_temp.step(pg_temp.settle(:'call', 'ok', '{"data": [{"id": "txi_1", 
   'delete_txi_1 DELETE /v1/customers/cus_1/tax_ids/txi_1', 'an old one goes');
 select is(pg_temp.ending(pg_temp.settle(:'call', 'refused', null, 404)), '{}', 'also if it was gone');
 select is(private.plan_details_copy(jsonb_build_object('organizationId', tests.org('anna'))), '{}', 'what is there is not copied again');
+select private.apply_stripe_object('customer.subscription.created', pg_temp.sub('price_teams', '{"id": "sub_9"}'), now(), 'evt_of_the_copy');
+insert into private.stripe_schedules (id, organization_id, subscription_id) values ('sub_sched_9', tests.org('anna'), 'sub_9');
+delete from jobs.stored_jobs where job_type = 'billing.details';
+select private.sweep_billing();
+select is((select count(*) from jobs.stored_jobs where job_type = 'billing.details'), 0::bigint, 'while the rate is the same nothing is swept');
+insert into public.vat_rates (country, rate, valid_from) values ('NL', 22, (now() at time zone 'Europe/Amsterdam')::date);
+select private.sweep_billing();
+select is((select count(*) from jobs.stored_jobs where job_type = 'billing.details' and convert_from(args, 'UTF8')::jsonb ->> 'organizationId' = tests.org('anna')::text), 1::bigint, 'a changed rate of VAT is copied');
+select private.plan_details_copy(jsonb_build_object('organizationId', tests.org('anna'))) as call \gset
+select is(pg_temp.step(pg_temp.take(:'call')), 'tax_rate POST /v1/tax_rates', 'the rate is made at Stripe');
+select is(pg_temp.step(pg_temp.settle(:'call', 'ok', '{"id": "txr_22"}')), 'details POST /v1/customers/cus_1', 'then the details');
+select pg_temp.settle(:'call', 'ok', '{"id": "cus_1"}');
+select is(pg_temp.step(pg_temp.settle(:'call', 'ok', '{"data": []}')), 'held GET /v1/subscription_schedules/sub_sched_9', 'a downgrade waits in a schedule');
+select pg_temp.settle(:'call', 'ok', jsonb_build_object('id', 'sub_sched_9', 'status', 'active', 'phases', jsonb_build_array(
+  '{"start_date": 1, "end_date": 2, "items": [{"price": "price_past"}]}'::jsonb,
+  jsonb_build_object('start_date', 2, 'end_date', extract(epoch from now())::bigint + 1000, 'items', '[{"price": "price_teams", "quantity": 2}]'::jsonb, 'default_tax_rates', '[{"id": "txr_1"}]'::jsonb),
+  jsonb_build_object('start_date', extract(epoch from now())::bigint + 1000, 'items', '[{"price": {"id": "price_pro"}}]'::jsonb, 'default_tax_rates', '["txr_1"]'::jsonb)))) as held \gset
+select is(pg_temp.step(:'held'), 'held_phases POST /v1/subscription_schedules/sub_sched_9', 'so its phases are told');
+select is((select jsonb_agg(x - 'start_date' - 'end_date') from jsonb_array_elements(:'held'::jsonb #> '{step,params,phases}') x),
+  '[{"items": [{"price": "price_teams", "quantity": 2}], "proration_behavior": "none", "default_tax_rates": ["txr_22"]},
+    {"items": [{"price": "price_pro", "quantity": 1}], "proration_behavior": "none", "default_tax_rates": ["txr_22"]}]', 'both the running one and the one to come, with the new rate');
+select is(pg_temp.ending(pg_temp.settle(:'call', 'ok', '{"id": "sub_sched_9"}')), '{}', 'which ends the copy');
+select is(private.plan_details_copy(jsonb_build_object('organizationId', tests.org('anna'))), '{}', 'and is what Stripe has now');
 select private.end_old(r, now() + interval '91 days', 1000) from private.retention_rules r where r.name = 'stripe_calls';
 select is((select count(*) from private.stripe_calls where settled_at is not null), 0::bigint, 'settled calls are kept for 90 days');
 

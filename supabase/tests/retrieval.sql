@@ -92,6 +92,16 @@ select is(pg_temp.got('{"terms": [["cart"]]}'), 'src/cart.go:1 src/cart.go:11', 
 select is(pg_temp.got('{"terms": [["cart"]], "vector": {"model": "m", "values": [1, 0]}}'), 'src/cart.go:11 src/cart.go:1', 'the nearer one rises');
 select is(pg_temp.got('{"terms": [["absent"]], "vector": {"model": "m", "values": [1, 0]}}'), 'src/cart.go:11', 'what is near is found without a common word');
 
+-- price.go calls what is in the second chunk of src/cart.go.
+select is(pg_temp.got('{"terms": [["cart"], ["price"]]}'), 'src/cart.go:1 src/cart.go:11 src/price.go:1', 'without a link, equal words stay in the order of the file');
+select tests.reset();
+insert into public.kg_files (organization_id, project_id, part, path, digest, cluster) select tests.org('anna'), pg_temp.pid(), n, p, '', 1 from (values (1, 'src/price.go'), (2, 'src/cart.go')) v (n, p);
+insert into public.kg_nodes (organization_id, project_id, id, part, type, name, path, start_line, end_line)
+select tests.org('anna'), pg_temp.pid(), pg_temp.chunk(n), part, 'function', name, p, l, l from (values (8, 1, 'price', 'src/price.go', 2), (9, 2, 'emptyCart', 'src/cart.go', 12)) v (n, part, name, p, l);
+insert into public.kg_edges (organization_id, project_id, source_id, target_id, type) values (tests.org('anna'), pg_temp.pid(), pg_temp.chunk(8), pg_temp.chunk(9), 'calls');
+select tests.act_as('ben');
+select is(pg_temp.got('{"terms": [["cart"], ["price"]]}'), 'src/cart.go:11 src/price.go:1 src/cart.go:1', 'a hit and what calls it rise together');
+
 select is(pg_temp.got('{"terms": [["cart"]], "vector": {"model": "other", "values": [1, 0]}}'), pg_temp.got('{"terms": [["cart"]]}'), 'a vector of another model does nothing');
 
 -- ---------------------------------------------------------------------------------------------------------------------- refusals
