@@ -203,7 +203,7 @@ func (a *App) edge(exec *api.Executor, clientIP func(string, []string) string, o
 	if err != nil {
 		return err
 	}
-	identity.ScaleRates(document, a.cfg.AuthRates)
+	document = identity.ScaleRates(document, a.cfg.AuthRates)
 	handlers := map[string]api.Handler{}
 	for _, f := range a.features {
 		for id, handler := range f.Handlers() {

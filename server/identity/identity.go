@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"slices"
 
 	"github.com/gofiber/fiber/v2"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -149,14 +150,20 @@ func (i *Identity) Run(ctx context.Context) { i.toucher.Run(ctx) }
 // Close cancels running key fetches.
 func (i *Identity) Close() { i.verifier.Close() }
 
-// ScaleRates multiplies the limits that all processes share for signing in and for protecting accounts (those of 15 minutes, and those open
-// to restricted sessions). A limit never falls below one call.
-func ScaleRates(document *openapi.Document, factor float64) {
-	for _, op := range document.Operations {
+// ScaleRates gives the document with other limits that all processes share for signing in and for protecting accounts (those of 15 minutes,
+// and those open to restricted sessions): multiplied, and never below one call. The document itself belongs to the whole process.
+func ScaleRates(document *openapi.Document, factor float64) *openapi.Document {
+	scaledDocument := *document
+	scaledDocument.Operations = slices.Clone(document.Operations)
+	for i, op := range scaledDocument.Operations {
 		if op.SharedRate != nil && (op.Access == openapi.Public || op.Unrestricted || op.SharedRate.Per >= 900) {
-			op.SharedRate.Limit = scaled(op.SharedRate.Limit, factor)
+			changed, rate := *op, *op.SharedRate
+			rate.Limit = scaled(rate.Limit, factor)
+			changed.SharedRate = &rate
+			scaledDocument.Operations[i] = &changed
 		}
 	}
+	return &scaledDocument
 }
 
 func scaled(limit int, factor float64) int {

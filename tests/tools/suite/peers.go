@@ -37,6 +37,7 @@ var peerSteps = []step{
 	{"supabase", supabase},
 	{"kubernetes", kubernetes},
 	{"prometheus", prometheus},
+	{"release", previousRelease},
 }
 
 // minio runs the tests of worker/storage with MinIO, and with a small disk that gets full.
@@ -126,6 +127,11 @@ func neighbors(ctx context.Context, out io.Writer) (t tally, err error) {
 		return t, err
 	}
 	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "10m", "-run", "NeighborsOfPyPI", "./tests/outbox")
+}
+
+// previousRelease upgrades an installation of the release before to today's, with programs of both at work.
+func previousRelease(ctx context.Context, out io.Writer) (tally, error) {
+	return goTest(ctx, out, nil, "-tags", "peers", "-count", "1", "-timeout", "15m", "./tests/upgrades")
 }
 
 // provide builds a peer and says its version.
