@@ -149,14 +149,13 @@ func TestAssembleNamesWhatIsWrong(t *testing.T) {
 func TestScaleRates(t *testing.T) {
 	d := &openapi.Document{Operations: []*openapi.Operation{{Access: openapi.Public, SharedRate: &openapi.Rate{Limit: 5}},
 		{Rate: &openapi.Rate{Limit: 5}}, {Access: openapi.User, SharedRate: &openapi.Rate{Limit: 5}}}}
-	ScaleRates(d, 3)
-	require.Equal(t, 15, d.Operations[0].SharedRate.Limit)
-	require.Equal(t, 5, d.Operations[1].Rate.Limit, "limits of one process are no sign-in limits")
-	require.Equal(t, 5, d.Operations[2].SharedRate.Limit, "nor are those of people who have signed in")
-	ScaleRates(d, 0.001)
-	require.Equal(t, 1, d.Operations[0].SharedRate.Limit)
-	ScaleRates(d, 1e18)
-	require.Positive(t, d.Operations[0].SharedRate.Limit)
+	scaled := ScaleRates(d, 3)
+	require.Equal(t, 15, scaled.Operations[0].SharedRate.Limit)
+	require.Equal(t, 5, scaled.Operations[1].Rate.Limit, "limits of one process are no sign-in limits")
+	require.Equal(t, 5, scaled.Operations[2].SharedRate.Limit, "nor are those of people who have signed in")
+	require.Equal(t, 1, ScaleRates(d, 0.001).Operations[0].SharedRate.Limit)
+	require.Positive(t, ScaleRates(d, 1e18).Operations[0].SharedRate.Limit)
+	require.Equal(t, 5, d.Operations[0].SharedRate.Limit, "the document of the process stays as it is")
 }
 
 func TestSealerNeedsEverySecret(t *testing.T) {

@@ -109,8 +109,7 @@ func (l *live) node(change ...func(*realtime.Options)) *node {
 		}
 	}
 	require.Len(l.t, ours, 7)
-	document.Operations = ours
-	app, err := api.New(api.Deps{Document: document, Exec: api.NewExecutor(l.db.Pool("kijko_server"), server.Waker()), Auth: l,
+	app, err := api.New(api.Deps{Document: &openapi.Document{JSON: document.JSON, Operations: ours}, Exec: api.NewExecutor(l.db.Pool("kijko_server"), server.Waker()), Auth: l,
 		Handlers: server.Handlers(), Mount: server.Routes})
 	require.NoError(l.t, err)
 

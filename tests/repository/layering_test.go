@@ -58,7 +58,7 @@ func TestAFeatureHasOneName(t *testing.T) {
 		condition cxdb embed exactjson gitfetch lease lightning llm neighbors public runner seal storage stripe telemetry token tracing jobs vies zulip
 		common
 		00_lint 01_plpgsql_check helpers isolation strangers arguments
-		bench browser client database demo frontend gosource peers pgtap repository stack testdb tools upgrades`)
+		bench browser client database demo frontend gosource peers pgtap repository stack standby testdb tools upgrades`)
 	features := map[string]bool{}
 	entries, err := os.ReadDir("../../db/code")
 	require.NoError(t, err)
