@@ -8298,6 +8298,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE ALL ON FUNCTIONS  FROM PUBLIC;
 -- private.take_registry_work(p_limit integer, p_seconds integer, p_worker bigint DEFAULT NULL::bigint) returns SETOF jsonb: plpgsql volatile definer; kijko_worker
 -- private.take_state(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_stripe_call(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server, kijko_worker
+-- private.take_stripe_event(p_payload jsonb, p_is_live boolean) returns jsonb: sql volatile definer; kijko_server
 -- private.take_stripe_events(p_payloads jsonb[], p_is_live boolean, p_request_ids text[] DEFAULT NULL::text[]) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.take_units(p jsonb) returns jsonb: plpgsql volatile definer; kijko_server
 -- private.takes_images(p_called text) returns boolean: sql immutable

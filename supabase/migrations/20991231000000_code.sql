@@ -37032,6 +37032,14 @@ comment on function private.take_stripe_events is
   'Stores and applies events whose signatures were checked: {status, eventType, outcome, alerts?}[]. Authorization: callable by the server only.';
 grant execute on function private.take_stripe_events to kijko_server;
 
+-- What servers of the release before call, as long as they stand beside those of this one.
+create or replace function private.take_stripe_event(p_payload jsonb, p_is_live boolean) returns jsonb
+language sql volatile security definer set search_path = ''
+return private.take_stripe_events(array[p_payload], p_is_live) -> 0;
+comment on function private.take_stripe_event is
+  'take_stripe_events of one event, for servers of the release before. Authorization: callable by the server only.';
+grant execute on function private.take_stripe_event to kijko_server;
+
 -- A detached method names no customer any more; the event says which one it was.
 create or replace function private.whole_stripe_object(p_payload jsonb) returns jsonb
 language sql stable parallel safe
@@ -43042,7 +43050,6 @@ drop function if exists
   private.judge_upload(text, text, bigint, text),
   private.judge_viewers(uuid[], uuid[], uuid[], uuid[]),
   private.queue_told_mail(text, public.users, uuid, text, text, text, text),
-  private.take_stripe_event(jsonb, boolean),
   private.tell_announcement(uuid, integer),
   private.tell_audit_export(uuid, uuid, text, bigint, text),
   private.tell_broken_integration(public.integrations),

@@ -25,6 +25,10 @@ create function pg_temp.tell(p_second bigint, p_type text, p_object jsonb, p_pre
 language sql
 as $$ select private.take_stripe_events(array[jsonb_build_object('id', 'evt_' || lpad(nextval('pg_temp.events')::text, 6, '0'), 'type', p_type, 'created', pg_temp.at(p_second), 'livemode', false,
   'data', jsonb_build_object('object', p_object, 'previous_attributes', p_previous))], false) #>> '{0,outcome}' $$;
+-- Servers of the release before tell one event at a time.
+select is(private.take_stripe_event(jsonb_build_object('id', 'evt_alone', 'type', 'invoice.paid', 'created', pg_temp.at(0), 'livemode', true, 'data', jsonb_build_object('object', '{}'::jsonb)), false),
+  '{"status": "ok", "outcome": "ignored", "eventType": "invoice.paid"}', 'a server of the release before is answered as it was');
+delete from private.stripe_events;
 create function pg_temp.row(p_who text default 'anna') returns text
 language sql
 as $$ select concat_ws(' ', s.plan_id, s.status, s.billing_interval, s.stripe_subscription_id, private.plan_in_effect(s)) from public.subscriptions s where s.organization_id = tests.org(p_who) $$;
@@ -273,6 +277,7 @@ select lives_ok($$ select card_last4 from public.payment_methods $$, 'methods, t
 select throws_ok($$ select fingerprint from public.payment_methods $$, '42501', null, 'but not by which a card is recognized');
 select throws_ok(format('update public.%s', x), '42501', null, x) from unnest(array['invoices set amount_paid = 0', 'payment_methods set is_default = true']) x;
 select throws_ok($$ select private.take_stripe_events('{"{}"}', false) $$, '42501', null, 'nor does she speak for Stripe');
+select throws_ok($$ select private.take_stripe_event('{}', false) $$, '42501', null, 'nor as a server of the release before');
 select throws_ok($$ select private.apply_stripe_object('invoice.paid', '{}', now(), null) $$, '42501', null, 'in any way');
 select throws_ok($$ select api.list_webhook_events('{}') $$, 'PT403', null, 'events are for staff');
 select throws_ok($$ select api.replay_webhook_event('{}') $$, 'PT403', null, 'replays, too');

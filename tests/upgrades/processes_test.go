@@ -143,13 +143,13 @@ type person struct {
 
 type object = map[string]any
 
-// call gives the status and the answer. err is of the connection.
+// call gives the status and the object that was answered. err is of the connection.
 func (p *person) call(server *process, method, path string, body any) (int, object, error) {
-	content, err := json.Marshal(body)
+	sent, err := json.Marshal(body)
 	if err != nil {
 		return 0, nil, err
 	}
-	request, err := http.NewRequest(method, server.URL+"/api/v1"+path, bytes.NewReader(content))
+	request, err := http.NewRequest(method, server.URL+"/api/v1"+path, bytes.NewReader(sent))
 	if err != nil {
 		return 0, nil, err
 	}
@@ -166,10 +166,11 @@ func (p *person) call(server *process, method, path string, body any) (int, obje
 	if err != nil {
 		return 0, nil, err
 	}
-	var o object
-	if err := json.Unmarshal(raw, &o); err != nil {
+	var content any
+	if err := json.Unmarshal(raw, &content); err != nil {
 		return 0, nil, fmt.Errorf("%s %s: %d %s: %w", method, path, answer.StatusCode, raw, err)
 	}
+	o, _ := content.(object) // nil for a list
 	return answer.StatusCode, o, nil
 }
 
@@ -206,7 +207,7 @@ func load(p *person, servers func() []*process, end <-chan struct{}) (made []str
 		for attempt := 0; ; attempt++ {
 			all := servers()
 			server := all[(n+attempt)%len(all)]
-			status, o, lost := p.call(server, "POST", "/skills", object{"name": name, "promptTemplate": "Say hello."})
+			status, o, lost := p.call(server, "POST", "/skills", object{"name": name, "promptTemplate": "Say hello to {{name}} in one friendly sentence."})
 			if lost != nil && attempt < 100 {
 				continue
 			}

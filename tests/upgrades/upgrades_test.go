@@ -28,7 +28,7 @@ func TestAnInstallationUpgradesUnderLoad(t *testing.T) {
 	anna, stan := signUp(t, old, "Anna"), signUp(t, old, "Stan")
 	for name, p := range map[string]*person{"Anna": anna, "Stan": stan} {
 		p.want(t, old, 201, "POST", "/projects", object{"name": name + "'s project"})
-		p.want(t, old, 201, "POST", "/skills", object{"name": name + "'s skill", "promptTemplate": "Say hello."})
+		p.want(t, old, 201, "POST", "/skills", object{"name": name + "'s skill", "promptTemplate": "Say hello to {{name}} in one friendly sentence."})
 		i.export(p, old, old)
 	}
 	// A job that waits for a worker over the upgrade.
@@ -69,9 +69,9 @@ func TestAnInstallationUpgradesUnderLoad(t *testing.T) {
 	i.start(today, "worker")
 
 	// Events of one server reach the log that the other reads.
-	for _, servers := range [][2]*process{{old, current}, {current, old}} {
+	for name, servers := range map[string][2]*process{"Heard by today's": {old, current}, "Heard by the one before": {current, old}} {
 		from := stan.want(t, servers[1], 200, "GET", "/realtime/events", nil)["lastEventId"]
-		stan.want(t, servers[0], 201, "POST", "/projects", object{"name": "Heard"})
+		stan.want(t, servers[0], 201, "POST", "/projects", object{"name": name})
 		stack.Eventually(t, "the event is read through the other server", func() bool {
 			events, _ := stan.want(t, servers[1], 200, "GET", fmt.Sprintf("/realtime/events?after=%v", from), nil)["events"].([]any)
 			return len(events) > 0
@@ -116,17 +116,19 @@ func (i *installation) export(p *person, asked, read *process) {
 	i.ready(p, read, i.ask(p, asked))
 }
 
-// functions are those that a server or worker may call, with their result and the names and types of their arguments.
+// functions are those that a server or worker may call, with their results. An argument that has a default may be left out, so a function
+// stands here once for each number of arguments with which it can be called.
 func (i *installation) functions() map[string]string {
 	i.t.Helper()
-	return testdb.Value[map[string]string](i.db, `select jsonb_object_agg(format('%s.%s(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), pg_get_function_result(p.oid))
-		from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+	return testdb.Value[map[string]string](i.db, `select jsonb_object_agg(format('%s.%s(%s)', n.nspname, p.proname, (select string_agg(x.type, ', ' order by x.at)
+			from (select at, format_type(p.proargtypes[at - 1], null) as type from generate_series(1, c.given) at) x)), pg_get_function_result(p.oid))
+		from pg_proc p join pg_namespace n on n.oid = p.pronamespace, generate_series((p.pronargs - p.pronargdefaults)::int, p.pronargs::int) c (given)
 		where n.nspname in ('api', 'private', 'jobs') and p.prokind = 'f' and p.prorettype <> 'trigger'::regtype
 			and (has_function_privilege('kijko_server', p.oid, 'execute') or has_function_privilege('kijko_worker', p.oid, 'execute')
 				or has_function_privilege('authenticated', p.oid, 'execute') or has_function_privilege('anon', p.oid, 'execute'))`)
 }
 
-// missing names the functions of before that are gone or have another result.
+// missing names the calls of before that are gone or have another result.
 func missing(before, after map[string]string) (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		if result, there := after[name]; !there {

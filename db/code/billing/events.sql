@@ -79,6 +79,14 @@ comment on function private.take_stripe_events is
   'Stores and applies events whose signatures were checked: {status, eventType, outcome, alerts?}[]. Authorization: callable by the server only.';
 grant execute on function private.take_stripe_events to kijko_server;
 
+-- What servers of the release before call, as long as they stand beside those of this one.
+create or replace function private.take_stripe_event(p_payload jsonb, p_is_live boolean) returns jsonb
+language sql volatile security definer set search_path = ''
+return private.take_stripe_events(array[p_payload], p_is_live) -> 0;
+comment on function private.take_stripe_event is
+  'take_stripe_events of one event, for servers of the release before. Authorization: callable by the server only.';
+grant execute on function private.take_stripe_event to kijko_server;
+
 -- A detached method names no customer any more; the event says which one it was.
 create or replace function private.whole_stripe_object(p_payload jsonb) returns jsonb
 language sql stable parallel safe

@@ -12,7 +12,6 @@ drop function if exists
   private.judge_upload(text, text, bigint, text),
   private.judge_viewers(uuid[], uuid[], uuid[], uuid[]),
   private.queue_told_mail(text, public.users, uuid, text, text, text, text),
-  private.take_stripe_event(jsonb, boolean),
   private.tell_announcement(uuid, integer),
   private.tell_audit_export(uuid, uuid, text, bigint, text),
   private.tell_broken_integration(public.integrations),
