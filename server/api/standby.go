@@ -33,7 +33,7 @@ const (
 )
 
 // Standbys answer reads. A read and a question for the primary's position in its log are sent at once. The answer counts when the standby had
-// replayed that position before it read: it then includes every commit that was acknowledged before the request came, whoever made it (another
+// replayed that position before it read: it then includes every commit that was acknowledged before the request came, by any process (another
 // server, a worker, a stream whose header was sent long ago). So the client carries no position, a revoked session ends at once, and a caller
 // can forge nothing. In every other case the same request goes on at the primary.
 type Standbys struct {
